@@ -1,14 +1,14 @@
 """The one exception tree of the toolkit; every error carries its place as fields, not only as text.
 
-    CaffeModelError                a model, a file or a request that cannot be served; str() reads like a compiler's
-    ├── SyntaxFault                prototxt text that does not parse (grammar, unknown field, value out of range)
-    ├── NetFault                   a net that is well-formed text and yet no net (dangling bottom, shapes that disagree)
-    │   └── UnsupportedFault       a layer or parameter that Caffe or a fork has and this toolkit does not
-    ├── WeightsFault               a weight file that is damaged, of another kind, or does not fit the net
-    ├── RequestFault               a request that makes no sense for this net (unknown output blob, impossible shape)
-    ├── MissingDependency          an optional package that the request needs is not installed
-    ├── ParityFault                a converted model whose numbers leave the bound
-    └── Faults                     several of the above, reported together (field `faults`)
+    CaffeModelError                 a model, a file or a request that cannot be served; str() reads like a compiler's
+    ├── PrototxtError               prototxt text that does not parse (grammar, unknown field, value out of range)
+    ├── NetError                    a net that is well-formed text and yet no net (dangling bottom, shapes that disagree)
+    │   └── UnsupportedError        a layer or parameter that Caffe or a fork has and this toolkit does not
+    ├── WeightsError                a weight file that is damaged, of another kind, or does not fit the net
+    ├── RequestError                a request that makes no sense for this net (unknown output blob, impossible shape)
+    ├── MissingDependencyError      an optional package that the request needs is not installed
+    ├── ParityError                 a converted model whose numbers leave the bound
+    └── ErrorGroup                  several of the above, reported together (field `errors`)
 """
 
 from __future__ import annotations
@@ -56,48 +56,48 @@ class CaffeModelError(Exception):
         return f"{where}error: {subject}{self.message}"
 
 
-class SyntaxFault(CaffeModelError):
+class PrototxtError(CaffeModelError):
     """Prototxt text that does not parse."""
 
 
-class NetFault(CaffeModelError):
+class NetError(CaffeModelError):
     """Well-formed text that is no working net."""
 
 
-class UnsupportedFault(NetFault):
+class UnsupportedError(NetError):
     """A layer type or parameter that this toolkit does not convert."""
 
 
-class WeightsFault(CaffeModelError):
+class WeightsError(CaffeModelError):
     """A weight file that is damaged, of another kind, or does not fit the net."""
 
 
-class RequestFault(CaffeModelError):
+class RequestError(CaffeModelError):
     """A request that makes no sense for this net."""
 
 
-class MissingDependency(CaffeModelError):
+class MissingDependencyError(CaffeModelError):
     """An optional package that the request needs is not installed."""
 
 
-class ParityFault(CaffeModelError):
+class ParityError(CaffeModelError):
     """A converted model whose numbers leave the bound."""
 
 
-class Faults(CaffeModelError):
-    """Several errors found in one go; `str()` gives one line each, in the order of `faults`."""
+class ErrorGroup(CaffeModelError):  # noqa: N818 (it is several)
+    """Several errors found in one go; `str()` gives one line each, in the order of `errors`."""
 
-    def __init__(self, faults: Sequence[CaffeModelError]) -> None:
-        super().__init__(f"{len(faults)} errors")
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[CaffeModelError]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = tuple(errors)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.faults))
+        return "\n".join(map(str, self.errors))
 
 
-def raise_all(faults: Sequence[CaffeModelError]) -> None:
-    """Raise nothing for no fault, the fault itself for one, `Faults` for several."""
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise Faults(faults)
+def raise_all(errors: Sequence[CaffeModelError]) -> None:
+    """Raise nothing for no fault, the fault itself for one, `ErrorGroup` for several."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ErrorGroup(errors)

@@ -1,0 +1,1 @@
+"""Graph, layers, passes, emitters and the command line."""

@@ -1,0 +1,262 @@
+"""Converting from Python: `convert` writes files, `load` gives a live PyTorch module."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from converter.build import InputShapes, build
+from converter.graph import Graph, Tensor
+from converter.parameters import random_parameters
+from converter.passes import Fold, run_passes
+from converter.preprocess import Preprocessing, bake
+from prototxt import Net, load_net
+from prototxt.errors import RequestError
+from weights import Weights, nonfinite, open_weights
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+Target = Literal["onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]
+SUFFIXES: dict[Target, str] = {
+    "onnx": ".onnx",
+    "torch": "_torch",
+    "safetensors": ".safetensors",
+    "npz": ".npz",
+    "hdf5": ".h5",
+    "caffe": "_caffe",
+}
+File = str | PathLike[str]
+
+
+@dataclass
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        files: the files written.
+        graph: the net that was written, after folding.
+        net: the parsed prototxt.
+        fired: how often each pass fired, by name.
+        notes: upgrades of old files and refusals of passes, in words.
+        warnings: what the user should know though nothing failed.
+    """
+
+    files: list[Path]
+    graph: Graph
+    net: Net
+    fired: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a net is read and rewritten; the same for every target.
+
+    Attributes:
+        fold: `none` keeps BatchNorm and Scale apart, `bn` merges them, `conv` folds both into the convolution before.
+        outputs: blobs to give, in this order; by default those that no layer reads.
+        input_shapes: sizes by input blob, in place of the prototxt's; a letter leaves an axis free.
+        phase, level, stages: Caffe's net state.
+        allow_unknown: leave out prototxt fields that the schema lacks.
+        random_weights: seed for the weights that no file gives; None refuses them.
+        preprocessing: baked into the graph.
+    """
+
+    fold: Fold = "bn"
+    outputs: Sequence[str] = ()
+    input_shapes: InputShapes = field(default_factory=dict)
+    phase: str = "TEST"
+    level: int = 0
+    stages: Sequence[str] = ()
+    allow_unknown: bool = False
+    random_weights: int | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+
+@dataclass
+class Prepared:
+    """A net read and rewritten, ready to be written out."""
+
+    graph: Graph
+    net: Net
+    fired: dict[str, int]
+    notes: list[str]
+    warnings: list[str]
+    metadata: dict[str, str]
+
+
+def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
+    """Build the graph and run the passes.
+
+    Raises:
+        NetError, UnsupportedError, WeightsError, RequestError: what stops the conversion, all of it at once.
+    """
+    if options.fold not in get_args(Fold):
+        raise RequestError(f"fold {options.fold!r}; expected none, bn or conv")
+    make = None if options.random_weights is None else random_parameters(options.random_weights)
+    graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
+    notes = list(net.notes)
+    fired = run_passes(graph, options.fold, notes.append)
+    metadata = {}
+    if not options.preprocessing.is_nothing:
+        metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
+    return Prepared(graph, net, fired, notes, _warnings(graph, weights), metadata)
+
+
+def _warnings(graph: Graph, weights: Weights | None) -> list[str]:
+    """What looks wrong though Caffe would run it."""
+    from converter.layers.normalization import BatchNorm
+
+    found = []
+    for node in graph.nodes:
+        if isinstance(node.layer, BatchNorm) and not node.layer.global_statistics:
+            found.append(
+                f"{node.origins[0].position}: layer {node.name!r} (BatchNorm) has use_global_stats: false, so it "
+                "normalises by the batch it is given, as Caffe does; its stored statistics are not used"
+            )
+    return found
+
+
+def weight_warnings(weights: Weights | None, graph: Graph) -> list[str]:
+    """Layers of the graph with NaN or infinite weights."""
+    if weights is None:
+        return []
+    names = {origin.name for node in graph.nodes for origin in node.origins}
+    return [f"{weights.path}: {found}" for found in nonfinite(weights) if found.layer in names]
+
+
+def convert(
+    net: File,
+    weights: File | None = None,
+    *,
+    to: Target = "onnx",
+    output: File | None = None,
+    opset: int | None = None,
+    options: Options | None = None,
+) -> Conversion:
+    """Convert a Caffe net and write the result; nothing is left behind on failure.
+
+    Args:
+        net: the .prototxt, of any age.
+        weights: the .caffemodel or .caffemodel.h5.
+        to: `onnx` (one file), `torch` (a folder with model.py and model.safetensors), `caffe` (a folder with prototxt
+            and caffemodel), or the weights alone as `safetensors`, `npz` or `hdf5`.
+        output: the file or folder; by default beside the prototxt's name in the working directory.
+        opset: version of ONNX's operators; by default one that every runtime reads.
+        options: everything else.
+
+    Raises:
+        CaffeModelError: see `prototxt.errors` for the tree.
+    """
+    if to not in get_args(Target):
+        raise RequestError(f"target {to!r}; expected {', '.join(get_args(Target))}")
+    options = options or Options()
+    target = Path(output) if output is not None else Path(default_output(net, to))
+    with ExitStack() as stack:
+        parsed = _load(net, options)
+        source = None if weights is None else stack.enter_context(open_weights(weights))
+        ready = prepare(parsed, source, options)
+        ready.warnings += weight_warnings(source, ready.graph)
+        files = write(ready, to, target, opset)
+        return Conversion(files, ready.graph, parsed, ready.fired, ready.notes, ready.warnings)
+
+
+def _load(net: File, options: Options) -> Net:
+    return load_net(
+        Path(net),
+        phase=options.phase,
+        level=options.level,
+        stages=options.stages,
+        allow_unknown=options.allow_unknown,
+    )
+
+
+def default_output(net: File, to: Target) -> str:
+    """`deploy.prototxt` -> `deploy.onnx`; `net.tar.prototxt` -> `net.tar.onnx`."""
+    name = Path(net).name
+    stem = name[: -len(".prototxt")] if name.endswith(".prototxt") else Path(name).stem
+    return f"{stem or 'model'}{SUFFIXES[to]}"
+
+
+def write(ready: Prepared, to: Target, target: Path, opset: int | None) -> list[Path]:
+    """Write a prepared net in one form; the files written."""
+    from converter import writers
+
+    if opset is not None and to != "onnx":
+        raise RequestError(f"--opset goes with --to onnx, not with {to}")
+    if to == "onnx":
+        from converter.onnx_model import DEFAULT_OPSET, emit_onnx
+
+        model = emit_onnx(ready.graph, opset=DEFAULT_OPSET if opset is None else opset, metadata=ready.metadata)
+        return writers.write_onnx(model, target)
+    if to == "torch":
+        from converter.torch_model import emit_torch
+
+        described = emit_torch(ready.graph, metadata=ready.metadata)
+        return writers.write_torch(described.source, described.state, described.metadata, target)
+    if to == "caffe":
+        from converter.caffe_model import write_caffe
+
+        return write_caffe(ready.graph, target)
+    state = named_weights(ready.graph)
+    if to == "safetensors":
+        writers.write_safetensors(state, target, ready.metadata)
+    elif to == "npz":
+        writers.write_npz(state, target)
+    else:
+        writers.write_hdf5(state, target)
+    return [target]
+
+
+def named_weights(graph: Graph) -> dict[str, Tensor]:
+    """Every weight as `layer.parameter`; a BatchNorm's statistics with the scale factor divided out.
+
+    Parameters are `weight` and `bias`; of a BatchNorm `mean`, `variance` and, merged with its Scale, `gamma`, `beta`.
+    """
+    from converter.layers.normalization import BatchNorm, normalisation
+
+    state: dict[str, Tensor] = {}
+    for node in graph.nodes:
+        tensors = node.tensors
+        if isinstance(node.layer, BatchNorm):
+            wanted = ("gamma", "beta", "mean", "variance") if "gamma" in tensors else ("mean", "variance")
+            tensors = {name: tensor for name, tensor in normalisation(node).items() if name in wanted}
+        for name, tensor in tensors.items():
+            state[f"{node.name}.{name}"] = tensor
+    return state
+
+
+def load(
+    net: File,
+    weights: File | None = None,
+    *,
+    options: Options | None = None,
+) -> torch.nn.Module:
+    """A Caffe net as a live PyTorch module in eval mode: the module that `convert(..., to="torch")` writes.
+
+    Its `forward` takes the net's inputs in order (float32 tensors of the shapes in the prototxt, the batch axis free)
+    and gives one tensor, or a dict from blob name to tensor when the net has several outputs.
+
+    Raises:
+        CaffeModelError: see `prototxt.errors` for the tree.
+        MissingDependencyError: torch is not installed.
+    """
+    from converter.torch_model import emit_torch, live_module
+
+    options = options or Options()
+    parsed = _load(net, options)
+    with ExitStack() as stack:
+        source = None if weights is None else stack.enter_context(open_weights(weights))
+        ready = prepare(parsed, source, options)
+        return live_module(emit_torch(ready.graph, metadata=ready.metadata))
+
+

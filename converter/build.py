@@ -1,0 +1,263 @@
+"""From a parsed net and its weights to a graph: shapes inferred, in-place tops made values, weights matched by name."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+import converter.layers  # noqa: F401 (registers the layers)
+from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape
+from converter.layers.base import Layer, registry, require
+from converter.layers.data import Source
+from converter.parameters import MakeParameter, Slot, fill_parameters
+from prototxt import Net, NetLayer
+from prototxt.errors import CaffeModelError, NetError, RequestError, UnsupportedError, raise_all
+from weights import Weights
+
+log = logging.getLogger(__name__)
+
+InputShapes = Mapping[str, Sequence[int | str]]
+
+
+def build(
+    net: Net,
+    weights: Weights | None,
+    *,
+    input_shapes: InputShapes | None = None,
+    outputs: Sequence[str] = (),
+    make: MakeParameter | None = None,
+) -> Graph:
+    """The graph of a net.
+
+    Args:
+        net: parsed, upgraded, filtered by phase.
+        weights: what the layers are filled with, by layer name.
+        input_shapes: sizes of inputs by blob name, in place of the prototxt's; a letter leaves an axis free.
+        outputs: the blobs to give, in this order, after whichever layer wrote them last; by default all blobs that no
+            layer reads, without losses and measures.
+        make: gives the values of a parameter that `weights` does not have; without it that is an error.
+
+    Raises:
+        NetError, UnsupportedError, WeightsError: what stops the conversion, all of it at once (ErrorGroup).
+        RequestError: an output or input shape that the net does not have.
+    """
+    builder = _Builder(net, weights, dict(input_shapes or {}), make)
+    builder.add_layers()
+    return builder.finish(list(outputs))
+
+
+@dataclass
+class _Builder:
+    net: Net
+    weights: Weights | None
+    input_shapes: dict[str, Sequence[int | str]]
+    make: MakeParameter | None
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    current: dict[str, Value] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    losses: set[int] = field(default_factory=set)
+    errors: list[CaffeModelError] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+
+    def add_layers(self) -> None:
+        """Every layer in the order of the net; one that fails is noted, and its tops are lost to those behind."""
+        known = registry()
+        for source in self.net.layers:
+            try:
+                if source.type not in known:
+                    raise _unknown_type(source, known)
+                self._add(source, known[source.type])
+            except CaffeModelError as error:
+                if error.layer is None:
+                    error.layer, error.layer_type = source.name, source.type
+                error.position = error.position or source.position
+                self._lose(source, error)
+        self.errors += fill_parameters(self.slots, self.weights, self.make, self.net.path)
+        self._check_input_names()
+        raise_all(self.errors)
+
+    def _lose(self, source: NetLayer, error: CaffeModelError) -> None:
+        self.errors.append(error)
+        self.lost.update(source.tops)
+
+    def _add(self, source: NetLayer, cls: type[Layer]) -> None:
+        if any(bottom in self.lost for bottom in source.bottoms):
+            self.lost.update(source.tops)
+            return
+        bottoms = [self._read(source, bottom) for bottom in source.bottoms]
+        _check_counts(source, cls)
+        layer = cls.read(source)
+        origin = Origin(source.name, source.type, source.position, source)
+        if isinstance(layer, Source):
+            self._add_inputs(source, layer)
+            return
+        shapes = [value.shape for value in bottoms]
+        tops = layer.infer(shapes)
+        parameters = layer.parameters(shapes)
+        _check_duplicate_tops(source)
+        if len(source.tops) > len(tops):
+            raise NetError(f"{len(source.tops)} tops; expected {len(tops)}")
+        node = Node(layer, bottoms, [], {}, (origin,))
+        if parameters:
+            names = [p.name for p in source.param.param][: len(parameters)]
+            self.slots.append(Slot(node, parameters, (*names, *[""] * (len(parameters) - len(names)))))
+        for top, shape in zip(source.tops, tops, strict=False):
+            node.outputs.append(self._write(source, top, shape, node))
+        self.nodes.append(node)
+        if layer.role == "loss":
+            self.losses.add(id(node))
+
+    def _read(self, source: NetLayer, bottom: str) -> Value:
+        if bottom not in self.current:
+            names = difflib.get_close_matches(bottom, self.current, 1)
+            hint = f"; did you mean {names[0]!r}?" if names else ""
+            later = [x.name for x in self.net.layers if bottom in x.tops]
+            hint = f"; layer {later[0]!r}, which makes it, stands behind this one" if later and not names else hint
+            raise NetError(f"bottom {bottom!r} is made by no layer before this one{hint}")
+        return self.current[bottom]
+
+    def _write(self, source: NetLayer, top: str, shape: Shape, producer: Node | None) -> Value:
+        if top in self.current and top not in source.bottoms:
+            writer = self.current[top].producer
+            by = f"layer {writer.name!r}" if writer else "an input"
+            raise NetError(f"top {top!r} is made by {by} already, and this layer does not read it")
+        value = Value(top, shape, top, [(source.name, top)], producer)
+        if top in self.current:
+            _rename_superseded(self.current[top])
+        self.current[top] = value
+        return value
+
+    def _add_inputs(self, source: NetLayer, layer: Source) -> None:
+        _check_duplicate_tops(source)
+        for top, stated in zip(source.tops, layer.shapes, strict=True):
+            asked = self.input_shapes.get(top)
+            if asked is None and stated is None:
+                self.lost.add(top)
+                if _is_read(self.net, top):
+                    self.errors.append(
+                        NetError(
+                            f"the prototxt doesn't give the shape of {top!r}; give it with --input-shape {top}=N,C,H,W",
+                            position=source.position,
+                            layer=source.name,
+                            layer_type=source.type,
+                        )
+                    )
+                continue
+            shape = tuple(stated or ()) if asked is None else _asked_shape(top, asked, stated)
+            require(all(d > 0 for d in shape), f"input {top!r} is {format_shape(shape)}; expected sizes above 0")
+            self.inputs.append(self._write(source, top, shape, None))
+
+    def _check_input_names(self) -> None:
+        tops = {top for x in self.net.layers if not x.bottoms for top in x.tops}
+        for name in self.input_shapes:
+            if name not in tops:
+                self.errors.append(
+                    RequestError(f"--input-shape names {name!r}; the net's inputs are {', '.join(sorted(tops)) or 'none'}")
+                )
+
+    def finish(self, asked: list[str]) -> Graph:
+        """Choose the outputs, and keep what they need."""
+        for name in asked:
+            if name not in self.current:
+                close = difflib.get_close_matches(name, self.current, 3)
+                hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+                raise RequestError(f"the net has no blob {name!r}{hint}")
+        outputs = [self.current[name] for name in asked] or self._default_outputs()
+        if not outputs:
+            raise NetError("the net has no outputs: every blob is read by a layer", position=_start(self.net))
+        nodes = needed(self.nodes, outputs)
+        read = {id(v) for node in nodes for v in node.inputs} | {id(v) for v in outputs}
+        inputs = [v for v in self.inputs if id(v) in read]
+        _give_unique_names(inputs, nodes, outputs)
+        return Graph(
+            self.net.name, inputs, outputs, nodes, [v.blob for v in outputs], PurePath(self.net.path).name
+        )
+
+    def _default_outputs(self) -> list[Value]:
+        read = {id(v) for node in self.nodes if id(node) not in self.losses for v in node.inputs}
+        free = [v for v in self.current.values() if id(v) not in read]
+        made = [v for v in free if v.producer is not None and id(v.producer) not in self.losses]
+        order = {id(v): i for i, node in enumerate(self.nodes) for v in node.outputs}
+        return sorted(made, key=lambda v: order[id(v)])
+
+
+def needed(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
+    """The nodes that the outputs depend on, in order."""
+    wanted = {id(v) for v in outputs}
+    kept = []
+    for node in reversed(nodes):
+        if any(id(v) in wanted for v in node.outputs):
+            kept.append(node)
+            wanted.update(id(v) for v in node.inputs)
+    return kept[::-1]
+
+
+def _start(net: Net):  # type: ignore[no-untyped-def]
+    return net.layers[0].position._replace(line=0, column=0) if net.layers else None
+
+
+def _is_read(net: Net, top: str) -> bool:
+    return any(top in layer.bottoms for layer in net.layers)
+
+
+def _unknown_type(source: NetLayer, known: Mapping[str, type[Layer]]) -> UnsupportedError:
+    close = difflib.get_close_matches(source.type, known, 1)
+    lower = [k for k in known if k.lower() == source.type.lower()]
+    hint = f"; did you mean {(lower or close)[0]}?" if lower or close else ""
+    return UnsupportedError(
+        f"unknown layer type {source.type!r}{hint}",
+        position=source.where("type"),
+        layer=source.name,
+        layer_type=source.type,
+    )
+
+
+def _check_counts(source: NetLayer, cls: type[Layer]) -> None:
+    for what, names, (least, most) in (
+        ("bottom", source.bottoms, cls.bottoms),
+        ("top", source.tops, cls.tops),
+    ):
+        if not least <= len(names) <= most:
+            expected = str(least) if least == most else f"{least} or more" if most > 1000 else f"{least} to {most}"
+            raise NetError(f"{len(names)} {what}s; expected {expected}")
+
+
+def _check_duplicate_tops(source: NetLayer) -> None:
+    twice = {top for top in source.tops if source.tops.count(top) > 1}
+    require(not twice, f"top {sorted(twice)[0]!r} is named twice" if twice else "")
+
+
+def _rename_superseded(value: Value) -> None:
+    """An earlier moment of a blob: the blob's name belongs to the last one. The caller's inputs keep theirs."""
+    if value.producer is not None:
+        value.name = f"{value.blob}/{value.tops[0][0]}"
+
+
+def _asked_shape(top: str, asked: Sequence[int | str], stated: Shape | None) -> Shape:
+    dims: list[int] = []
+    for i, dim in enumerate(asked):
+        if isinstance(dim, str):
+            sample = int(stated[i]) if stated is not None and len(stated) == len(asked) else (1 if i == 0 else 64)
+            dims.append(FreeDim(sample, dim))
+        else:
+            dims.append(dim)
+    return tuple(dims)
+
+
+def _give_unique_names(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> None:
+    """Inputs and outputs keep their blobs' names; where two values want one name, the later of the others gives way."""
+    values = [v for node in nodes for v in node.outputs]
+    first = [*inputs, *outputs]
+    taken: set[str] = set()
+    for value in [*first, *(v for v in values if not any(v is f for f in first))]:
+        wish, number = value.name, 1
+        if value in first and any(value is seen for seen in first[: first.index(value)]):
+            continue
+        while value.name in taken:
+            number += 1
+            value.name = f"{wish}/{value.tops[0][0]}" if number == 2 and value.tops else f"{wish}_{number}"
+        taken.add(value.name)

@@ -1,0 +1,71 @@
+"""The command line: `resnet-convert [convert|verify|inspect|upgrade] …`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from converter.cli_options import Arguments, parse_arguments
+from prototxt.errors import CaffeModelError, ErrorGroup, MissingDependencyError, ParityError, RequestError
+
+DONE, MODEL_AT_FAULT, USAGE, VERIFICATION_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    0 done, 1 the model is at fault, 2 usage, 3 verification failed (130 interrupted).
+    """
+    try:
+        arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+        _report_warnings()
+        status = _command(arguments.verb)(arguments)
+        sys.stdout.flush()
+        return status
+    except CaffeModelError as error:
+        print(error, file=sys.stderr)
+        return _status(error)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nobody is left to tell, and Python would try once more at exit.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _command(verb: str) -> Callable[[Arguments], int]:
+    if verb == "convert":
+        from converter.commands.convert import run
+    elif verb == "verify":
+        from converter.commands.verify import run
+    elif verb == "inspect":
+        from converter.commands.inspect import run
+    else:
+        from converter.commands.upgrade import run
+    return run
+
+
+def _status(error: CaffeModelError) -> int:
+    if isinstance(error, ErrorGroup):
+        return max(map(_status, error.errors), default=MODEL_AT_FAULT)
+    if isinstance(error, ParityError):
+        return VERIFICATION_FAILED
+    return USAGE if isinstance(error, (RequestError, MissingDependencyError)) else MODEL_AT_FAULT
+
+
+def _report_warnings() -> None:
+    """What the library logs goes to standard error, one line each, as errors do."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for package in ("prototxt", "weights", "converter", "verify"):
+        logging.getLogger(package).handlers = [handler]
+        logging.getLogger(package).propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What layers emit: plain records of ONNX operators, PyTorch modules and expressions, without either framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.graph import Shape, Tensor, is_free
+from prototxt.errors import UnsupportedError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class OnnxOp:
+    """One ONNX node to be; attribute values are ints, floats, strings or lists of them."""
+
+    type: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+
+@dataclass
+class OnnxOps:
+    """Records the operators of one node.
+
+    Attributes:
+        opset: the version being written.
+        prefix: start of the names of intermediate values and small constants, unique to the node.
+        ops: what was recorded.
+        constants: small arrays by initializer name.
+        weights: weights by initializer name.
+    """
+
+    opset: int
+    prefix: str
+    ops: list[OnnxOp] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def op(self, type: str, *inputs: str, **attributes: Any) -> str:
+        """Record an operator with one output and return that output's name; an empty input is an omitted one."""
+        return self.multi(type, *inputs, outputs=1, **attributes)[0]
+
+    def multi(self, type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Record an operator with several outputs."""
+        names = [f"{self.prefix}/{type}_{len(self.ops)}" + (f"_{i}" if i else "") for i in range(outputs)]
+        self.ops.append(OnnxOp(type, list(inputs), names, attributes))
+        return names
+
+    def constant(self, array: Array, hint: str = "constant") -> str:
+        """Name of an initializer that holds this array."""
+        for name, known in self.constants.items():
+            if known.dtype == array.dtype and known.shape == array.shape and np.array_equal(known, array):
+                return name
+        name = f"{self.prefix}/{hint}_{len(self.constants)}"
+        self.constants[name] = array
+        return name
+
+    def ints(self, values: Sequence[int], hint: str = "axes") -> str:
+        """An int64 vector."""
+        return self.constant(np.asarray([int(v) for v in values], dtype=np.int64), hint)
+
+    def scalar(self, value: float, hint: str = "scalar") -> str:
+        """A float32 scalar."""
+        return self.constant(np.asarray(value, dtype=np.float32), hint)
+
+    def weight(self, tensor: Tensor) -> str:
+        """Name of the initializer that holds a weight."""
+        self.weights[tensor.name] = tensor
+        return tensor.name
+
+    def reshape(self, x: str, before: Shape, after: Shape) -> str:
+        """Reshape; a free dimension is copied where it keeps its place, and inferred where it is the only other one."""
+        if tuple(before) == tuple(after) and not any(map(is_free, after)):
+            return x
+        return self.op("Reshape", x, self.ints(reshape_target(before, after), "shape"))
+
+    def slice(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """`x[start:stop:step]` along one axis."""
+        bounds = [self.ints([v], hint) for v, hint in ((start, "start"), (stop, "stop"), (axis, "axis"))]
+        return self.op("Slice", x, *bounds, *([self.ints([step], "step")] if step != 1 else []))
+
+    def reduce(self, kind: str, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
+        """ReduceSum, ReduceMean, ReduceMax …: axes became an input in opset 13 for the sum, 18 for the others."""
+        if self.opset >= (13 if kind == "ReduceSum" else 18):
+            return self.op(kind, x, self.ints(axes), keepdims=int(keepdims))
+        return self.op(kind, x, axes=list(axes), keepdims=int(keepdims))
+
+    def unsqueeze(self, x: str, axes: Sequence[int]) -> str:
+        """Insert axes of size 1."""
+        return self.op("Unsqueeze", x, self.ints(axes))
+
+
+def reshape_target(before: Shape, after: Shape) -> list[int]:
+    """The constant target of a reshape: 0 copies a free dimension in place, -1 infers the one that is left."""
+    target = [
+        0 if is_free(d) and i < len(before) and str(before[i]) == str(d) else (-1 if is_free(d) else int(d))
+        for i, d in enumerate(after)
+    ]
+    if target.count(-1) > 1:
+        raise UnsupportedError("a reshape with two free dimensions that move; give one of them a size by --input-shape")
+    return target
+
+
+class Source(str):
+    """A keyword argument's value that is Python source, not a literal."""
+
+
+@dataclass
+class TorchModule:
+    """One submodule to be: `self.<name> = <cls>(<arguments>)` and the state that fills it."""
+
+    name: str
+    cls: str
+    arguments: list[Any]
+    keywords: dict[str, Any]
+    state: dict[str, Tensor | Array]
+
+    def source(self) -> str:
+        """The constructor call."""
+        parts = [_literal(a) for a in self.arguments] + [f"{k}={_literal(v)}" for k, v in self.keywords.items()]
+        return f"{self.cls}({', '.join(parts)})"
+
+
+def _literal(value: Any) -> str:
+    return str(value) if isinstance(value, Source) else repr(value)
+
+
+@dataclass
+class TorchOps:
+    """Records the modules and statements of one node.
+
+    Attributes:
+        name: the node's identifier, unique in the net: attribute and state_dict prefix.
+        fresh: gives a variable name that is not taken, from a wish.
+        modules: what was recorded.
+        helpers: source of functions and classes that the expressions use, by name.
+        statements: `(variable, expression)` of intermediate results, run before the node's own.
+    """
+
+    name: str
+    fresh: Callable[[str], str]
+    modules: list[TorchModule] = field(default_factory=list)
+    helpers: dict[str, str] = field(default_factory=dict)
+    statements: list[tuple[str, str]] = field(default_factory=list)
+
+    def module(self, cls: str, *arguments: Any, state: dict[str, Tensor | Array] | None = None, **keywords: Any) -> str:
+        """Record a submodule and return `self.<name>`, to be called. A node's second one gets a number."""
+        name = self.name if not self.modules else f"{self.name}_{len(self.modules) + 1}"
+        self.modules.append(TorchModule(name, cls, list(arguments), keywords, dict(state or {})))
+        return f"self.{name}"
+
+    def helper(self, name: str, source: str) -> str:
+        """Add a function or class to the generated file, once; returns its name."""
+        self.helpers[name] = source.strip("\n")
+        return name
+
+    def let(self, variable: str, expression: str) -> str:
+        """Name an intermediate result; returns the variable's unique name."""
+        unique = self.fresh(f"{self.name}_{variable}")
+        self.statements.append((unique, expression))
+        return unique

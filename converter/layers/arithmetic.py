@@ -1,0 +1,239 @@
+"""Sums, products and per-channel factors (Caffe: eltwise_layer.cpp, scale_layer.cpp, bias_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from converter.graph import Shape, format_shape
+from converter.layers.base import (
+    UNLIMITED,
+    Layer,
+    OnnxOps,
+    Parameter,
+    TorchOps,
+    canonical_axis,
+    fault,
+    filler,
+    register,
+    require,
+    shortest,
+    unsupported,
+)
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import EltwiseParameter, FillerParameter
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+@register
+@dataclass(frozen=True)
+class Eltwise(Layer):
+    """Sum with coefficients, product or maximum of blobs of one shape (Caffe: eltwise_layer.cpp)."""
+
+    types = ("Eltwise",)
+    bottoms = (2, UNLIMITED)
+    operation: str = "SUM"
+    coefficients: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Eltwise:
+        p = source.param.eltwise_param
+        operation = EltwiseParameter.EltwiseOp.Name(p.operation)
+        if operation not in ("SUM", "PROD", "MAX"):
+            raise unsupported(source, f"operation {operation}; expected SUM, PROD or MAX", "eltwise_param", "operation")
+        coefficients = tuple(shortest(c) for c in p.coeff)
+        if coefficients and len(coefficients) != len(source.bottoms):
+            raise fault(
+                source, f"{len(coefficients)} coeff for {len(source.bottoms)} bottoms", "eltwise_param", "coeff"
+            )
+        if coefficients and operation == "PROD":
+            raise fault(source, "coeff with operation PROD; expected SUM", "eltwise_param", "coeff")
+        return cls(operation, () if operation != "SUM" or set(coefficients) <= {1.0} else coefficients)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len({tuple(map(int, s)) for s in inputs}) == 1, "bottoms differ in shape")
+        return [inputs[0]]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self.operation == "MAX":
+            return g.op("Max", *x)
+        terms = list(x)
+        for i, coefficient in enumerate(self.coefficients):
+            if coefficient != 1:
+                terms[i] = g.op("Mul", x[i], g.scalar(coefficient, "coefficient"))
+        if self.operation == "SUM" and len(terms) > 2:
+            return g.op("Sum", *terms)
+        total = terms[0]
+        for term in terms[1:]:
+            total = g.op("Mul" if self.operation == "PROD" else "Add", total, term)
+        return total
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.operation == "MAX":
+            largest = x[0]
+            for name in x[1:]:
+                largest = f"torch.maximum({largest}, {name})"
+            return largest
+        if self.operation == "PROD":
+            return " * ".join(x)
+        coefficients = self.coefficients or (1.0,) * len(x)
+        return " + ".join(n if c == 1 else f"{c!r} * {n}" for c, n in zip(coefficients, x, strict=True))
+
+
+@dataclass(frozen=True)
+class _Broadcast(Layer):
+    """A factor or a summand for some axes of a blob, learned or read from a second bottom."""
+
+    bottoms: ClassVar[tuple[int, int]] = (1, 2)
+    axis: int = 1
+    num_axes: int = 1
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        axis, size = self._span(inputs)
+        if len(inputs) == 2:
+            covered = inputs[0][axis : axis + size]
+            require(
+                tuple(covered) == tuple(inputs[1]),
+                f"the second bottom is {format_shape(inputs[1])}, but axes {axis} to {axis + size - 1} of the first "
+                f"are {format_shape(covered)}",
+            )
+        return [inputs[0]]
+
+    def _span(self, inputs: Sequence[Shape]) -> tuple[int, int]:
+        """First axis covered, and how many."""
+        rank = len(inputs[0])
+        if len(inputs) == 2:
+            axis = 0 if not inputs[1] else canonical_axis(self.axis, rank)
+            size = len(inputs[1])
+        else:
+            axis = canonical_axis(self.axis, rank)
+            size = rank - axis if self.num_axes == -1 else self.num_axes
+        require(axis + size <= rank, f"axes {axis} to {axis + size - 1} of a blob of {rank} axes")
+        return axis, size
+
+    def own_shape(self, inputs: Sequence[Shape]) -> Shape:
+        """Shape of the factor or summand."""
+        axis, size = self._span(inputs)
+        return tuple(inputs[0][axis : axis + size])
+
+    def beside(self, inputs: Sequence[Shape]) -> Shape:
+        """The same with an axis of 1 for each axis behind, so that broadcasting from the end lines it up."""
+        axis, size = self._span(inputs)
+        return (*self.own_shape(inputs), *[1] * (len(inputs[0]) - axis - size))
+
+
+def _aligned_onnx(layer: _Broadcast, g: OnnxOps, node: Node, name: str, parameter: str | None) -> str:
+    """Name of the factor or summand, shaped so that it broadcasts."""
+    shapes = [v.shape for v in node.inputs]
+    shape = layer.beside(shapes)
+    if parameter is not None:
+        return g.weight(node.tensors[parameter].map(lambda a: a, shape))
+    behind = len(shape) - len(shapes[1])
+    return g.unsqueeze(name, list(range(len(shapes[1]), len(shape)))) if behind else name
+
+
+def _aligned_torch(layer: _Broadcast, node: Node, name: str) -> str:
+    shapes = [v.shape for v in node.inputs]
+    behind = len(layer.beside(shapes)) - len(shapes[1])
+    return f"{name}[{', '.join(['...', *['None'] * behind])}]" if behind else name
+
+
+@register
+@dataclass(frozen=True)
+class Scale(_Broadcast):
+    """A factor a channel, learned or from a second bottom, and perhaps a summand (Caffe: scale_layer.cpp)."""
+
+    types = ("Scale",)
+    bias_term: bool = False
+    fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Scale:
+        p = source.param.scale_param
+        if p.num_axes < -1:
+            raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "scale_param", "num_axes")
+        one = FillerParameter(type="constant", value=1)
+        fillers = (filler(p, "filler") or one, filler(p, "bias_filler"))
+        return cls(p.axis, p.num_axes, p.bias_term, fillers)
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        shape = self.own_shape(inputs)
+        weight = () if len(inputs) == 2 else (Parameter("weight", shape, self.fillers[0]),)
+        return (*weight, Parameter("bias", shape, self.fillers[1])) if self.bias_term else weight
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        factor = _aligned_onnx(self, g, node, x[-1], "weight" if "weight" in node.tensors else None)
+        y = g.op("Mul", x[0], factor)
+        return g.op("Add", y, _aligned_onnx(self, g, node, "", "bias")) if self.bias_term else y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if len(x) == 2 and not self.bias_term:
+            return f"{x[0]} * {_aligned_torch(self, node, x[1])}"
+        shape = tuple(map(int, self.beside([v.shape for v in node.inputs])))
+        state = {name: tensor.map(lambda a: a, shape) for name, tensor in node.tensors.items()}
+        if len(x) == 2:
+            t.helper("Bias", BIAS)
+            return f"{t.module('Bias', shape, state=dict(state))}({x[0]} * {_aligned_torch(self, node, x[1])})"
+        t.helper("Scale", SCALE)
+        keywords = {} if self.bias_term else {"bias": False}
+        return f"{t.module('Scale', shape, state=dict(state), **keywords)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class Bias(_Broadcast):
+    """A summand a channel, learned or from a second bottom (Caffe: bias_layer.cpp)."""
+
+    types = ("Bias",)
+    bias_filler: FillerParameter | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Bias:
+        p = source.param.bias_param
+        if p.num_axes < -1:
+            raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "bias_param", "num_axes")
+        return cls(p.axis, p.num_axes, filler(p, "filler"))
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        return () if len(inputs) == 2 else (Parameter("bias", self.own_shape(inputs), self.bias_filler),)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Add", x[0], _aligned_onnx(self, g, node, x[-1], "bias" if "bias" in node.tensors else None))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if len(x) == 2:
+            return f"{x[0]} + {_aligned_torch(self, node, x[1])}"
+        shape = tuple(map(int, self.beside([v.shape for v in node.inputs])))
+        t.helper("Bias", BIAS)
+        state = {"bias": node.tensors["bias"].map(lambda a: a, shape)}
+        return f"{t.module('Bias', shape, state=dict(state))}({x[0]})"
+
+
+SCALE = '''
+class Scale(nn.Module):
+    """A learned factor, and perhaps a summand, broadcast from the last axis (Caffe's Scale layer)."""
+
+    def __init__(self, shape, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
+
+    def forward(self, x):
+        x = x * self.weight
+        return x if self.bias is None else x + self.bias
+'''
+
+BIAS = '''
+class Bias(nn.Module):
+    """A learned summand, broadcast from the last axis (Caffe's Bias layer)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x):
+        return x + self.bias
+'''

@@ -1,0 +1,240 @@
+"""Convolution over any number of spatial axes, and its transpose (Caffe: base_conv_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from converter.graph import Shape, Tensor, count, format_shape, is_free
+from converter.layers.base import (
+    UNLIMITED,
+    Layer,
+    OnnxOps,
+    Parameter,
+    TorchOps,
+    canonical_axis,
+    fault,
+    filler,
+    register,
+    require,
+)
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import ConvolutionParameter, FillerParameter
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+@dataclass(frozen=True)
+class Window:
+    """What slides over the spatial axes; each tuple has one entry for all axes, or one an axis."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...] = (1,)
+
+    def over(self, axes: int) -> Window:
+        """The same with one entry an axis."""
+        return Window(*(_spread(v, axes, n) for n, v in vars(self).items()))
+
+
+def _spread(values: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
+    require(len(values) in (1, axes), f"{name} has {len(values)} values for {axes} spatial axes")
+    return values * axes if len(values) == 1 else values
+
+
+def read_window(source: NetLayer, p: ConvolutionParameter, section: str) -> Window:
+    """Kernel, stride, pad and dilation; the `_h`/`_w` pair and the repeated field exclude each other."""
+    kernel = _h_w_or_repeated(source, p, section, "kernel_size", "kernel", None)
+    stride = _h_w_or_repeated(source, p, section, "stride", "stride", 1)
+    pad = _h_w_or_repeated(source, p, section, "pad", "pad", 0)
+    window = Window(kernel, stride, pad, tuple(p.dilation) or (1,))
+    for values, name, least in ((kernel, "kernel_size", 1), (stride, "stride", 1), (window.dilation, "dilation", 1)):
+        if min(values) < least:
+            raise fault(source, f"{name} is {min(values)}; expected at least {least}", section, name)
+    return window
+
+
+def _h_w_or_repeated(
+    source: NetLayer, p: ConvolutionParameter, section: str, name: str, stem: str, default: int | None
+) -> tuple[int, ...]:
+    pair = [f"{stem}_h", f"{stem}_w"]
+    given = [p.HasField(n) for n in pair]  # type: ignore[arg-type]
+    repeated = tuple(getattr(p, name))
+    if any(given):
+        if repeated:
+            raise fault(source, f"both {name} and {stem}_h/{stem}_w are given; expected one of them", section, name)
+        if not all(given) and default is None:
+            raise fault(source, f"only one of {stem}_h and {stem}_w is given; expected both", section)
+        return tuple(getattr(p, n) for n in pair)
+    if not repeated and default is None:
+        raise fault(source, "no kernel_size; expected kernel_size, or kernel_h and kernel_w", section)
+    return repeated or (default or 0,)
+
+
+@dataclass(frozen=True)
+class _Convolving(Layer):
+    """What Convolution and Deconvolution share. Each bottom gives a top, all with the same weights."""
+
+    bottoms: ClassVar[tuple[int, int]] = (1, UNLIMITED)
+    tops: ClassVar[tuple[int, int]] = (1, UNLIMITED)
+    num_output: int = 0
+    window: Window = Window((1,), (1,), (0,))
+    group: int = 1
+    bias_term: bool = True
+    axis: int = 1
+    fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> _Convolving:
+        p, section = source.param.convolution_param, "convolution_param"
+        if not source.param.HasField("convolution_param"):
+            raise fault(source, "no convolution_param; expected num_output and kernel_size")
+        if p.num_output < 1:
+            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        if p.group < 1 or p.num_output % p.group:
+            raise fault(source, f"num_output {p.num_output} is no multiple of group {p.group}", section, "group")
+        fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
+        return cls(p.num_output, read_window(source, p, section), p.group, p.bias_term, p.axis, fillers)
+
+    def _check(self, inputs: Sequence[Shape]) -> tuple[int, Window]:
+        shape = inputs[0]
+        axis = canonical_axis(self.axis, len(shape))
+        require(all(tuple(s) == tuple(shape) for s in inputs), "bottoms differ in shape: " + _list(inputs))
+        spatial = len(shape) - axis - 1
+        require(spatial >= 1, f"a blob of {format_shape(shape)} has no spatial axes behind the channels (axis {axis})")
+        require(shape[axis] % self.group == 0, f"{shape[axis]} channels are no multiple of group {self.group}")
+        return axis, self.window.over(spatial)
+
+    def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+        raise NotImplementedError
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        axis, w = self._check(inputs)
+        shape = inputs[0]
+        each = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
+        sizes = [self._size(*args) for args in each]
+        for size in sizes:
+            require(size >= 1, f"the kernel {format_shape(w.kernel)} does not fit the bottom {format_shape(shape)}")
+        return [(*shape[:axis], self.num_output, *sizes)] * len(inputs)
+
+    def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
+        raise NotImplementedError
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        axis, w = self._check(inputs)
+        channels = inputs[0][axis]
+        require(not is_free(channels), "the number of channels can't be free")
+        weight = Parameter("weight", self._weight_shape(channels, w.kernel), self.fillers[0])
+        return (weight, Parameter("bias", (self.num_output,), self.fillers[1])) if self.bias_term else (weight,)
+
+    def _merge_onnx(self, g: OnnxOps, x: str, shape: Shape, axis: int) -> str:
+        """Put the axes in front of the channels into one, for axis other than 1."""
+        merged = (count(shape[:axis]), *shape[axis:])
+        return x if axis == 1 else g.reshape(x, shape, merged)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        axis, w = self._check([v.shape for v in node.inputs])
+        tensors = [g.weight(t) for t in node.tensors.values()]
+        attributes = {
+            "kernel_shape": w.kernel,
+            "strides": w.stride,
+            "pads": w.pad * 2,
+            "dilations": w.dilation,
+            "group": self.group,
+        }
+        results = []
+        for name, value, out in zip(x, node.inputs, node.outputs, strict=True):
+            y = g.op(self._onnx_name, self._merge_onnx(g, name, value.shape, axis), *tensors, **attributes)
+            merged = (count(out.shape[:axis]), *out.shape[axis:])
+            results.append(y if axis == 1 else g.reshape(y, merged, out.shape))
+        return results
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        axis, w = self._check([v.shape for v in node.inputs])
+        spatial = len(w.kernel)
+        require(spatial <= 3, f"{spatial} spatial axes; PyTorch convolves over at most 3")
+        options = {"stride": w.stride, "padding": w.pad, "dilation": w.dilation}
+        keywords: dict[str, object] = {k: _compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
+        if self.group != 1:
+            keywords["groups"] = self.group
+        if "bias" not in node.tensors:
+            keywords["bias"] = False
+        channels = node.shape[axis]
+        module = t.module(
+            f"nn.{self._torch_name}{spatial}d",
+            int(channels),
+            self.num_output,
+            _compact(w.kernel),
+            state=dict(node.tensors),
+            **keywords,
+        )
+        if axis == 1:
+            return [f"{module}({name})" for name in x]
+        return [
+            f"{module}({name}.flatten(0, {axis - 1})).unflatten(0, {name}.shape[:{axis}])"
+            if axis
+            else f"{module}({name}.unsqueeze(0)).squeeze(0)"
+            for name in x
+        ]
+
+    _onnx_name: ClassVar[str]
+    _torch_name: ClassVar[str]
+
+
+_TORCH_DEFAULTS = {"stride": (1,), "padding": (0,), "dilation": (1,)}
+
+
+def _compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _list(shapes: Sequence[Shape]) -> str:
+    return ", ".join(map(format_shape, shapes))
+
+
+def kernel_terms(weight: Tensor) -> int:
+    """Products summed for one output value of a convolution with this weight."""
+    return count(weight.shape[1:])
+
+
+@register
+@dataclass(frozen=True)
+class Convolution(_Convolving):
+    """Cross-correlation; output sizes round down, where Caffe's pooling rounds up (Caffe: conv_layer.cpp)."""
+
+    types = ("Convolution",)
+    _onnx_name = "Conv"
+    _torch_name = "Conv"
+
+    def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+        return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
+
+    def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
+        return (self.num_output, channels // self.group, *kernel)
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        terms = count(self.parameters(inputs)[0].shape[1:])
+        return terms * sum(count(s) for s in outputs)
+
+
+@register
+@dataclass(frozen=True)
+class Deconvolution(_Convolving):
+    """The transpose of a convolution; weights are channels × num_output / group × kernel (Caffe: deconv_layer.cpp)."""
+
+    types = ("Deconvolution",)
+    _onnx_name = "ConvTranspose"
+    _torch_name = "ConvTranspose"
+
+    def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+        return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+
+    def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
+        return (channels, self.num_output // self.group, *kernel)
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        terms = count(self.parameters(inputs)[0].shape[1:])
+        return terms * sum(count(s) for s in inputs)

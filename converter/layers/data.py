@@ -1,0 +1,151 @@
+"""Layers that bring data in; each top becomes an input of the graph (Caffe: input_layer.cpp, data_layer.cpp …)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converter.graph import Shape
+from converter.layers.base import UNLIMITED, Layer, fault, register
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import LayerParameter
+
+
+@dataclass(frozen=True)
+class Source(Layer):
+    """A layer without bottoms whose tops the caller feeds.
+
+    Attributes:
+        shapes: one an expected top, None where the prototxt does not say (the size of a database's images, say).
+    """
+
+    bottoms: ClassVar[tuple[int, int]] = (0, 0)
+    tops: ClassVar[tuple[int, int]] = (1, UNLIMITED)
+    role: ClassVar[str] = "input"
+    shapes: tuple[Shape | None, ...] = ()
+
+
+def _padded(shapes: Sequence[Shape | None], count: int) -> tuple[Shape | None, ...]:
+    return (*shapes[:count], *[None] * (count - len(shapes)))
+
+
+@register
+@dataclass(frozen=True)
+class Input(Source):
+    """A blob of the stated shape; one shape may serve all tops (Caffe: input_layer.cpp)."""
+
+    types = ("Input",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Input:
+        stated = [tuple(s.dim) for s in source.param.input_param.shape]
+        if len(stated) not in (0, 1, len(source.tops)):
+            raise fault(
+                source, f"{len(stated)} shapes for {len(source.tops)} tops; expected none, 1 or one a top", "input_param"
+            )
+        for i, shape in enumerate(stated):
+            if any(d < 0 for d in shape):
+                raise fault(source, f"shape {i} has the negative dim {min(shape)}", "input_param", "shape", "dim")
+        return cls(tuple(stated * len(source.tops)) if len(stated) == 1 else _padded(stated, len(source.tops)))
+
+
+def _image(batch: int, channels: int, crop: int, height: int = 0, width: int = 0) -> Shape | None:
+    """The shape of an image batch, None unless every size is stated."""
+    shape = (batch, channels, crop or height, crop or width)
+    return shape if all(shape) else None
+
+
+def _channels(layer: LayerParameter) -> int:
+    """Channels as far as `transform_param` shows them: one mean value a channel, or a colour flag; 0 when unknown."""
+    p = layer.transform_param
+    if len(p.mean_value) > 1:
+        return len(p.mean_value)
+    if p.force_color:
+        return 3
+    return 1 if p.force_gray else 0
+
+
+@register
+@dataclass(frozen=True)
+class Data(Source):
+    """Images of a database; `crop_size` gives their size where it is set (Caffe: data_layer.cpp)."""
+
+    types = ("Data", "AnnotatedData")
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Data:
+        p = source.param
+        image = _image(p.data_param.batch_size, _channels(p), p.transform_param.crop_size)
+        label = (p.data_param.batch_size,) if p.data_param.batch_size and p.type == "Data" else None
+        return cls(_padded([image, label], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class ImageData(Source):
+    """Images listed in a text file (Caffe: image_data_layer.cpp)."""
+
+    types = ("ImageData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ImageData:
+        p, t = source.param.image_data_param, source.param.transform_param
+        image = _image(p.batch_size, 3 if p.is_color else 1, t.crop_size, p.new_height, p.new_width)
+        return cls(_padded([image, (p.batch_size,)], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class MemoryData(Source):
+    """Arrays handed over in memory (Caffe: memory_data_layer.cpp)."""
+
+    types = ("MemoryData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> MemoryData:
+        p = source.param.memory_data_param
+        image = _image(p.batch_size, p.channels, 0, p.height, p.width)
+        return cls(_padded([image, (p.batch_size,)], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class WindowData(Source):
+    """Windows cut from images, for R-CNN (Caffe: window_data_layer.cpp). Colour images, square crops."""
+
+    types = ("WindowData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> WindowData:
+        p = source.param
+        crop = p.transform_param.crop_size or p.window_data_param.crop_size
+        image = _image(p.window_data_param.batch_size, 3, crop)
+        return cls(_padded([image, (p.window_data_param.batch_size,)], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class HDF5Data(Source):
+    """Arrays of HDF5 files, whose shapes only the files know (Caffe: hdf5_data_layer.cpp)."""
+
+    types = ("HDF5Data",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> HDF5Data:
+        return cls(_padded([], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class DummyData(Source):
+    """Arrays filled by a rule, of stated shapes (Caffe: dummy_data_layer.cpp); here the caller feeds them."""
+
+    types = ("DummyData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> DummyData:
+        p, tops = source.param.dummy_data_param, len(source.tops)
+        legacy = list(zip(p.num, p.channels, p.height, p.width, strict=False))
+        stated = [tuple(s.dim) for s in p.shape] or legacy
+        return cls(tuple(stated * tops) if len(stated) == 1 else _padded(stated, tops))

@@ -1,0 +1,389 @@
+"""Layers that move values without changing them: joining, cutting, reshaping (Caffe: concat, slice, reshape, crop …)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.graph import Shape, count, format_shape, is_free
+from converter.layers.base import (
+    UNLIMITED,
+    Layer,
+    OnnxOps,
+    TorchOps,
+    canonical_axis,
+    fault,
+    register,
+    require,
+)
+from prototxt import NetLayer
+from prototxt.errors import NetError
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+@register
+@dataclass(frozen=True)
+class Concat(Layer):
+    """Bottoms side by side along an axis (Caffe: concat_layer.cpp)."""
+
+    types = ("Concat",)
+    bottoms = (1, UNLIMITED)
+    axis: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Concat:
+        p = source.param.concat_param
+        if p.HasField("axis") and p.HasField("concat_dim"):
+            raise fault(source, "both axis and concat_dim are given; expected one of them", "concat_param", "concat_dim")
+        return cls(p.concat_dim if p.HasField("concat_dim") else p.axis)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        axis = canonical_axis(self.axis, len(inputs[0]))
+        rest = {(*map(int, s[:axis]), *map(int, s[axis + 1 :]), len(s)) for s in inputs}
+        shapes = ", ".join(map(format_shape, inputs))
+        require(len(rest) == 1, f"bottoms differ in another axis than {axis}: {shapes}")
+        return [(*inputs[0][:axis], sum(s[axis] for s in inputs), *inputs[0][axis + 1 :])]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return x[0] if len(x) == 1 else g.op("Concat", *x, axis=canonical_axis(self.axis, len(node.shape)))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return x[0] if len(x) == 1 else f"torch.cat([{', '.join(x)}], dim={canonical_axis(self.axis, len(node.shape))})"
+
+
+@register
+@dataclass(frozen=True)
+class Slice(Layer):
+    """One blob cut along an axis, at the given points or into equal parts (Caffe: slice_layer.cpp)."""
+
+    types = ("Slice",)
+    tops = (1, UNLIMITED)
+    axis: int = 1
+    points: tuple[int, ...] = ()
+    parts: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Slice:
+        p = source.param.slice_param
+        if p.HasField("axis") and p.HasField("slice_dim"):
+            raise fault(source, "both axis and slice_dim are given; expected one of them", "slice_param", "slice_dim")
+        points, parts = tuple(p.slice_point), len(source.tops)
+        if points and len(points) != parts - 1:
+            raise fault(source, f"{len(points)} slice_point for {parts} tops; expected {parts - 1}", "slice_param")
+        return cls(p.slice_dim if p.HasField("slice_dim") else p.axis, points, parts)
+
+    def _bounds(self, shape: Shape) -> list[int]:
+        axis = canonical_axis(self.axis, len(shape))
+        size = shape[axis]
+        require(not is_free(size) or self.parts == 1, f"axis {axis} is cut; it can't be left free")
+        if not self.points:
+            require(size % self.parts == 0, f"{size} can't be cut into {self.parts} equal parts along axis {axis}")
+            return [i * (size // self.parts) for i in range(self.parts)] + [size]
+        bounds = [0, *self.points, size]
+        require(
+            all(a < b for a, b in zip(bounds, bounds[1:], strict=False)),
+            f"slice points {', '.join(map(str, self.points))} do not rise between 0 and {size}",
+        )
+        return bounds
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        (shape,) = inputs
+        axis, bounds = canonical_axis(self.axis, len(shape)), self._bounds(shape)
+        return [(*shape[:axis], b - a, *shape[axis + 1 :]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        if self.parts == 1:
+            return [x[0]]
+        bounds = self._bounds(node.shape)
+        axis = canonical_axis(self.axis, len(node.shape))
+        sizes = g.ints([b - a for a, b in zip(bounds, bounds[1:], strict=False)], "sizes")
+        return g.multi("Split", x[0], sizes, outputs=self.parts, axis=axis)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        if self.parts == 1:
+            return [x[0]]
+        bounds = self._bounds(node.shape)
+        lead = ":, " * canonical_axis(self.axis, len(node.shape))
+        return [f"{x[0]}[{lead}{a}:{b}]" for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+@register
+@dataclass(frozen=True)
+class Split(Layer):
+    """The same blob under several names (Caffe: split_layer.cpp)."""
+
+    types = ("Split",)
+    tops = (1, UNLIMITED)
+    copies: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Split:
+        return cls(len(source.tops))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [inputs[0]] * self.copies
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        return [x[0]] * self.copies
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        return [x[0]] * self.copies
+
+
+@register
+@dataclass(frozen=True)
+class Silence(Layer):
+    """Nothing: it only keeps a blob from becoming an output of the net (Caffe: silence_layer.cpp)."""
+
+    types = ("Silence",)
+    bottoms = (1, UNLIMITED)
+    tops = (0, 0)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return []
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        return []
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        return []
+
+
+@register
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """The axes from `axis` to `end_axis`, both included, as one (Caffe: flatten_layer.cpp)."""
+
+    types = ("Flatten",)
+    axis: int = 1
+    end_axis: int = -1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Flatten:
+        return cls(source.param.flatten_param.axis, source.param.flatten_param.end_axis)
+
+    def _span(self, shape: Shape) -> tuple[int, int]:
+        first, last = canonical_axis(self.axis, len(shape)), canonical_axis(self.end_axis, len(shape))
+        require(first <= last + 1, f"axis {first} lies behind end_axis {last}")
+        return first, last
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        first, last = self._span(inputs[0])
+        return [(*inputs[0][:first], count(inputs[0][first : last + 1]), *inputs[0][last + 1 :])]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        first, last = self._span(node.shape)
+        if first == last:
+            return x[0]
+        if first == 1 and last == len(node.shape) - 1:
+            return g.op("Flatten", x[0], axis=1)
+        return g.reshape(x[0], node.shape, node.outputs[0].shape)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        first, last = self._span(node.shape)
+        if last < first:
+            return f"{x[0]}.unsqueeze({first})"
+        return f"torch.flatten({x[0]}, {first})" if last == len(node.shape) - 1 else f"{x[0]}.flatten({first}, {last})"
+
+
+@register
+@dataclass(frozen=True)
+class Reshape(Layer):
+    """A new shape for `num_axes` axes from `axis` on; 0 copies a size, one -1 is inferred (Caffe: reshape_layer.cpp)."""
+
+    types = ("Reshape",)
+    dims: tuple[int, ...] = ()
+    axis: int = 0
+    num_axes: int = -1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Reshape:
+        p = source.param.reshape_param
+        dims = tuple(p.shape.dim)
+        if dims.count(-1) > 1:
+            raise fault(source, "more than one -1 among the dims; expected at most one", "reshape_param", "shape")
+        if any(d < -1 for d in dims):
+            raise fault(source, f"dim {min(dims)}; expected -1, 0 or a size", "reshape_param", "shape", "dim")
+        if p.num_axes < -1:
+            raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "reshape_param", "num_axes")
+        return cls(dims, p.axis, p.num_axes)
+
+    def _start_end(self, rank: int) -> tuple[int, int]:
+        start = self.axis if self.axis >= 0 else rank + self.axis + 1
+        require(0 <= start <= rank, f"axis {self.axis} is out of range for a blob of {rank} axes")
+        end = rank if self.num_axes == -1 else start + self.num_axes
+        require(end <= rank, f"axes {start} to {end - 1} of a blob of {rank} axes")
+        return start, end
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        (shape,) = inputs
+        start, end = self._start_end(len(shape))
+        middle: list[int] = []
+        for i, dim in enumerate(self.dims):
+            require(dim != 0 or start + i < len(shape), f"dim {i} is 0, but the bottom has no axis {start + i} to copy")
+            middle.append(shape[start + i] if dim == 0 else dim)
+        head, tail = shape[:start], shape[end:]
+        total = count(shape)
+        if -1 in self.dims:
+            known = count((*head, *(d for d in middle if d != -1), *tail))
+            require(known != 0 and int(total) % int(known) == 0, f"{total} values can't fill rows of {known}")
+            middle[self.dims.index(-1)] = _quotient(total, known, shape, (*head, *middle, *tail))
+        after = (*head, *middle, *tail)
+        require(
+            int(count(after)) == int(total),
+            f"{format_shape(shape)} has {total} values, the new shape {format_shape(after)} {count(after)}",
+        )
+        return [after]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.reshape(x[0], node.shape, node.outputs[0].shape)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        start, end = self._start_end(len(node.shape))
+        out = node.outputs[0].shape
+        kept = set(range(start)) | {start + i for i, d in enumerate(self.dims) if d == 0}
+        behind = len(out) - (len(node.shape) - end)
+        dims = []
+        for i, d in enumerate(out):
+            if i in kept:
+                dims.append(f"{x[0]}.shape[{i}]")
+            elif i >= behind:
+                dims.append(f"{x[0]}.shape[{i - behind + end}]")
+            else:
+                dims.append(str(self.dims[i - start]))
+        return f"{x[0]}.reshape({', '.join(dims)})"
+
+
+def _quotient(total: int, known: int, before: Shape, after: Sequence[int]) -> int:
+    """`total / known` with the free dimensions that both hold cancelled, so that what is fixed stays fixed."""
+    kept = [str(d) for d in after if is_free(d)]
+    rest: list[int] = []
+    for dim in before:
+        if is_free(dim) and str(dim) in kept:
+            kept.remove(str(dim))
+        else:
+            rest.append(dim)
+    if kept:
+        return total // known
+    fixed = count(int(d) for d in after if not is_free(d) and d != -1)
+    return count(rest) // fixed
+
+
+@register
+@dataclass(frozen=True)
+class Crop(Layer):
+    """The first bottom cut to the second's size from `axis` on, at the given offsets (Caffe: crop_layer.cpp)."""
+
+    types = ("Crop",)
+    bottoms = (2, 2)
+    axis: int = 2
+    offset: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Crop:
+        p = source.param.crop_param
+        return cls(p.axis, tuple(p.offset))
+
+    def _offsets(self, shape: Shape) -> dict[int, int]:
+        """Offset by axis."""
+        axis = canonical_axis(self.axis, len(shape))
+        axes = range(axis, len(shape))
+        require(
+            len(self.offset) in (0, 1, len(axes)),
+            f"{len(self.offset)} offset values for {len(axes)} axes; expected none, 1 or {len(axes)}",
+        )
+        values = self.offset or (0,)
+        return dict(zip(axes, values * len(axes) if len(values) == 1 else values, strict=True))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        first, second = inputs
+        if len(first) != len(second):
+            raise NetError(f"bottoms differ in rank: {format_shape(first)} and {format_shape(second)}")
+        offsets = self._offsets(first)
+        for axis, offset in offsets.items():
+            require(
+                offset + second[axis] <= first[axis],
+                f"offset {offset} plus {second[axis]} goes beyond {first[axis]} on axis {axis}",
+            )
+        return [tuple(second[i] if i in offsets else d for i, d in enumerate(first))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        offsets = self._offsets(node.shape)
+        axes = list(offsets)
+        starts = g.ints(list(offsets.values()), "start")
+        if not any(is_free(node.inputs[1].shape[a]) for a in axes):
+            stops = g.ints([offsets[a] + node.inputs[1].shape[a] for a in axes], "stop")
+        else:
+            sizes = g.op("Gather", g.op("Shape", x[1]), g.ints(axes, "which"), axis=0)
+            stops = g.op("Add", sizes, starts)
+        return g.op("Slice", x[0], starts, stops, g.ints(axes, "axes"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        offsets = self._offsets(node.shape)
+        cuts = [
+            (f"{o}:{o} + {x[1]}.shape[{i}]" if o else f":{x[1]}.shape[{i}]") if (o := offsets.get(i)) is not None else ":"
+            for i in range(len(node.shape))
+        ]
+        return f"{x[0]}[{', '.join(cuts)}]"
+
+
+@register
+@dataclass(frozen=True)
+class Permute(Layer):
+    """Axes in another order; those not named follow in theirs (Caffe SSD: permute_layer.cpp)."""
+
+    types = ("Permute",)
+    order: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Permute:
+        order = tuple(source.param.permute_param.order)
+        if len(set(order)) != len(order):
+            raise fault(source, f"order {order} names an axis twice", "permute_param", "order")
+        return cls(order)
+
+    def _full(self, rank: int) -> tuple[int, ...]:
+        require(all(0 <= a < rank for a in self.order), f"order {self.order} for a blob of {rank} axes")
+        return (*self.order, *(a for a in range(rank) if a not in self.order))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [tuple(inputs[0][a] for a in self._full(len(inputs[0])))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Transpose", x[0], perm=self._full(len(node.shape)))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]}.permute({', '.join(map(str, self._full(len(node.shape))))})"
+
+
+@register
+@dataclass(frozen=True)
+class Tile(Layer):
+    """A blob repeated along an axis (Caffe: tile_layer.cpp)."""
+
+    types = ("Tile",)
+    axis: int = 1
+    tiles: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Tile:
+        p = source.param.tile_param
+        if p.tiles < 1:
+            raise fault(source, f"tiles is {p.tiles}; expected at least 1", "tile_param", "tiles")
+        return cls(p.axis, p.tiles)
+
+    def _repeats(self, shape: Shape) -> list[int]:
+        axis = canonical_axis(self.axis, len(shape))
+        return [self.tiles if i == axis else 1 for i in range(len(shape))]
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [tuple(d * r for d, r in zip(inputs[0], self._repeats(inputs[0]), strict=True))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Tile", x[0], g.ints(self._repeats(node.shape), "repeats"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]}.repeat({', '.join(map(str, self._repeats(node.shape)))})"

@@ -1,0 +1,248 @@
+"""From a graph to a PyTorch module: one description, written out as readable source or run as a live module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.emission import TorchModule, TorchOps
+from converter.graph import Graph, Node, Tensor, Value, format_shape
+from converter.names import Names
+from prototxt.errors import CaffeModelError
+
+if TYPE_CHECKING:
+    import torch
+
+WIDTH = 120
+
+# What the generated source and nn.Module use themselves: no layer may take these names. Kept as a list, so that
+# describing a net does not import torch; a test compares it with nn.Module.
+MODULE_ATTRIBUTES = frozenset(
+    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory
+    state_dict to to_empty train training type xpu zero_grad""".split()
+)
+VARIABLES = frozenset({"self", "torch", "nn", "F", "Path", "load", "load_file", "Model", "super", "print", "list", "slice"})
+
+
+@dataclass
+class TorchModel:
+    """A module, described.
+
+    Attributes:
+        source: the text of `model.py`.
+        state: state_dict key -> values; a Tensor is read when it is written.
+        metadata: what the weight file's header carries.
+    """
+
+    source: str
+    state: dict[str, Tensor | npt.NDArray[Any]]
+    metadata: dict[str, str]
+
+
+def emit_torch(graph: Graph, *, title: str = "", metadata: Mapping[str, str] | None = None) -> TorchModel:
+    """Describe a graph as a PyTorch module.
+
+    Args:
+        graph: what to describe.
+        title: first line of the generated module's docstring.
+        metadata: entries for the weight file's header, beside those that name Caffe's blobs.
+
+    Raises:
+        UnsupportedError: a layer that has no PyTorch form for this net.
+    """
+    emitter = _Emitter(graph)
+    for index, node in enumerate(graph.nodes):
+        emitter.add(node, index)
+    tops = json.dumps(emitter.tops, ensure_ascii=False, separators=(",", ":"))
+    header = {**(metadata or {}), "resnet_convert.source": graph.source, "resnet_convert.tops": tops}
+    return TorchModel(emitter.source(title or f"{graph.name}, converted from {graph.source}"), emitter.state, header)
+
+
+@dataclass
+class _Emitter:
+    graph: Graph
+    attributes: Names = field(default_factory=lambda: Names(MODULE_ATTRIBUTES))
+    variables: Names = field(default_factory=lambda: Names(VARIABLES))
+    held: dict[int, str] = field(default_factory=dict)  # value -> variable
+    last_use: dict[int, int] = field(default_factory=dict)
+    modules: list[TorchModule] = field(default_factory=list)
+    helpers: dict[str, str] = field(default_factory=dict)
+    statements: list[tuple[str, str, str]] = field(default_factory=list)  # variable, expression, comment
+    tops: list[tuple[str, str] | None] = field(default_factory=list)
+    state: dict[str, Tensor | npt.NDArray[Any]] = field(default_factory=dict)
+    ties: list[tuple[str, str]] = field(default_factory=list)
+    first_key: dict[int, str] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for index, node in enumerate(self.graph.nodes):
+            for value in node.inputs:
+                self.last_use[id(value)] = index
+        for value in self.graph.outputs:
+            self.last_use[id(value)] = len(self.graph.nodes)
+        for value in self.graph.inputs:
+            name = self.variables.fresh(value.blob)
+            self.held[id(value)] = name
+            self.arguments.append(name)
+
+    def add(self, node: Node, index: int) -> None:
+        t = TorchOps(self.attributes.fresh(node.name), self.variables.fresh)
+        inputs = [self.held[id(v)] for v in node.inputs]
+        try:
+            results = node.layer.torch(t, node, *inputs)
+        except CaffeModelError as error:
+            raise _placed(error, node) from None
+        if not t.modules:
+            self.attributes.free(t.name)
+        self._add_modules(t.modules)
+        self.helpers.update(t.helpers)
+        for variable, expression in t.statements:
+            self._assign(variable, expression, "", None)
+        self._release(node, index)
+        names = [self._variable(value, node) for value in node.outputs]
+        expressions = [results] if isinstance(results, str) else results
+        for value, name, expression in zip(node.outputs, names, expressions, strict=True):
+            self.held[id(value)] = name
+            # A statement that overwrites a variable which a later statement of this node reads would be wrong.
+            self._assign(name, expression, _comment(node), value)
+
+    def _assign(self, variable: str, expression: str, comment: str, value: Value | None) -> None:
+        if expression == variable and value is not None:
+            return
+        self.statements.append((variable, expression, comment))
+        self.tops.append(value.tops[-1] if value is not None and value.tops else None)
+
+    def _variable(self, value: Value, node: Node) -> str:
+        return self.variables.fresh(value.blob)
+
+    def _release(self, node: Node, index: int) -> None:
+        """Variables that nobody reads any more may be written again; a node with several tops still reads its own."""
+        if len(node.outputs) > 1:
+            return
+        for value in node.inputs:
+            if self.last_use[id(value)] == index and value.producer is not None:
+                name = self.held[id(value)]
+                if not any(n == name and self.last_use.get(v, -1) > index for v, n in self.held.items()):
+                    self.variables.free(name)
+
+    def _add_modules(self, modules: list[TorchModule]) -> None:
+        for module in modules:
+            self.modules.append(module)
+            for key, tensor in module.state.items():
+                path = f"{module.name}.{key}"
+                self.state[path] = tensor
+                if isinstance(tensor, Tensor) and tensor.shared:
+                    first = self.first_key.setdefault(id(tensor), path)
+                    if first != path:
+                        self.ties.append((path, first))
+
+    def source(self, title: str) -> str:
+        """The text of model.py."""
+        body = "\n".join(self._init() + ["", *self._forward()])
+        helpers = "".join(f"\n\n{text}\n" for _, text in sorted(self.helpers.items()))
+        functional = "import torch.nn.functional as F\n" if "F." in body + helpers else ""
+        return TEMPLATE.format(
+            title=_docstring(title),
+            functional=functional,
+            helpers=helpers,
+            body=body,
+            load=_load(bool(self.ties)),
+        )
+
+    def _init(self) -> list[str]:
+        lines = ["    def __init__(self):", "        super().__init__()"]
+        lines += [f"        self.{m.name} = {m.source()}" for m in self.modules]
+        lines += [f"        self.{there} = self.{here}  # shared" for there, here in self.ties]
+        return lines
+
+    def _forward(self) -> list[str]:
+        lines = [f"    def forward({', '.join(['self', *self.arguments])}):"]
+        lines += [f"        {_input_comment(v, self.held[id(v)])}" for v in self.graph.inputs]
+        for variable, expression, comment in self.statements:
+            line = f"        {variable} = {expression}"
+            fits = comment and len(line) + len(comment) + 4 <= WIDTH
+            lines.append(f"{line}  # {comment}" if fits else line)
+        names = [self.held[id(v)] for v in self.graph.outputs]
+        if len(names) == 1:
+            return [*lines, f"        return {names[0]}"]
+        pairs = [f"{blob!r}: {name}" for blob, name in zip(self.graph.output_names, names, strict=True)]
+        return [*lines, f"        return {{{', '.join(pairs)}}}"]
+
+
+def _input_comment(value: Value, variable: str) -> str:
+    return f"# {variable}: {format_shape(value.shape)}"
+
+
+def _comment(node: Node) -> str:
+    """The Caffe layers, where the expression doesn't show them; one line, whatever their names hold."""
+    names = " + ".join(o.name for o in node.origins)
+    return "".join(c if c.isprintable() else " " for c in names)
+
+
+def _docstring(text: str) -> str:
+    safe = "".join(c if c.isprintable() else " " for c in text)
+    return safe.replace("\\", "\\\\").replace('"', "'")
+
+
+def _load(tied: bool) -> str:
+    return LOAD.format(assign="" if tied else ", assign=True")
+
+
+TEMPLATE = '''"""{title}."""
+
+from pathlib import Path
+
+import torch
+{functional}from safetensors.torch import load_file
+from torch import nn
+{helpers}
+
+class Model(nn.Module):
+{body}
+
+
+{load}'''
+
+LOAD = '''def load(weights=Path(__file__).with_name("model.safetensors")):
+    """The model with its weights, in eval mode."""
+    model = Model()
+    model.load_state_dict(load_file(weights){assign})
+    return model.eval()
+'''
+
+
+def _placed(error: CaffeModelError, node: Node) -> CaffeModelError:
+    if error.layer is None and node.origins:
+        origin = node.origins[0]
+        error.layer, error.layer_type, error.position = origin.name, origin.type, origin.position
+    return error
+
+
+def live_module(model: TorchModel) -> torch.nn.Module:
+    """The described module with its weights, in eval mode: the generated source itself, run."""
+    import linecache
+
+    import torch
+
+    name = f"<resnet-convert {id(model):x}>"
+    linecache.cache[name] = (len(model.source), None, model.source.splitlines(keepends=True), name)
+    namespace: dict[str, Any] = {"__name__": "resnet_convert_model", "__file__": name}
+    exec(compile(model.source, name, "exec"), namespace)
+    module: torch.nn.Module = namespace["Model"]()
+    state = {key: torch.from_numpy(np.array(_values(value))) for key, value in model.state.items()}
+    module.load_state_dict(state)
+    return module.eval()
+
+
+def _values(value: Tensor | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return value.load().reshape(tuple(map(int, value.shape))) if isinstance(value, Tensor) else value

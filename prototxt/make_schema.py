@@ -1,0 +1,28 @@
+"""Make caffe.desc and caffe_pb2.pyi from caffe.proto: `python -m prototxt.make_schema` (needs grpcio-tools)."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def compile_schema() -> tuple[bytes, str]:
+    """The descriptor set and the type stub of caffe.proto."""
+    from grpc_tools import protoc
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder)
+        command = ["protoc", f"-I{FOLDER}", f"--descriptor_set_out={target / 'caffe.desc'}", f"--pyi_out={target}"]
+        if protoc.main([*command, str(FOLDER / "caffe.proto")]):
+            raise SystemExit(1)
+        stub = (target / "caffe_pb2.pyi").read_text(encoding="utf-8")
+        return (target / "caffe.desc").read_bytes(), re.sub(r"[ \t]+$", "", stub, flags=re.M)
+
+
+if __name__ == "__main__":
+    descriptor, stub = compile_schema()
+    (FOLDER / "caffe.desc").write_bytes(descriptor)
+    (FOLDER / "caffe_pb2.pyi").write_text(stub, encoding="utf-8")

@@ -1,0 +1,197 @@
+"""A net as the toolkit sees it: V2 layers of one phase, each knowing where in the user's file it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prototxt.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter, NetState, SolverParameter
+from prototxt.errors import CaffeModelError, Position, PrototxtError, RequestError
+from prototxt.parse import parse, read_text
+from prototxt.phase import filter_net
+from prototxt.scan import Field, Lines
+from prototxt.upgrade import upgrade_net
+
+
+@dataclass(frozen=True)
+class NetLayer:
+    """One layer in today's form.
+
+    Attributes:
+        param: its message.
+        position: where its `layer {` stands.
+    """
+
+    param: LayerParameter
+    position: Position
+    _written: Field | None = field(default=None, repr=False, compare=False)
+    _lines: Lines | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.param.name
+
+    @property
+    def type(self) -> str:
+        """The layer's type."""
+        return self.param.type
+
+    @property
+    def bottoms(self) -> tuple[str, ...]:
+        """Names of the blobs that it reads."""
+        return tuple(self.param.bottom)
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """Names of the blobs that it writes."""
+        return tuple(self.param.top)
+
+    def where(self, *path: str) -> Position:
+        """The place of a field, e.g. `where("pooling_param", "pad")`; of what encloses it where it isn't written."""
+        if self._written is None or self._lines is None:
+            return self.position
+        found = self._written
+        for name in path:
+            # V0 files write a layer's fields without the section around them.
+            inner = found.find(name) or [f for child in found.find("layer") for f in child.find(name)]
+            if inner:
+                found = inner[0]
+        return self._lines.position(found.offset)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net of one phase.
+
+    Attributes:
+        path: the file it came from.
+        name: the prototxt's `name`.
+        layers: in the order of the file.
+        message: the whole in today's form, with these layers only.
+        notes: what was upgraded, in words.
+    """
+
+    path: str
+    name: str
+    layers: tuple[NetLayer, ...]
+    message: NetParameter = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def load_net(
+    path: str | Path,
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    allow_unknown: bool = False,
+) -> Net:
+    """Read a prototxt of any age: V0, V1 or V2, with input fields or Input layers.
+
+    Args:
+        path: the file.
+        phase: TEST or TRAIN.
+        level, stages: the rest of Caffe's net state, against which include and exclude rules are held.
+        allow_unknown: leave out fields that the schema lacks instead of refusing them.
+
+    Raises:
+        PrototxtError: not a prototxt, or faults in it, all of them at once.
+        NetError: a form that Caffe can't upgrade, rules that contradict each other.
+    """
+    text = read_text(path)
+    return parse_net(text, str(path), phase=phase, level=level, stages=stages, allow_unknown=allow_unknown)
+
+
+def parse_net(
+    text: str,
+    path: str = "<string>",
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    allow_unknown: bool = False,
+) -> Net:
+    """Like `load_net`, from text; `path` is its name in messages."""
+    if phase not in ("TEST", "TRAIN"):
+        raise RequestError(f"phase {phase!r}; expected TEST or TRAIN")
+    _refuse_solver(text, path)
+    message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
+    return net_from_message(message, path, phase=phase, level=level, stages=stages, written=(root, lines))
+
+
+def net_from_message(
+    message: NetParameter,
+    path: str = "<message>",
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Sequence[str] = (),
+    written: tuple[Field, Lines] | None = None,
+) -> Net:
+    """Like `load_net`, from a message; `written` gives the places of its fields."""
+    root, lines = written or (None, None)
+    places = _Places(path, root, lines)
+    state = NetState(phase=TRAIN if phase == "TRAIN" else TEST, level=level, stage=list(stages))
+    try:
+        upgraded = upgrade_net(message)
+        kept = filter_net(upgraded.message, state)
+    except CaffeModelError as error:
+        error.position = error.position or places.of_layer(error.layer)
+        raise
+    layers = tuple(
+        NetLayer(
+            upgraded.message.layer[i],
+            places.of_entry(upgraded.origins[i]),
+            places.field(upgraded.origins[i]),
+            lines,
+        )
+        for i in kept
+    )
+    if not layers:
+        raise PrototxtError("the net has no layers", position=Position(path))
+    whole = NetParameter()
+    whole.CopyFrom(upgraded.message)
+    del whole.layer[:]
+    whole.layer.extend(layer.param for layer in layers)
+    return Net(path, upgraded.message.name, layers, whole, upgraded.notes)
+
+
+class _Places:
+    """Where the entries of the original file stand: k-th layer for k >= 0, the (-1 - k)-th `input` field below."""
+
+    def __init__(self, path: str, root: Field | None, lines: Lines | None) -> None:
+        self._path, self._lines = path, lines
+        children = root.children if root else []
+        self._layers = [f for f in children if f.name in ("layer", "layers")]
+        self._inputs = [f for f in children if f.name == "input"]
+
+    def field(self, origin: int) -> Field | None:
+        entries = self._layers if origin >= 0 else self._inputs
+        index = origin if origin >= 0 else -1 - origin
+        return entries[index] if index < len(entries) else None
+
+    def of_layer(self, name: str | None) -> Position:
+        """Where the first layer of a name stands; the file when there is none."""
+        for i, written in enumerate(self._layers):
+            names = written.find("name") or [f for child in written.find("layer") for f in child.find("name")]
+            if name is not None and names and (names[0].value or "")[1:-1] == name:
+                return self.of_entry(i)
+        return Position(self._path)
+
+    def of_entry(self, origin: int) -> Position:
+        found = self.field(origin)
+        return self._lines.position(found.offset) if found and self._lines else Position(self._path)
+
+
+def _refuse_solver(text: str, path: str) -> None:
+    """A solver in place of a net is a common slip, worth more than forty unknown fields."""
+    if re.search(r"^\s*layers?\s*:?\s*\{", text, re.M):
+        return
+    names = set(re.findall(r"^\s*(\w+)\s*:", text, re.M))
+    if {"base_lr", "lr_policy"} & names and names <= set(SolverParameter.DESCRIPTOR.fields_by_name):
+        net = re.search(r"^\s*(?:net|train_net)\s*:\s*[\"']([^\"'\n]*)", text, re.M)
+        hint = f"; the net it trains is {net[1]!r}" if net else ""
+        raise PrototxtError(f"this is a solver, not a net{hint}", position=Position(path))

@@ -1,0 +1,34 @@
+"""Caffe's layers in numpy, one module a family; importing this package registers them all."""
+
+from verify.layers import (
+    activation,
+    arithmetic,
+    convolution,
+    data,
+    detection,
+    inner_product,
+    loss,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    shaping,
+)
+from verify.layers.registry import find, known_types
+
+__all__ = [
+    "activation",
+    "arithmetic",
+    "convolution",
+    "data",
+    "detection",
+    "find",
+    "inner_product",
+    "known_types",
+    "loss",
+    "normalization",
+    "pooling",
+    "recurrent",
+    "reduction",
+    "shaping",
+]

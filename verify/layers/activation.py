@@ -1,0 +1,139 @@
+"""One value in, one value out: ReLU and its kin, sigmoids, thresholds and Dropout (Caffe: *_layer.cpp of each name).
+
+At exactly 0 every rectifier takes its negative side, which is 0 there: only the gradient can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from verify.layers.registry import Array, Call, ErrorRule, Sensitivity, Wide, jumps, largest, narrow, register, wide
+
+
+def bounded_slope(slope: Callable[[Call], float]) -> ErrorRule:
+    """Error rule of a function whose derivative is at most `slope(call)`."""
+
+    def rule(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+        return [Sensitivity(1, (slope(call),)) for _ in tops]
+
+    return rule
+
+
+def rectify(x: Wide, slope: float | Wide) -> Wide:
+    """max(x, 0) + slope * min(x, 0)."""
+    return np.maximum(x, 0) + slope * np.minimum(x, 0)
+
+
+def sigmoid(x: Wide) -> Wide:
+    """1 / (1 + exp(-x)), written so that no exponential overflows."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+@register("ReLU", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))))
+def relu(call: Call) -> list[Array]:
+    """max(x, 0) + negative_slope * min(x, 0)."""
+    slope = call.param.relu_param.negative_slope
+    if slope == 0:
+        return [np.maximum(call.x, np.float32(0))]
+    return [narrow(rectify(wide(call.x), slope))]
+
+
+@register("ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))))
+def relu6(call: Call) -> list[Array]:
+    """ReLU, at most 6 (forks)."""
+    return [narrow(np.minimum(rectify(wide(call.x), call.param.relu_param.negative_slope), 6.0))]
+
+
+def _prelu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    return [Sensitivity(1, (max(1.0, largest(_slopes(call))),)) for _ in tops]
+
+
+def _slopes(call: Call) -> Array:
+    """Slopes in a shape that broadcasts against the bottom."""
+    call.require(call.x.ndim >= 2, "needs a bottom of at least 2 axes")
+    shape: tuple[int, ...] = () if call.param.prelu_param.channel_shared else (call.x.shape[1],)
+    (slope,) = call.parameters.take([shape])
+    return slope.reshape((-1,) + (1,) * (call.x.ndim - 2))
+
+
+@register("PReLU", error=_prelu_error)
+def prelu(call: Call) -> list[Array]:
+    """ReLU with a learned slope a channel, or one for all (channel_shared)."""
+    return [narrow(rectify(wide(call.x), wide(_slopes(call))))]
+
+
+@register("ELU", error=bounded_slope(lambda call: max(1.0, abs(call.param.elu_param.alpha))))
+def elu(call: Call) -> list[Array]:
+    """x, and below zero alpha * (exp(x) - 1)."""
+    x = wide(call.x)
+    return [narrow(np.maximum(x, 0) + call.param.elu_param.alpha * np.expm1(np.minimum(x, 0)))]
+
+
+@register("Sigmoid", error=bounded_slope(lambda call: 0.25))
+def sigmoid_layer(call: Call) -> list[Array]:
+    """1 / (1 + exp(-x))."""
+    return [narrow(sigmoid(wide(call.x)))]
+
+
+@register("TanH")
+def tanh(call: Call) -> list[Array]:
+    """Hyperbolic tangent."""
+    return [narrow(np.tanh(wide(call.x)))]
+
+
+@register("AbsVal")
+def absval(call: Call) -> list[Array]:
+    """|x|."""
+    return [np.abs(call.x)]
+
+
+@register("BNLL")
+def bnll(call: Call) -> list[Array]:
+    """log(1 + exp(x))."""
+    return [narrow(np.logaddexp(0.0, wide(call.x)))]
+
+
+@register("Swish", error=bounded_slope(lambda call: 1.1))
+def swish(call: Call) -> list[Array]:
+    """x * sigmoid(beta * x); its slope never passes 1.1, whatever beta."""
+    x = wide(call.x)
+    return [narrow(x * sigmoid(call.param.swish_param.beta * x))]
+
+
+@register("HardSigmoid", error=bounded_slope(lambda call: abs(call.param.hardsigmoid_param.alpha)))
+def hard_sigmoid(call: Call) -> list[Array]:
+    """alpha * x + beta, kept within 0 and 1 (forks)."""
+    p = call.param.hardsigmoid_param
+    return [narrow(np.clip(p.alpha * wide(call.x) + p.beta, 0.0, 1.0))]
+
+
+@register("HardSwish", error=bounded_slope(lambda call: 1.5))
+def hard_swish(call: Call) -> list[Array]:
+    """x * min(max(x + 3, 0), 6) / 6 (forks); the slope is 1.5 just below x = 3."""
+    x = wide(call.x)
+    return [narrow(x * np.clip(x + 3.0, 0.0, 6.0) / 6.0)]
+
+
+@register("Clip")
+def clip(call: Call) -> list[Array]:
+    """x kept within min and max; both must be given."""
+    p = call.param.clip_param
+    return [np.clip(call.x, np.float32(p.min), np.float32(p.max))]
+
+
+@register("Threshold", error=jumps)
+def threshold(call: Call) -> list[Array]:
+    """1 where x > threshold, else 0."""
+    return [(call.x > np.float32(call.param.threshold_param.threshold)).astype(np.float32)]
+
+
+@register("Dropout")
+def dropout(call: Call) -> list[Array]:
+    """x, since Caffe scales while training; with a fork's `scale_train: false` x * (1 - dropout_ratio)."""
+    call.require(not call.train, "drops at random in phase TRAIN, which has no answer to compare with")
+    p = call.param.dropout_param
+    if p.scale_train:
+        return [call.x]
+    return [narrow(wide(call.x) * (1.0 - p.dropout_ratio))]

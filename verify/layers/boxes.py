@@ -1,0 +1,80 @@
+"""Boxes as SSD's bbox_util has them: decoding against priors, overlap, suppression. Corners are x0 y0 x1 y1.
+
+All arithmetic is float32, as in SSD: what is kept depends on comparisons, and those must fall the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from verify.layers.registry import Array
+
+
+class Decoder(Protocol):
+    """Turns offsets (P×4) into corners, given priors and variances (P×4 each)."""
+
+    def __call__(self, prior: Array, variance: Array, offset: Array) -> Array: ...
+
+
+def from_corners(prior: Array, variance: Array, offset: Array) -> Array:
+    """CORNER: offsets are added to the prior's corners."""
+    return prior + variance * offset
+
+
+def from_centers(prior: Array, variance: Array, offset: Array) -> Array:
+    """CENTER_SIZE: offsets move the centre by shares of the prior's size, and scale the size by their exponential."""
+    size = prior[:, 2:] - prior[:, :2]
+    centre = (prior[:, :2] + prior[:, 2:]) / np.float32(2)
+    middle = variance[:, :2] * offset[:, :2] * size + centre
+    half = np.exp(variance[:, 2:] * offset[:, 2:]) * size / np.float32(2)
+    return np.concatenate([middle - half, middle + half], axis=1)
+
+
+def from_corner_sizes(prior: Array, variance: Array, offset: Array) -> Array:
+    """CORNER_SIZE: offsets of the corners are shares of the prior's size."""
+    size = prior[:, 2:] - prior[:, :2]
+    return prior + variance * offset * np.concatenate([size, size], axis=1)
+
+
+def areas(boxes: Array) -> Array:
+    """Area of each box; 0 where a corner lies on the wrong side."""
+    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    area: Array = np.where((width < 0) | (height < 0), np.float32(0), width * height)
+    return area
+
+
+def overlaps(box: Array, others: Array) -> Array:
+    """Intersection over union of one box with each of the others."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    size = high - low
+    common = np.where((size > 0).all(axis=1), size[:, 0] * size[:, 1], np.float32(0))
+    union: Array = areas(box) + areas(others) - common
+    share: Array = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    return share
+
+
+def suppress(
+    boxes: Array, scores: Array, *, floor: float, limit: float, eta: float, top_k: int
+) -> npt.NDArray[np.int64]:
+    """Positions kept: best score first, each box that overlaps no kept one by more than `limit`.
+
+    Args:
+        floor: scores not above it are dropped first.
+        eta: below 1, `limit` shrinks by it after every kept box as long as it is above 0.5.
+        top_k: how many of the best scores take part; -1 for all. Equal scores keep their order.
+    """
+    candidates = np.flatnonzero(scores > np.float32(floor))
+    candidates = candidates[np.argsort(-scores[candidates], kind="stable")]
+    if top_k > -1:
+        candidates = candidates[:top_k]
+    kept: list[int] = []
+    for index in candidates:
+        if not kept or not (overlaps(boxes[index], boxes[kept]) > np.float32(limit)).any():
+            kept.append(int(index))
+            if eta < 1 and limit > 0.5:
+                limit *= eta
+    return np.array(kept, np.int64)

@@ -1,0 +1,45 @@
+"""Layers without bottoms: their values are fed, or lie in the net (Caffe: data layers, Parameter, DummyData)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verify.layers.registry import Array, Call, register
+
+FED = (
+    "Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData", "BboxData",
+    "DenseImageData", "ImageSegData", "LaneData",
+)  # fmt: skip
+"""Layers whose tops are always fed."""
+
+MUST_BE_FED = "must be fed: the net does not hold its values"
+
+
+@register(*FED, bottoms=0, always_fed=True)
+def fed(call: Call) -> list[Array]:
+    """Never computes: its values come from outside."""
+    raise call.fail(MUST_BE_FED)
+
+
+@register("Parameter", bottoms=0)
+def parameter(call: Call) -> list[Array]:
+    """A learned blob of the given shape."""
+    return call.parameters.take([tuple(call.param.parameter_param.shape.dim)])
+
+
+@register("DummyData", bottoms=0)
+def dummy_data(call: Call) -> list[Array]:
+    """Constants; with a random filler its tops must be fed."""
+    p = call.param.dummy_data_param
+    count = len(call.layer.tops)
+    shapes = [tuple(s.dim) for s in p.shape]
+    shapes = shapes or list(zip(p.num, p.channels, p.height, p.width, strict=True))
+    fillers = [(f.type, f.value) for f in p.data_filler] or [("constant", 0.0)]
+    call.require(len(shapes) in (1, count), f"has {len(shapes)} shapes for {count} tops")
+    call.require(len(fillers) in (1, count), f"has {len(fillers)} data_filler for {count} tops")
+    if any(kind != "constant" for kind, _ in fillers):
+        raise call.fail(MUST_BE_FED)
+    for shape in shapes:
+        call.room(shape)
+    shapes, fillers = shapes * (count // len(shapes)), fillers * (count // len(fillers))
+    return [np.full(shape, value, np.float32) for shape, (_, value) in zip(shapes, fillers, strict=True)]

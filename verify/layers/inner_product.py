@@ -1,0 +1,63 @@
+"""Matrix products and table look-ups (Caffe: inner_product_layer.cpp, embed_layer.cpp)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from verify.layers.registry import Array, Call, Sensitivity, Wide, blocks, jumps, narrow, register, wide
+
+BLOCK_VALUES = 1 << 22
+"""Weight values widened to float64 at once (32 MB)."""
+
+
+def row_norm(rows: Array) -> float:
+    """Largest Euclidean norm among the rows: what independent errors of the inputs grow by in a sum."""
+    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    return math.sqrt(float(np.max(squares, initial=0.0)))
+
+
+def _matrix(call: Call) -> tuple[Array, Array | None, int]:
+    """Weights as outputs × inputs, bias, and the axis from which the bottom is flattened."""
+    p = call.param.inner_product_param
+    axis = call.axis(p.axis)
+    outputs, inputs = p.num_output, math.prod(call.x.shape[axis:])
+    shapes: list[tuple[int, ...]] = [(inputs, outputs) if p.transpose else (outputs, inputs)]
+    if p.bias_term:
+        shapes.append((outputs,))
+    weight, *bias = call.parameters.take(shapes)
+    return (weight.T if p.transpose else weight), (bias[0] if bias else None), axis
+
+
+def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    weight, bias, _ = _matrix(call)
+    return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
+
+
+@register("InnerProduct", error=_error)
+def inner_product(call: Call) -> list[Array]:
+    """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+    weight, bias, axis = _matrix(call)
+    x = wide(call.x.reshape(-1, weight.shape[1]))
+    out: Wide = np.empty((x.shape[0], weight.shape[0]))
+    for part in blocks(weight.shape[0], BLOCK_VALUES // max(1, weight.shape[1])):
+        out[:, part] = x @ wide(weight[part]).T
+    if bias is not None:
+        out += bias
+    return [narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))]
+
+
+@register("Embed", error=jumps)
+def embed(call: Call) -> list[Array]:
+    """Row x of a table of `input_dim` rows, plus bias; indices are float blobs, truncated to integers."""
+    p = call.param.embed_param
+    shapes: list[tuple[int, ...]] = [(p.input_dim, p.num_output)]
+    if p.bias_term:
+        shapes.append((p.num_output,))
+    table, *bias = call.parameters.take(shapes)
+    index = call.x.astype(np.int64)
+    call.require(bool(np.all((index >= 0) & (index < p.input_dim))), f"an index is not within 0 and {p.input_dim - 1}")
+    rows = table[index]
+    return [narrow(wide(rows) + bias[0]) if bias else rows]

@@ -1,0 +1,178 @@
+"""Pooling and spatial pyramid pooling over height and width (Caffe: pooling_layer.cpp, spp_layer.cpp).
+
+    positions = ceil((size + 2 pad - kernel) / stride) + 1,  one less where the last would start at size + pad or later
+
+The second rule applies to both axes as soon as either has a pad, and never without one: with stride > kernel and no
+pad a window may lie wholly outside, and gives -FLT_MAX (MAX) or 0/0 (AVE). AVE divides by the window clipped to the
+padded image, not to the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+
+LOWEST = np.float32(np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along one spatial axis."""
+
+    size: int
+    kernel: int
+    stride: int
+    pad: int
+    count: int
+
+    @property
+    def starts(self) -> list[int]:
+        """First row of each window in the image; negative inside the padding."""
+        return [i * self.stride - self.pad for i in range(self.count)]
+
+    def clipped(self) -> list[tuple[int, int]]:
+        """First row and the row behind the last of each window, within the image."""
+        return [(max(s, 0), min(s + self.kernel, self.size)) for s in self.starts]
+
+    def lengths(self) -> Wide:
+        """Rows of each window, clipped to the padded image."""
+        return np.array([min(s + self.kernel, self.size + self.pad) - s for s in self.starts], np.float64)
+
+
+def _pair(both: int, h: int, w: int) -> tuple[int, int]:
+    return (h, w) if h or w else (both, both)
+
+
+def _axes(call: Call) -> tuple[Axis, Axis]:
+    p = call.param.pooling_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    sizes = call.x.shape[2:]
+    if p.global_pooling:
+        kernel: tuple[int, int] = (sizes[0], sizes[1])
+    else:
+        kernel = _pair(p.kernel_size, p.kernel_h, p.kernel_w)
+    pad = _pair(p.pad, p.pad_h, p.pad_w)
+    stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+    call.require(min(kernel) > 0, f"kernel {kernel[0]}×{kernel[1]} is not positive")
+    call.require(min(stride) > 0, f"stride {stride[0]}×{stride[1]} is not positive")
+    if p.global_pooling:
+        call.require(pad == (0, 0) and stride == (1, 1), "global_pooling allows no pad and no stride but 1")
+    call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
+    down = p.round_mode == p.FLOOR or not p.ceil_mode
+    made = []
+    for size, k, s, a in zip(sizes, kernel, stride, pad, strict=True):
+        span = size + 2 * a - k
+        count = (span // s if down else -(-span // s)) + 1
+        if any(pad) and (count - 1) * s >= size + a:
+            count -= 1
+        call.require(count > 0, f"kernel {k} is larger than the padded size {size + 2 * a}")
+        made.append(Axis(size, k, s, a, count))
+    return made[0], made[1]
+
+
+def maximum(x: Array, axes: tuple[Axis, Axis]) -> Array:
+    """Largest value of each window; NaN never wins, as no comparison with it holds."""
+    y = x
+    for place, axis in zip((2, 3), axes, strict=True):
+        lanes = np.moveaxis(y, place, 0)
+        best = np.full((axis.count, *lanes.shape[1:]), LOWEST, np.float32)
+        for index, (first, end) in enumerate(axis.clipped()):
+            if first < end:
+                best[index] = np.fmax.reduce(lanes[first:end], axis=0, initial=LOWEST)
+        y = np.moveaxis(best, 0, place)
+    return np.ascontiguousarray(y)
+
+
+def average(x: Array, axes: tuple[Axis, Axis]) -> Array:
+    """Sum of each window over its size clipped to the padded image."""
+    total = wide(x)
+    for place, axis in zip((2, 3), axes, strict=True):
+        lanes = np.moveaxis(total, place, 0)
+        sums: Wide = np.zeros((axis.count, *lanes.shape[1:]))
+        for index, (first, end) in enumerate(axis.clipped()):
+            if first < end:
+                sums[index] = lanes[first:end].sum(axis=0)
+        total = np.moveaxis(sums, 0, place)
+    return narrow(total / np.outer(axes[0].lengths(), axes[1].lengths()))
+
+
+def positions_of_maximum(x: Array, axes: tuple[Axis, Axis]) -> Array:
+    """Row · width + column of the first largest value of each window in scan order; -1 in an empty one."""
+    rows, columns = axes
+    found: Array = np.empty((*x.shape[:2], rows.count, columns.count), np.float32)
+    for i, (top, bottom) in enumerate(rows.clipped()):
+        for j, (left, right) in enumerate(columns.clipped()):
+            found[:, :, i, j] = _first_largest(x[:, :, top:bottom, left:right], top, left, x.shape[3])
+    return found
+
+
+def _first_largest(window: Array, top: int, left: int, width: int) -> npt.NDArray[np.int64]:
+    if window.size == 0:
+        return np.full(window.shape[:2], -1, np.int64)
+    flat = np.fmax(window.reshape(*window.shape[:2], -1), LOWEST)
+    place = flat.argmax(axis=2)
+    row, column = np.divmod(place, window.shape[3])
+    return np.where(flat.max(axis=2) > LOWEST, (top + row) * width + left + column, -1)
+
+
+def _weighted(x: Array, axes: tuple[Axis, Axis]) -> Array:
+    """STOCHASTIC in phase TEST: values weighted by their share of the window's sum; 0 where that is not positive."""
+    lengths = np.outer(axes[0].lengths(), axes[1].lengths())
+    sums = wide(average(x, axes)) * lengths
+    squares = wide(average(narrow(wide(x) ** 2), axes)) * lengths
+    return narrow(np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0))
+
+
+def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    p = call.param.pooling_param
+    rows, columns = _axes(call)
+    fan_in = 1 if p.pool == p.MAX else rows.kernel * columns.kernel
+    mask = [Sensitivity(1, (UNBOUNDED,))] if len(tops) > 1 else []
+    return [Sensitivity(fan_in, (1.0,)), *mask]
+
+
+@register("Pooling", error=_error)
+def pooling(call: Call) -> list[Array]:
+    """MAX (a second top gets the positions), AVE, or STOCHASTIC over windows; sizes round up but for FLOOR."""
+    p = call.param.pooling_param
+    axes = _axes(call)
+    call.require(len(call.layer.tops) == 1 or p.pool == p.MAX, "only MAX has a second top")
+    if p.pool == p.MAX:
+        mask = [positions_of_maximum(call.x, axes)] if len(call.layer.tops) > 1 else []
+        return [maximum(call.x, axes), *mask]
+    if p.pool == p.AVE:
+        return [average(call.x, axes)]
+    call.require(not call.train, "STOCHASTIC draws at random in phase TRAIN, which has no answer to compare with")
+    call.require(axes[0].pad == axes[1].pad == 0, "STOCHASTIC takes no pad")
+    return [_weighted(call.x, axes)]
+
+
+def _pyramid_axis(size: int, bins: int) -> Axis:
+    """`bins` windows that cover `size`: the kernel rounds up, the pad shares out what is too much."""
+    kernel = -(-size // bins)
+    pad = (kernel * bins - size + 1) // 2
+    span = size + 2 * pad - kernel
+    count = -(-span // kernel) + 1
+    if pad and (count - 1) * kernel >= size + pad:
+        count -= 1
+    return Axis(size, kernel, kernel, pad, count)
+
+
+@register("SPP", error=lambda call, tops: [Sensitivity(call.x[0, 0].size, (1.0,))])
+def spp(call: Call) -> list[Array]:
+    """Pooling into 1, 4, 16… bins, `pyramid_height` levels, each flattened, one behind the other."""
+    p = call.param.spp_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.require(p.pool in (p.MAX, p.AVE), "pools by MAX or AVE only")
+    call.require(p.pyramid_height > 0, f"pyramid_height {p.pyramid_height} is not positive")
+    pool = maximum if p.pool == p.MAX else average
+    levels = []
+    for level in range(p.pyramid_height):
+        axes = (_pyramid_axis(call.x.shape[2], 2**level), _pyramid_axis(call.x.shape[3], 2**level))
+        levels.append(pool(call.x, axes).reshape(call.x.shape[0], -1))
+    return [np.concatenate(levels, axis=1)]

@@ -1,0 +1,192 @@
+"""What a layer of the interpreter is: a function from one `Call` to its tops, registered under Caffe's type names.
+
+    @register("Power", bottoms=1, error=power_error)
+    def power(call: Call) -> list[Array]: ...
+
+Blobs are float32 arrays in C order; a layer that sums, divides or takes a root does so in float64 and rounds once,
+at the end. Nothing here knows how a model is converted: that independence is what makes the comparison worth something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prototxt import NetLayer
+from prototxt.errors import NetError
+from verify.layers.parameters import Parameters, shape_text
+
+if TYPE_CHECKING:
+    from prototxt import caffe_pb2
+
+Array = npt.NDArray[np.float32]
+Wide = npt.NDArray[np.float64]
+
+UNBOUNDED = math.inf
+"""Gain of a layer whose top jumps: an index, a count, a comparison. Any error at a tie changes it altogether."""
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How rounding errors grow in one top of a layer; see `verify.interpreter.Step`."""
+
+    fan_in: int = 1
+    gains: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One layer at work: its record in the net, what it reads, its learned blobs.
+
+    Attributes:
+        layer: the layer, with its parameters in `layer.param` (`param` for short).
+        bottoms: its bottoms in order, float32.
+        parameters: its learned blobs, checked against the shape that the layer gives them when taken.
+        train: phase TRAIN, where BatchNorm normalises with the batch's own statistics.
+    """
+
+    layer: NetLayer
+    bottoms: tuple[Array, ...]
+    parameters: Parameters
+    train: bool = False
+
+    @property
+    def param(self) -> caffe_pb2.LayerParameter:
+        """The layer's own message."""
+        return self.layer.param
+
+    @property
+    def x(self) -> Array:
+        """The first bottom."""
+        return self.bottoms[0]
+
+    def fail(self, message: str) -> NetError:
+        """The error to raise for this layer, with its name, type and line."""
+        return NetError(message, position=self.layer.position, layer=self.layer.name, layer_type=self.layer.type)
+
+    def require(self, holds: bool, message: str) -> None:
+        """Raise `fail(message)` unless `holds`."""
+        if not holds:
+            raise self.fail(message)
+
+    def axis(self, axis: int, ndim: int | None = None) -> int:
+        """Caffe's CanonicalAxisIndex: `axis` counted from the end where negative, refused outside the first bottom."""
+        n = self.x.ndim if ndim is None else ndim
+        self.require(-n <= axis < n, f"axis {axis} is outside a blob of {n} axes")
+        return axis % n
+
+    def room(self, shape: Sequence[int]) -> None:
+        """Refuse a top of more values than Caffe's blobs can count, before anything is allocated for it."""
+        self.require(math.prod(shape) < 1 << 31, f"a top of {shape_text(shape)} has more values than a blob can hold")
+
+    def same_shapes(self) -> None:
+        """Refuse bottoms that differ in shape."""
+        names = self.layer.bottoms
+        for name, array in zip(names[1:], self.bottoms[1:], strict=True):
+            if array.shape != self.x.shape:
+                seen = f"{names[0]} is {shape_text(self.x.shape)}, {name} is {shape_text(array.shape)}"
+                raise self.fail(f"bottoms differ in shape: {seen}")
+
+
+Forward = Callable[[Call], Sequence[npt.NDArray[Any]]]
+ErrorRule = Callable[[Call, Sequence[Array]], list[Sensitivity]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered layer: the function, how many bottoms it takes, how errors grow in it, whether it must be fed."""
+
+    types: tuple[str, ...]
+    forward: Forward
+    least: int
+    most: int | None
+    error: ErrorRule
+    always_fed: bool = False
+
+    def faults(self, layer: NetLayer) -> list[NetError]:
+        """An error for a layer with too few or too many bottoms, naming the count seen and the count expected."""
+        count = len(layer.bottoms)
+        if self.least <= count and (self.most is None or count <= self.most):
+            return []
+        wants = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
+        wants = f"{self.least} or more" if self.most is None else wants
+        message = f"has {count} bottoms, expected {wants}"
+        return [NetError(message, position=layer.position, layer=layer.name, layer_type=layer.type)]
+
+
+_rules: dict[str, Rule] = {}
+
+
+def elementwise(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """One operation a value and no enlargement: the rule of a layer that registers none."""
+    return [Sensitivity(1, (1.0,) * len(call.bottoms)) for _ in tops]
+
+
+def jumps(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Tops are indices, counts or comparisons."""
+    return [Sensitivity(1, (UNBOUNDED,) * len(call.bottoms)) for _ in tops]
+
+
+def register(
+    *types: str,
+    bottoms: int | tuple[int, int | None] = 1,
+    error: ErrorRule = elementwise,
+    always_fed: bool = False,
+) -> Callable[[Forward], Forward]:
+    """Register a layer under Caffe's type names.
+
+    Args:
+        types: names as in `layer { type: }`; none may be taken already.
+        bottoms: how many it takes, or the least and the most (None: no upper limit).
+        error: gives the `Sensitivity` of each top.
+        always_fed: a data layer, whose tops nothing in the net can compute.
+    """
+    least, most = (bottoms, bottoms) if isinstance(bottoms, int) else bottoms
+
+    def add(forward: Forward) -> Forward:
+        rule = Rule(types, forward, least, most, error, always_fed)
+        for name in types:
+            if name in _rules:
+                raise ValueError(f"two layers want the type {name!r}")
+            _rules[name] = rule
+        return forward
+
+    return add
+
+
+def find(layer_type: str) -> Rule | None:
+    """The rule for a layer type, or None."""
+    return _rules.get(layer_type)
+
+
+def known_types() -> tuple[str, ...]:
+    """Every layer type that the interpreter runs, sorted."""
+    return tuple(sorted(_rules))
+
+
+def wide(array: npt.NDArray[Any]) -> Wide:
+    """The same values in float64."""
+    return array.astype(np.float64)
+
+
+def narrow(array: npt.NDArray[Any]) -> Array:
+    """Rounded to float32, in C order."""
+    return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+
+
+def largest(array: npt.NDArray[Any]) -> float:
+    """Largest finite magnitude in `array`, 0 when it has none."""
+    magnitude = np.abs(array)
+    return float(np.max(magnitude, initial=0.0, where=np.isfinite(magnitude)))
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """`range(total)` cut into slices of at most `size`."""
+    step = max(1, size)
+    for start in range(0, total, step):
+        yield slice(start, min(total, start + step))

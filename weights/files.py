@@ -1,0 +1,42 @@
+"""Open a weight file of either kind."""
+
+from __future__ import annotations
+
+import os
+
+from prototxt.errors import Position, WeightsError
+
+from .caffemodel import MappedFile, open_caffemodel
+from .hdf5 import open_hdf5
+from .model import Weights
+from .sniff import name_other_message, sniff_weights
+
+
+def open_weights(path: str | os.PathLike[str]) -> Weights:
+    """Open a `.caffemodel` or `.caffemodel.h5`, told apart by content, without reading a weight.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another kind; the message says which.
+        MissingDependencyError: it is HDF5 and h5py is not installed.
+    """
+    if sniff_weights(path):
+        return open_hdf5(path)
+    try:
+        weights = open_caffemodel(path)
+        if any(layer.name for layer in weights.layers):
+            return weights
+        weights.close()
+        raise WeightsError("is no .caffemodel: its layers have no names", position=Position(weights.path))
+    except WeightsError as fault:
+        other = _other_kind(path)
+        if other is None:
+            raise
+        raise WeightsError(f"is {other}", position=Position(os.fspath(path))) from fault
+
+
+def _other_kind(path: str | os.PathLike[str]) -> str | None:
+    file = MappedFile(path)
+    try:
+        return name_other_message(file.data())
+    finally:
+        file.close()

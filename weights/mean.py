@@ -1,0 +1,70 @@
+"""Mean images: what a Caffe data layer subtracts, as `.binaryproto` (one BlobProto) or `.npy`."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from prototxt.errors import Position, WeightsError
+
+from .blobproto import BlobFault, BlobReader, format_shape
+from .caffemodel import MappedFile
+from .model import FloatArray
+from .sniff import read_head, refuse_foreign
+from .wire import Malformed, Wire
+
+_NPY = b"\x93NUMPY"
+
+
+def load_mean(path: str | os.PathLike[str]) -> FloatArray:
+    """The mean as channels × height × width, float32, channels in the file's order (BGR for Caffe's image nets).
+
+    A `.binaryproto` may hold floats or doubles and its shape in the old or the new form; a leading axis of 1 is
+    dropped. A `.npy` may also be a vector of one value a channel, which gives channels × 1 × 1.
+
+    Raises:
+        WeightsError: the file cannot be read, is damaged or of another kind, has another rank, or holds NaN.
+    """
+    name = os.fspath(path)
+    head = read_head(name)
+    mean = _from_npy(name) if head.startswith(_NPY) else _from_binaryproto(name, head)
+    stored = mean.shape
+    if mean.ndim == 4 and mean.shape[0] == 1:
+        mean = mean[0]
+    if mean.ndim != 3 or not mean.size:
+        raise _fault(name, f"is {format_shape(stored)}; a mean is channels × height × width")
+    if not np.isfinite(mean).all():
+        raise _fault(name, "holds NaN or infinity")
+    return np.require(mean, np.float32, ["C", "O"])
+
+
+def _from_binaryproto(name: str, head: bytes) -> FloatArray:
+    refuse_foreign(name, head)
+    file = MappedFile(name)
+    wire = Wire(file.data())
+    try:
+        return np.array(BlobReader(wire, file.data).read(0, len(file.data())).array())
+    except BlobFault as fault:
+        raise _fault(name, f"is no mean image: the blob {fault}") from fault
+    except Malformed as fault:
+        raise _fault(name, f"is damaged or cut short: {fault}") from fault
+    finally:
+        wire.release()
+        file.close()
+
+
+def _from_npy(name: str) -> FloatArray:
+    try:
+        array = np.load(name, mmap_mode="r", allow_pickle=False)  # mapped, so that a header's lies allocate nothing
+    except (OSError, ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as fault:
+        raise _fault(name, "is a damaged .npy file") from fault
+    if array.dtype.kind not in "fiu":
+        raise _fault(name, f"holds {array.dtype} values; a mean is numbers")
+    with np.errstate(over="ignore"):
+        values = np.array(array, np.float32)
+    return values.reshape(-1, 1, 1) if values.ndim == 1 else values
+
+
+def _fault(name: str, message: str) -> WeightsError:
+    return WeightsError(message, position=Position(name))

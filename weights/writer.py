@@ -1,0 +1,62 @@
+"""The writer of `.caffemodel`: today's form (V2), packed floats, streamed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from .model import Blob, LayerRecord, LayerWeights
+from .output import atomic_file
+from .strip import without_fields
+from .wire import LENGTH, encoded, prefixed
+
+log = logging.getLogger(__name__)
+
+MAX_CAFFE: Final = 2**31 - 1
+
+
+def write_caffemodel(path: str | os.PathLike[str], name: str, layers: Iterable[LayerWeights]) -> None:
+    """Write a V2 `.caffemodel`, one blob in memory at a time.
+
+    Blobs keep their form: one of the old four-dimensional form is written in it, since Caffe lets only that one stand
+    for fewer dimensions. A `LayerRecord` brings its other settings along.
+
+    Args:
+        path: the file to make or replace.
+        name: the net's name.
+        layers: in the order to be written; may be lazy.
+
+    Raises:
+        RequestError: the file cannot be written.
+        WeightsError: a blob cannot be read.
+    """
+    with atomic_file(path) as out:
+        out.write(prefixed(1, name.encode()))
+        for layer in layers:
+            head = prefixed(1, layer.name.encode()) + prefixed(2, layer.type.encode())
+            if isinstance(layer, LayerRecord):
+                head += without_fields(layer.param, {1, 2, 7})
+            frames = [_frame(blob) for blob in layer.blobs]
+            length = len(head) + sum(map(len, frames)) + sum(4 * prod(blob.shape) for blob in layer.blobs)
+            out.write(encoded(100 << 3 | LENGTH) + encoded(length) + head)
+            for frame, blob in zip(frames, layer.blobs, strict=True):
+                out.write(frame)
+                out.write(np.require(blob.array(), "<f4", "C").reshape(blob.shape).data)
+        if out.tell() > MAX_CAFFE:
+            log.warning("%s is larger than 2 GiB: the original Caffe cannot read it", path)
+
+
+def _frame(blob: Blob) -> bytes:
+    """What goes before a blob's floats: its record in the layer, its shape, and the key and length of `data`."""
+    if blob.legacy:
+        shape = b"".join(encoded(n << 3) + encoded(dim) for n, dim in enumerate(blob.shape, 1))
+    else:
+        shape = prefixed(7, prefixed(1, b"".join(map(encoded, blob.shape))))
+    size = 4 * prod(blob.shape)
+    head = shape + encoded(5 << 3 | LENGTH) + encoded(size)
+    return encoded(7 << 3 | LENGTH) + encoded(len(head) + size) + head

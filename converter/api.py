@@ -131,7 +131,12 @@ def weight_warnings(weights: Weights | None, graph: Graph) -> list[str]:
     if weights is None:
         return []
     names = {origin.name for node in graph.nodes for origin in node.origins}
-    return [f"{weights.path}: {found}" for found in nonfinite(weights) if found.layer in names]
+    return [
+        f"{weights.path}: layer {found.layer.name!r}: blob {found.blob} holds {found.nans} NaN and {found.infinities} "
+        f"infinite values of {found.values}"
+        for found in nonfinite(weights)
+        if found.layer.name in names
+    ]
 
 
 def convert(
@@ -162,7 +167,7 @@ def convert(
     options = options or Options()
     target = Path(output) if output is not None else Path(default_output(net, to))
     with ExitStack() as stack:
-        parsed = _load(net, options)
+        parsed = load_parsed(net, options)
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
         ready.warnings += weight_warnings(source, ready.graph)
@@ -170,7 +175,8 @@ def convert(
         return Conversion(files, ready.graph, parsed, ready.fired, ready.notes, ready.warnings)
 
 
-def _load(net: File, options: Options) -> Net:
+def load_parsed(net: File, options: Options) -> Net:
+    """The prototxt, parsed, upgraded and filtered as the options say."""
     return load_net(
         Path(net),
         phase=options.phase,
@@ -253,10 +259,8 @@ def load(
     from converter.torch_model import emit_torch, live_module
 
     options = options or Options()
-    parsed = _load(net, options)
+    parsed = load_parsed(net, options)
     with ExitStack() as stack:
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
         return live_module(emit_torch(ready.graph, metadata=ready.metadata))
-
-

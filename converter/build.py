@@ -13,7 +13,7 @@ from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_s
 from converter.layers.base import Layer, registry, require
 from converter.layers.data import Source
 from converter.parameters import MakeParameter, Slot, fill_parameters
-from prototxt import Net, NetLayer
+from prototxt import Net, NetLayer, Position
 from prototxt.errors import CaffeModelError, NetError, RequestError, UnsupportedError, raise_all
 from weights import Weights
 
@@ -155,9 +155,8 @@ class _Builder:
         tops = {top for x in self.net.layers if not x.bottoms for top in x.tops}
         for name in self.input_shapes:
             if name not in tops:
-                self.errors.append(
-                    RequestError(f"--input-shape names {name!r}; the net's inputs are {', '.join(sorted(tops)) or 'none'}")
-                )
+                known = ", ".join(sorted(tops)) or "none"
+                self.errors.append(RequestError(f"--input-shape names {name!r}; the net's inputs are {known}"))
 
     def finish(self, asked: list[str]) -> Graph:
         """Choose the outputs, and keep what they need."""
@@ -168,14 +167,13 @@ class _Builder:
                 raise RequestError(f"the net has no blob {name!r}{hint}")
         outputs = [self.current[name] for name in asked] or self._default_outputs()
         if not outputs:
-            raise NetError("the net has no outputs: every blob is read by a layer", position=_start(self.net))
+            losses = [v.blob for node in self.nodes if id(node) in self.losses for v in node.outputs]
+            raise _no_outputs(self.net, losses)
         nodes = needed(self.nodes, outputs)
         read = {id(v) for node in nodes for v in node.inputs} | {id(v) for v in outputs}
         inputs = [v for v in self.inputs if id(v) in read]
         _give_unique_names(inputs, nodes, outputs)
-        return Graph(
-            self.net.name, inputs, outputs, nodes, [v.blob for v in outputs], PurePath(self.net.path).name
-        )
+        return Graph(self.net.name, inputs, outputs, nodes, [v.blob for v in outputs], PurePath(self.net.path).name)
 
     def _default_outputs(self) -> list[Value]:
         read = {id(v) for node in self.nodes if id(node) not in self.losses for v in node.inputs}
@@ -196,8 +194,9 @@ def needed(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
     return kept[::-1]
 
 
-def _start(net: Net):  # type: ignore[no-untyped-def]
-    return net.layers[0].position._replace(line=0, column=0) if net.layers else None
+def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
+    hint = f"; ask for a loss or measure with --outputs {','.join(losses)}" if losses else ""
+    return NetError(f"the net has no outputs: every blob is read by a layer{hint}", position=Position(net.path))
 
 
 def _is_read(net: Net, top: str) -> bool:
@@ -250,14 +249,12 @@ def _asked_shape(top: str, asked: Sequence[int | str], stated: Shape | None) -> 
 
 def _give_unique_names(inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Value]) -> None:
     """Inputs and outputs keep their blobs' names; where two values want one name, the later of the others gives way."""
-    values = [v for node in nodes for v in node.outputs]
-    first = [*inputs, *outputs]
+    values = {id(v): v for v in (*inputs, *outputs, *(v for node in nodes for v in node.outputs))}
     taken: set[str] = set()
-    for value in [*first, *(v for v in values if not any(v is f for f in first))]:
-        wish, number = value.name, 1
-        if value in first and any(value is seen for seen in first[: first.index(value)]):
-            continue
+    for value in values.values():
+        wish = value.name if value.name not in taken or not value.tops else f"{value.name}/{value.tops[0][0]}"
+        value.name, number = wish, 1
         while value.name in taken:
             number += 1
-            value.name = f"{wish}/{value.tops[0][0]}" if number == 2 and value.tops else f"{wish}_{number}"
+            value.name = f"{wish}_{number}"
         taken.add(value.name)

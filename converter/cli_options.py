@@ -236,5 +236,3 @@ def _shape(text: str) -> tuple[str, tuple[int | str, ...]]:
         else:
             raise argparse.ArgumentTypeError(f"{part!r} in {text!r} is neither a size above 0 nor a letter")
     return name, tuple(values)
-
-

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, is_free
-from prototxt.errors import UnsupportedError
+from converter.graph import Node, Shape, Tensor, is_free
+from prototxt.errors import CaffeModelError, UnsupportedError
 
 Array = npt.NDArray[Any]
 
@@ -166,3 +166,11 @@ class TorchOps:
         unique = self.fresh(f"{self.name}_{variable}")
         self.statements.append((unique, expression))
         return unique
+
+
+def placed(error: CaffeModelError, node: Node) -> CaffeModelError:
+    """The error of an emission with the layer and the line that it is about."""
+    if error.layer is None and node.origins:
+        origin = node.origins[0]
+        error.layer, error.layer_type, error.position = origin.name, origin.type, origin.position
+    return error

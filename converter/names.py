@@ -1,4 +1,4 @@
-"""Layer and blob names as Python identifiers: unique, readable, and never a keyword or a name the source uses itself."""
+"""Layer and blob names as Python identifiers: unique, readable, never a keyword or a name in use."""
 
 from __future__ import annotations
 

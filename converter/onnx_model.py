@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.emission import OnnxOp, OnnxOps
-from converter.graph import Graph, Node, Shape, Tensor, Value, format_shape, is_free
-from prototxt.errors import CaffeModelError, RequestError
+from converter.emission import OnnxOp, OnnxOps, placed
+from converter.graph import Graph, Node, Shape, Tensor, Value, is_free
+from prototxt.errors import CaffeModelError, Position, RequestError
 
 if TYPE_CHECKING:
     import onnx
@@ -84,7 +85,7 @@ class _Emitter:
         try:
             results = node.layer.onnx(g, node, *inputs)
         except CaffeModelError as error:
-            raise _placed(error, node) from None
+            raise placed(error, node) from None
         for value, result in zip(node.outputs, [results] if isinstance(results, str) else results, strict=True):
             self._bind(g, value, result)
         for name, array in g.constants.items():
@@ -144,7 +145,7 @@ class _Emitter:
 
         attributes = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
         name = f"{node.name}/{op.type}_{index}"
-        places = ", ".join(f"{o} {PurePosition(o.position)}" for o in node.origins)
+        places = ", ".join(f"{o} {_place(o.position)}" for o in node.origins)
         return helper.make_node(op.type, op.inputs, op.outputs, name=name, doc_string=places, **attributes)
 
     def _inner_values(self) -> list[onnx.ValueInfoProto]:
@@ -160,10 +161,8 @@ class _Emitter:
         return infos
 
 
-def PurePosition(position: Any) -> str:  # noqa: N802
+def _place(position: Position) -> str:
     """File name and line, without the folder: the same input gives the same bytes wherever it lies."""
-    from pathlib import PurePath
-
     return f"{PurePath(position.path).name}:{position.line}"
 
 
@@ -174,19 +173,8 @@ def _made_by(value: Value) -> str:
 def _value_info(name: str, shape: Shape, doc: str) -> onnx.ValueInfoProto:
     from onnx import TensorProto, helper
 
-    dims: list[int | str] = [_dim_name(d) if is_free(d) else int(d) for d in shape]
+    dims: list[int | str] = [str(d) if is_free(d) else int(d) for d in shape]
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims, doc)
-
-
-def _dim_name(dim: int) -> str:
-    return str(dim)
-
-
-def _placed(error: CaffeModelError, node: Node) -> CaffeModelError:
-    if error.layer is None and node.origins:
-        origin = node.origins[0]
-        error.layer, error.layer_type, error.position = origin.name, origin.type, origin.position
-    return error
 
 
 def initializer_header(name: str, values: Tensor | npt.NDArray[Any]) -> tuple[bytes, int]:
@@ -198,11 +186,3 @@ def initializer_header(name: str, values: Tensor | npt.NDArray[Any]) -> tuple[by
     proto = TensorProto(name=name, data_type=kinds[dtype.name], dims=[int(d) for d in values.shape])
     nbytes = values.nbytes
     return proto.SerializeToString(), nbytes
-
-
-def describe(model: OnnxModel) -> str:
-    """One line: operators and weights."""
-    return f"{len(model.proto.graph.node)} operators, {len(model.initializers)} initializers"
-
-
-__all__ = ["DEFAULT_OPSET", "OLDEST_OPSET", "OnnxModel", "emit_onnx", "format_shape", "initializer_header", "newest_opset"]

@@ -59,7 +59,7 @@ def fill_parameters(
         for i, parameter in enumerate(slot.parameters):
             found = blobs.get(slot.origin.name)
             blob = found[i] if found is not None and found[i].stored else None
-            slot.node.tensors[parameter.name] = _tensor(slot, i, parameter, blob, make, owners)
+            slot.node.tensors[parameter.name] = _tensor(slot, i, blob, make, owners)
     return []
 
 
@@ -84,10 +84,8 @@ def _none_given(slots: Sequence[Slot], net_path: str) -> list[CaffeModelError]:
     return [WeightsError(message, position=Position(net_path))]
 
 
-def _tensor(
-    slot: Slot, index: int, parameter: Parameter, blob: Blob | None, make: MakeParameter | None, owners: dict[str, Tensor]
-) -> Tensor:
-    share = slot.shares[index]
+def _tensor(slot: Slot, index: int, blob: Blob | None, make: MakeParameter | None, owners: dict[str, Tensor]) -> Tensor:
+    parameter, share = slot.parameters[index], slot.shares[index]
     known = owners.get(share) if share else None
     if known is not None:
         known.shared = True

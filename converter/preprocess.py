@@ -1,6 +1,6 @@
 """Baking Caffe's preprocessing into the graph, so that the model takes images as they are decoded.
 
-    y = scale * (x[order] - mean)        order: RGB to BGR; mean: one value a channel, or an image of the input's size
+y = scale * (x[order] - mean)        order: RGB to BGR; mean: one value a channel, or an image of the input's size
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.emission import TorchModule, TorchOps
+from converter.emission import TorchModule, TorchOps, placed
 from converter.graph import Graph, Node, Tensor, Value, format_shape
 from converter.names import Names
 from prototxt.errors import CaffeModelError
@@ -22,16 +22,17 @@ WIDTH = 120
 
 # What the generated source and nn.Module use themselves: no layer may take these names. Kept as a list, so that
 # describing a net does not import torch; a test compares it with nn.Module.
-MODULE_ATTRIBUTES = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
-    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
-    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
-    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory
-    state_dict to to_empty train training type xpu zero_grad""".split()
-)
-VARIABLES = frozenset({"self", "torch", "nn", "F", "Path", "load", "load_file", "Model", "super", "print", "list", "slice"})
+_ATTRIBUTES = """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict
+    modules mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook
+    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+"""
+MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
+VARIABLES = frozenset({"self", "torch", "nn", "F", "Path", "load", "load_file", "Model", "super", "list", "slice"})
 
 
 @dataclass
@@ -101,7 +102,7 @@ class _Emitter:
         try:
             results = node.layer.torch(t, node, *inputs)
         except CaffeModelError as error:
-            raise _placed(error, node) from None
+            raise placed(error, node) from None
         if not t.modules:
             self.attributes.free(t.name)
         self._add_modules(t.modules)
@@ -148,7 +149,7 @@ class _Emitter:
 
     def source(self, title: str) -> str:
         """The text of model.py."""
-        body = "\n".join(self._init() + ["", *self._forward()])
+        body = "\n".join([*self._init(), "", *self._forward()])
         helpers = "".join(f"\n\n{text}\n" for _, text in sorted(self.helpers.items()))
         functional = "import torch.nn.functional as F\n" if "F." in body + helpers else ""
         return TEMPLATE.format(
@@ -219,13 +220,6 @@ LOAD = '''def load(weights=Path(__file__).with_name("model.safetensors")):
     model.load_state_dict(load_file(weights){assign})
     return model.eval()
 '''
-
-
-def _placed(error: CaffeModelError, node: Node) -> CaffeModelError:
-    if error.layer is None and node.origins:
-        origin = node.origins[0]
-        error.layer, error.layer_type, error.position = origin.name, origin.type, origin.position
-    return error
 
 
 def live_module(model: TorchModel) -> torch.nn.Module:

@@ -114,8 +114,9 @@ def write_safetensors(state: Mapping[str, Values], path: Path, metadata: Mapping
     for name, values in state.items():
         kind = "float32" if isinstance(values, Tensor) else values.dtype.name
         shape = [int(d) for d in values.shape]
-        header[name] = {"dtype": _SAFETENSORS_TYPES[kind], "shape": shape, "data_offsets": [offset, offset + values.nbytes]}
-        offset += values.nbytes
+        end = offset + values.nbytes
+        header[name] = {"dtype": _SAFETENSORS_TYPES[kind], "shape": shape, "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with atomic_file(path) as out:

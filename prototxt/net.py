@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prototxt.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter, NetState, SolverParameter
+from prototxt.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter, NetState
 from prototxt.errors import CaffeModelError, Position, PrototxtError, RequestError
-from prototxt.parse import parse, read_text
+from prototxt.parse import is_solver, parse, read_text
 from prototxt.phase import filter_net
 from prototxt.scan import Field, Lines
 from prototxt.upgrade import upgrade_net
@@ -186,12 +186,26 @@ class _Places:
         return self._lines.position(found.offset) if found and self._lines else Position(self._path)
 
 
+def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tuple[NetParameter, tuple[str, ...]]:
+    """The whole net of a text in today's form, all phases, and what was upgraded, in words.
+
+    Raises:
+        PrototxtError, NetError: as `load_net`.
+    """
+    _refuse_solver(text, path)
+    message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
+    places = _Places(path, root, lines)
+    try:
+        upgraded = upgrade_net(message)
+    except CaffeModelError as error:
+        error.position = error.position or places.of_layer(error.layer)
+        raise
+    return upgraded.message, tuple(upgraded.notes)
+
+
 def _refuse_solver(text: str, path: str) -> None:
     """A solver in place of a net is a common slip, worth more than forty unknown fields."""
-    if re.search(r"^\s*layers?\s*:?\s*\{", text, re.M):
-        return
-    names = set(re.findall(r"^\s*(\w+)\s*:", text, re.M))
-    if {"base_lr", "lr_policy"} & names and names <= set(SolverParameter.DESCRIPTOR.fields_by_name):
+    if is_solver(text):
         net = re.search(r"^\s*(?:net|train_net)\s*:\s*[\"']([^\"'\n]*)", text, re.M)
         hint = f"; the net it trains is {net[1]!r}" if net else ""
         raise PrototxtError(f"this is a solver, not a net{hint}", position=Position(path))

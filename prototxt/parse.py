@@ -74,6 +74,14 @@ def _control_share(data: bytes) -> float:
     return sum(b < 9 or 13 < b < 32 for b in data) / max(len(data), 1)
 
 
+def is_solver(text: str) -> bool:
+    """Whether a text looks like a solver rather than a net: no layers, and fields that only a solver has."""
+    if re.search(r"^\s*layers?\s*:?\s*\{", text, re.M):
+        return False
+    names = set(re.findall(r"^\s*(\w+)\s*:", text, re.M))
+    return bool({"base_lr", "lr_policy", "max_iter", "solver_mode"} & names)
+
+
 def parse(
     text: str, cls: type[M], path: str = "<string>", *, allow_unknown: bool = False
 ) -> tuple[M, Field, Lines]:

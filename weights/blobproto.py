@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .model import Blob, FloatArray, Shape
-from .wire import FIXED32, FIXED64, LENGTH, VARINT, Buffer, Malformed, Wire, signed
+from .wire import FIXED32, FIXED64, LENGTH, VARINT, ByteArray, Malformed, Wire, signed
 
 MAX_AXES: Final = 32  # Caffe's kMaxBlobAxes
 MAX_VALUES: Final = 2**31 - 1  # Caffe counts in int
@@ -48,7 +48,7 @@ class BlobFault(Exception):  # noqa: N818 (internal; callers add file, layer and
 class _Values:
     """Where a blob's numbers lie and how they are written; calling it reads them."""
 
-    data: Callable[[], Buffer]
+    data: Callable[[], ByteArray]
     shape: Shape
     dtype: str
     pieces: tuple[_Piece, ...]
@@ -74,9 +74,9 @@ def _as_float32(array: npt.NDArray[np.floating]) -> FloatArray:
 
 
 class BlobReader:
-    """Reads BlobProtos out of one buffer. `data` hands out the buffer again when a blob's numbers are wanted."""
+    """Reads BlobProtos out of one buffer. `data` hands out its bytes when a blob's numbers are wanted."""
 
-    def __init__(self, wire: Wire, data: Callable[[], Buffer]) -> None:
+    def __init__(self, wire: Wire, data: Callable[[], ByteArray]) -> None:
         self._wire = wire
         self._data = data
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
+
+import numpy as np
 
 from prototxt.errors import Position, WeightsError
 
 from .blobproto import BlobFault, BlobReader
-from .legacy import V0_TYPES, V1_TYPES
+from .legacy import v0_type, v1_type
 from .model import LayerWeights, Weights
-from .wire import LENGTH, VARINT, Buffer, Malformed, Wire
+from .wire import LENGTH, VARINT, ByteArray, Malformed, Wire
 
 log = logging.getLogger(__name__)
 
@@ -38,28 +41,29 @@ class MappedFile:
             WeightsError: it cannot be read or is empty.
         """
         self.path = os.fspath(path)
-        self._map: mmap.mmap | None = None
         try:
             with open(self.path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, ValueError) as fault:
             reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
             raise WeightsError(f"cannot be read: {reason}", position=Position(self.path)) from fault
+        # Arrays must be made from this one: `np.ndarray(..., buffer=map)` does not keep the map from being closed,
+        # and reading such an array afterwards is a segmentation fault.
+        self._bytes: ByteArray | None = np.frombuffer(self.map, np.uint8)
 
-    def data(self) -> mmap.mmap:
+    def data(self) -> ByteArray:
         """The bytes; raises WeightsError once closed."""
-        if self._map is None:
+        if self._bytes is None:
             raise WeightsError("is closed, its weights can be read no more", position=Position(self.path))
-        return self._map
+        return self._bytes
 
     def close(self) -> None:
         """Unmap, or where arrays still look into the map let the last of them do it."""
-        if self._map is not None:
-            try:
-                self._map.close()
-            except BufferError:
-                log.debug("%s stays mapped while arrays look into it", self.path)
-            self._map = None
+        self._bytes = None
+        try:
+            self.map.close()
+        except BufferError:
+            log.debug("%s stays mapped while arrays look into it", self.path)
 
 
 @dataclass
@@ -113,11 +117,12 @@ class _Index:
             elif number == 4 and kind == LENGTH:
                 found.name = self._text(value, end)
             elif number == 5 and kind == VARINT:
-                found.type = V1_TYPES.get(value, found.type)
+                kept = v1_type(value)
+                found.type = found.type if kept is None else kept
             elif number == 6 and kind == LENGTH:
                 found.blobs.append((value, end))
         if is_v0:
-            nested.type = V0_TYPES.get(nested.type, nested.type)
+            nested.type = v0_type(nested.type)
             return nested
         return found
 
@@ -154,30 +159,6 @@ class _Index:
         return LayerWeights(found.name, found.type, tuple(blobs))
 
 
-def index_bytes(data: Buffer, path: str, source: MappedFile | None = None) -> tuple[str, list[LayerWeights]]:
-    """Net name and layers of the NetParameter in `data`, without touching a single weight.
-
-    Args:
-        data: the whole message.
-        path: for messages.
-        source: where blobs shall ask for the bytes again when read; `data` itself if absent.
-
-    Raises:
-        WeightsError: the bytes are no NetParameter, or hold no layer.
-    """
-    wire = Wire(data)
-    try:
-        reader = BlobReader(wire, source.data if source is not None else lambda: data)
-        name, layers = _Index(wire, reader, path).net(len(data))
-    except Malformed as fault:
-        raise WeightsError(f"is damaged or cut short: {fault}", position=Position(path)) from fault
-    finally:
-        wire.release()
-    if not layers:
-        raise WeightsError("is no .caffemodel: it holds no layers", position=Position(path))
-    return name, layers
-
-
 def open_caffemodel(path: str | os.PathLike[str]) -> Weights:
     """Map and index a `.caffemodel`.
 
@@ -185,9 +166,14 @@ def open_caffemodel(path: str | os.PathLike[str]) -> Weights:
         WeightsError: it cannot be read, is damaged, or a blob's shape and numbers disagree.
     """
     file = MappedFile(path)
-    try:
-        name, layers = index_bytes(file.data(), file.path, file)
-    except BaseException:
-        file.close()
-        raise
+    with ExitStack() as on_failure:
+        on_failure.callback(file.close)
+        with Wire(file.map) as wire:
+            try:
+                name, layers = _Index(wire, BlobReader(wire, file.data), file.path).net(len(file.map))
+            except Malformed as fault:
+                raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
+        if not layers:
+            raise WeightsError("is no .caffemodel: it holds no layers", position=Position(file.path))
+        on_failure.pop_all()
     return Weights(file.path, layers, name=name, closer=file.close)

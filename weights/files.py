@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from prototxt.errors import Position, WeightsError
 
@@ -35,8 +36,5 @@ def open_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 def _other_kind(path: str | os.PathLike[str]) -> str | None:
-    file = MappedFile(path)
-    try:
-        return name_other_message(file.data())
-    finally:
-        file.close()
+    with closing(MappedFile(path)) as file:
+        return name_other_message(file.map)

@@ -1,77 +1,18 @@
-"""Today's names of the layer types of old weight files: V1 has them as numbers, V0 in lower case.
-
-Source: V1LayerParameter.LayerType in caffe.proto, UpgradeV1LayerType and UpgradeV0LayerType in upgrade_proto.cpp.
-"""
+"""Today's names of the layer types of old weight files: V1 has them as numbers, V0 in lower case."""
 
 from __future__ import annotations
 
-from typing import Final
+from prototxt import upgrade_v0, upgrade_v1
+from prototxt.caffe_pb2 import V1LayerParameter
 
-V1_TYPES: Final[dict[int, str]] = {
-    1: "Accuracy",
-    2: "BNLL",
-    3: "Concat",
-    4: "Convolution",
-    5: "Data",
-    6: "Dropout",
-    7: "EuclideanLoss",
-    8: "Flatten",
-    9: "HDF5Data",
-    10: "HDF5Output",
-    11: "Im2col",
-    12: "ImageData",
-    13: "InfogainLoss",
-    14: "InnerProduct",
-    15: "LRN",
-    16: "MultinomialLogisticLoss",
-    17: "Pooling",
-    18: "ReLU",
-    19: "Sigmoid",
-    20: "Softmax",
-    21: "SoftmaxWithLoss",
-    22: "Split",
-    23: "TanH",
-    24: "WindowData",
-    25: "Eltwise",
-    26: "Power",
-    27: "SigmoidCrossEntropyLoss",
-    28: "HingeLoss",
-    29: "MemoryData",
-    30: "ArgMax",
-    31: "Threshold",
-    32: "DummyData",
-    33: "Slice",
-    34: "MVN",
-    35: "AbsVal",
-    36: "Silence",
-    37: "ContrastiveLoss",
-    38: "Exp",
-    39: "Deconvolution",
-}
 
-V0_TYPES: Final[dict[str, str]] = {
-    "accuracy": "Accuracy",
-    "bnll": "BNLL",
-    "concat": "Concat",
-    "conv": "Convolution",
-    "data": "Data",
-    "dropout": "Dropout",
-    "euclidean_loss": "EuclideanLoss",
-    "flatten": "Flatten",
-    "hdf5_data": "HDF5Data",
-    "hdf5_output": "HDF5Output",
-    "im2col": "Im2col",
-    "images": "ImageData",
-    "infogain_loss": "InfogainLoss",
-    "innerproduct": "InnerProduct",
-    "lrn": "LRN",
-    "multinomial_logistic_loss": "MultinomialLogisticLoss",
-    "pool": "Pooling",
-    "relu": "ReLU",
-    "sigmoid": "Sigmoid",
-    "softmax": "Softmax",
-    "softmax_loss": "SoftmaxWithLoss",
-    "split": "Split",
-    "tanh": "TanH",
-    "window_data": "WindowData",
-}
+def v1_type(number: int) -> str | None:
+    """The type behind a V1 enum value; None for one that no Caffe has, which protobuf passes over too."""
+    name = V1LayerParameter.LayerType.DESCRIPTOR.values_by_number.get(number)
+    return None if name is None else upgrade_v1.TYPES.get(name.name, "")
+
+
+def v0_type(name: str) -> str:
+    """The type behind a V0 name; an unknown one stays as it is."""
+    found = upgrade_v0.TYPES.get(name)
+    return name if found is None else upgrade_v1.TYPES[found]

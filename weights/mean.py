@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 import numpy as np
 
@@ -41,17 +42,13 @@ def load_mean(path: str | os.PathLike[str]) -> FloatArray:
 
 def _from_binaryproto(name: str, head: bytes) -> FloatArray:
     refuse_foreign(name, head)
-    file = MappedFile(name)
-    wire = Wire(file.data())
-    try:
-        return np.array(BlobReader(wire, file.data).read(0, len(file.data())).array())
-    except BlobFault as fault:
-        raise _fault(name, f"is no mean image: the blob {fault}") from fault
-    except Malformed as fault:
-        raise _fault(name, f"is damaged or cut short: {fault}") from fault
-    finally:
-        wire.release()
-        file.close()
+    with closing(MappedFile(name)) as file, Wire(file.map) as wire:
+        try:
+            return np.array(BlobReader(wire, file.data).read(0, len(file.map)).array())
+        except BlobFault as fault:
+            raise _fault(name, f"is no mean image: the blob {fault}") from fault
+        except Malformed as fault:
+            raise _fault(name, f"is damaged or cut short: {fault}") from fault
 
 
 def _from_npy(name: str) -> FloatArray:

@@ -93,10 +93,11 @@ class Weights:
 
     @cached_property
     def _by_name(self) -> dict[str, LayerWeights]:
-        return {layer.name: layer for layer in self.layers}
+        with_blobs = {layer.name: layer for layer in self.layers if layer.blobs}
+        return {layer.name: layer for layer in self.layers} | with_blobs
 
     def get(self, name: str) -> LayerWeights | None:
-        """The layer of that name, or None. Of several the last: Caffe copies them all, one over the other."""
+        """The layer of that name, or None; of several the last with blobs, as Caffe copies one over the other."""
         return self._by_name.get(name)
 
     def close(self) -> None:

@@ -79,6 +79,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             if exists:
+                _check_places(temporary, target)
                 _move_into(temporary, target)
             else:
                 os.rename(temporary, target)
@@ -134,14 +135,22 @@ def _check_folder(target: Path) -> None:
         raise _refusal(target, f"cannot be written: {_reason(fault)}") from fault
 
 
+def _check_places(source: Path, target: Path) -> None:
+    """Refuse before the first file is moved what would stop a later one."""
+    for entry in sorted(source.rglob("*")):
+        place = target / entry.relative_to(source)
+        if place.is_dir() and not entry.is_dir():
+            raise _refusal(place, "is a directory where a file is to be written")
+        if entry.is_dir() and place.exists() and not place.is_dir():
+            raise _refusal(place, "is a file where a folder is to be made")
+
+
 def _move_into(source: Path, target: Path) -> None:
     for entry in sorted(source.iterdir()):
         place = target / entry.name
         if entry.is_dir():
             place.mkdir(exist_ok=True)
             _move_into(entry, place)
-        elif place.is_dir():
-            raise _refusal(place, "is a directory where a file is to be written")
         else:
             os.replace(entry, place)
 

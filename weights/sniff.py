@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from prototxt.errors import Position, WeightsError
@@ -106,16 +107,9 @@ def refuse_foreign(path: str, head: bytes) -> None:
 def name_other_message(data: Buffer) -> str | None:
     """What protobuf message `data` is, going by its top-level fields, if it is one that gets mistaken for weights."""
     keys: set[tuple[int, int]] = set()
-    wire = Wire(data)
-    try:
+    with Wire(data) as wire, suppress(Malformed):  # what comes before the fault is enough to go by
         for number, kind, _, _ in wire.records(0, len(data)):
             keys.add((number, kind))
-            if len(keys) > 64:
-                return None
-    except Malformed:
-        pass  # what was seen until there is enough to go by
-    finally:
-        wire.release()
     if keys & {(100, LENGTH)}:
         return None
     if {(1, VARINT), (2, LENGTH)} <= keys and keys <= {(1, VARINT), (2, LENGTH), (3, LENGTH), (4, VARINT)}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TypeAlias, Union
 
 from prototxt.errors import Position, WeightsError
@@ -25,15 +26,11 @@ def net_without_blobs(path: str | os.PathLike[str]) -> bytes:
     Raises:
         WeightsError: the file cannot be read or is damaged.
     """
-    file = MappedFile(path)
-    wire = Wire(file.data())
-    try:
-        return _stripped(wire, 0, len(file.data()), _NET)
-    except Malformed as fault:
-        raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
-    finally:
-        wire.release()
-        file.close()
+    with closing(MappedFile(path)) as file, Wire(file.map) as wire:
+        try:
+            return _stripped(wire, 0, len(file.map), _NET)
+        except Malformed as fault:
+            raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
 
 
 def without_fields(message: bytes, numbers: set[int]) -> bytes:

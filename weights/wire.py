@@ -29,6 +29,7 @@ END_GROUP: Final = 4
 FIXED32: Final = 5
 
 Buffer: TypeAlias = bytes | mmap
+ByteArray: TypeAlias = npt.NDArray[np.uint8]
 # Field number, wire type, value and the position after the record. The value of a varint is its number, of all others
 # the position of the first payload byte. (A plain tuple: a named one doubles the time of a walk.)
 Record: TypeAlias = tuple[int, int, int, int]
@@ -43,15 +44,20 @@ class Malformed(Exception):  # noqa: N818 (internal; callers turn it into a Weig
 
 
 class Wire:
-    """Walks messages inside `data`; at most `MAX_RECORDS` in all, so that time and memory stay bounded."""
+    """Walks messages inside `data`; at most `MAX_RECORDS` in all, so that time and memory stay bounded.
+
+    A context manager, since a map cannot be closed while this looks into it.
+    """
 
     def __init__(self, data: Buffer) -> None:
         self.data = data
         self._left = MAX_RECORDS
-        self._bytes: npt.NDArray[np.uint8] = np.frombuffer(data, np.uint8)
+        self._bytes: ByteArray = np.frombuffer(data, np.uint8)
 
-    def release(self) -> None:
-        """Drop the hold on `data`, so that a map can be closed."""
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bytes = np.empty(0, np.uint8)
 
     def varint(self, pos: int, stop: int) -> tuple[int, int]:

@@ -42,7 +42,7 @@ class Input(Source):
         stated = [tuple(s.dim) for s in source.param.input_param.shape]
         if len(stated) not in (0, 1, len(source.tops)):
             raise fault(
-                source, f"{len(stated)} shapes for {len(source.tops)} tops; expected none, 1 or one a top", "input_param"
+                source, f"{len(stated)} shapes for {len(source.tops)} tops; expected 0, 1 or one a top", "input_param"
             )
         for i, shape in enumerate(stated):
             if any(d < 0 for d in shape):

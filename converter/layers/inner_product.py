@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 @register
 @dataclass(frozen=True)
 class InnerProduct(Layer):
-    """The axes from `axis` on as one vector, times a matrix, plus a bias. The matrix is num_output × inputs, or transposed."""
+    """The axes from `axis` on as one vector, times a matrix, plus a bias.
+
+    The matrix is num_output × inputs, with `transpose` inputs × num_output.
+    """
 
     types = ("InnerProduct",)
     num_output: int = 0

@@ -97,7 +97,7 @@ class Pooling(Layer):
         return [(*shape[:2], *sizes)]
 
     def _overhang(self, before: Shape, after: Shape) -> tuple[int, int]:
-        """By how much the last window of each spatial axis goes beyond the input's end; negative where it ends before."""
+        """By how much the last window of each axis goes beyond the input's end; negative where it ends before."""
         ends = [
             (int(after[2 + i]) - 1) * self.stride[i] + self.kernel[i] - self.pad[i] - int(before[2 + i]) for i in (0, 1)
         ]
@@ -164,7 +164,7 @@ class Pooling(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         if self.global_pooling:
             return f"{t.module('nn.AdaptiveMaxPool2d' if self.method == 'MAX' else 'nn.AdaptiveAvgPool2d', 1)}({x[0]})"
-        # torch drops a window that starts in the padding even where Caffe has none, and allows only half a kernel of it.
+        # torch drops a window behind the input even where Caffe doesn't, and allows only half a kernel of padding.
         if self._empty_windows(node) or any(2 * p > k for p, k in zip(self.pad, self.kernel, strict=True)):
             return self._torch_by_hand(t, node, x[0])
         keywords: dict[str, object] = {"stride": _compact(self.stride)}

@@ -1,9 +1,10 @@
-"""Layers that move values without changing them: joining, cutting, reshaping (Caffe: concat, slice, reshape, crop …)."""
+"""Layers that move values without changing them: joining, cutting, reshaping (Caffe: concat, slice, crop …)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, count, format_shape, is_free
@@ -37,7 +38,7 @@ class Concat(Layer):
     def read(cls, source: NetLayer) -> Concat:
         p = source.param.concat_param
         if p.HasField("axis") and p.HasField("concat_dim"):
-            raise fault(source, "both axis and concat_dim are given; expected one of them", "concat_param", "concat_dim")
+            raise fault(source, "both axis and concat_dim are given; expected one", "concat_param", "concat_dim")
         return cls(p.concat_dim if p.HasField("concat_dim") else p.axis)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -69,7 +70,7 @@ class Slice(Layer):
     def read(cls, source: NetLayer) -> Slice:
         p = source.param.slice_param
         if p.HasField("axis") and p.HasField("slice_dim"):
-            raise fault(source, "both axis and slice_dim are given; expected one of them", "slice_param", "slice_dim")
+            raise fault(source, "both axis and slice_dim are given; expected one", "slice_param", "slice_dim")
         points, parts = tuple(p.slice_point), len(source.tops)
         if points and len(points) != parts - 1:
             raise fault(source, f"{len(points)} slice_point for {parts} tops; expected {parts - 1}", "slice_param")
@@ -84,7 +85,7 @@ class Slice(Layer):
             return [i * (size // self.parts) for i in range(self.parts)] + [size]
         bounds = [0, *self.points, size]
         require(
-            all(a < b for a, b in zip(bounds, bounds[1:], strict=False)),
+            all(a < b for a, b in pairwise(bounds)),
             f"slice points {', '.join(map(str, self.points))} do not rise between 0 and {size}",
         )
         return bounds
@@ -92,14 +93,14 @@ class Slice(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         (shape,) = inputs
         axis, bounds = canonical_axis(self.axis, len(shape)), self._bounds(shape)
-        return [(*shape[:axis], b - a, *shape[axis + 1 :]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [(*shape[:axis], b - a, *shape[axis + 1 :]) for a, b in pairwise(bounds)]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         if self.parts == 1:
             return [x[0]]
         bounds = self._bounds(node.shape)
         axis = canonical_axis(self.axis, len(node.shape))
-        sizes = g.ints([b - a for a, b in zip(bounds, bounds[1:], strict=False)], "sizes")
+        sizes = g.ints([b - a for a, b in pairwise(bounds)], "sizes")
         return g.multi("Split", x[0], sizes, outputs=self.parts, axis=axis)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
@@ -107,7 +108,7 @@ class Slice(Layer):
             return [x[0]]
         bounds = self._bounds(node.shape)
         lead = ":, " * canonical_axis(self.axis, len(node.shape))
-        return [f"{x[0]}[{lead}{a}:{b}]" for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [f"{x[0]}[{lead}{a}:{b}]" for a, b in pairwise(bounds)]
 
 
 @register
@@ -192,7 +193,7 @@ class Flatten(Layer):
 @register
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """A new shape for `num_axes` axes from `axis` on; 0 copies a size, one -1 is inferred (Caffe: reshape_layer.cpp)."""
+    """A new shape for `num_axes` axes from `axis` on; 0 copies, one -1 is inferred (Caffe: reshape_layer.cpp)."""
 
     types = ("Reshape",)
     dims: tuple[int, ...] = ()
@@ -247,7 +248,7 @@ class Reshape(Layer):
         kept = set(range(start)) | {start + i for i, d in enumerate(self.dims) if d == 0}
         behind = len(out) - (len(node.shape) - end)
         dims = []
-        for i, d in enumerate(out):
+        for i in range(len(out)):
             if i in kept:
                 dims.append(f"{x[0]}.shape[{i}]")
             elif i >= behind:
@@ -323,10 +324,10 @@ class Crop(Layer):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         offsets = self._offsets(node.shape)
-        cuts = [
-            (f"{o}:{o} + {x[1]}.shape[{i}]" if o else f":{x[1]}.shape[{i}]") if (o := offsets.get(i)) is not None else ":"
-            for i in range(len(node.shape))
-        ]
+        cuts = [":"] * len(node.shape)
+        for axis, offset in offsets.items():
+            size = f"{x[1]}.shape[{axis}]"
+            cuts[axis] = f"{offset}:{offset} + {size}" if offset else f":{size}"
         return f"{x[0]}[{', '.join(cuts)}]"
 
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Graph, Node, Tensor
+from converter.graph import Array, Graph, Node, Tensor, as_float32
 from converter.layers.arithmetic import Bias, Scale
 from converter.layers.convolution import Convolution, Deconvolution
 from converter.layers.inner_product import InnerProduct
@@ -66,12 +66,12 @@ def _fold(node: Node, after: Node) -> Node:
     weight = node.tensors["weight"]
     old_bias = node.tensors.get("bias")
 
-    def new_weight(values: npt.NDArray[np.float32]) -> Float64:
-        return _times_output_channel(layer, values.astype(np.float64), affine()[0])
+    def new_weight(values: Array) -> Array:
+        return _times_output_channel(layer, values, affine()[0])
 
-    def new_bias() -> npt.NDArray[np.float32]:
+    def new_bias() -> Array:
         factor, summand = affine()
-        return (summand if old_bias is None else old_bias.load() * factor + summand).astype(np.float32)
+        return as_float32(summand if old_bias is None else old_bias.load() * factor + summand)
 
     name = f"{weight.name.rpartition('.')[0]}.bias"
     tensors = {"weight": weight.map(new_weight), "bias": Tensor(name, (layer.num_output,), new_bias)}
@@ -93,13 +93,16 @@ def _affine(after: Node) -> Affine:
     return values
 
 
-def _times_output_channel(
-    layer: Convolution | Deconvolution | InnerProduct, weight: Float64, factor: Float64
-) -> Float64:
+def _times_output_channel(layer: Convolution | Deconvolution | InnerProduct, weight: Array, factor: Float64) -> Array:
     if isinstance(layer, InnerProduct):
-        return weight * (factor[None, :] if layer.transpose else factor[:, None])
+        return _product(weight, factor[None, :] if layer.transpose else factor[:, None])
     behind = [1] * (weight.ndim - 2)
     if isinstance(layer, Convolution):
-        return weight * factor.reshape(-1, 1, *behind)
-    grouped = weight.reshape(layer.group, -1, *weight.shape[1:]) * factor.reshape(layer.group, 1, -1, *behind)
-    return grouped.reshape(weight.shape)
+        return _product(weight, factor.reshape(-1, 1, *behind))
+    grouped = weight.reshape(layer.group, -1, *weight.shape[1:])
+    return _product(grouped, factor.reshape(layer.group, 1, -1, *behind)).reshape(weight.shape)
+
+
+def _product(weight: Array, factor: Float64) -> Array:
+    """Multiplied in float64 and rounded once, piece by piece: no float64 copy of the whole weight is made."""
+    return np.multiply(weight, factor, out=np.empty(weight.shape, np.float32), dtype=np.float64, casting="same_kind")

@@ -42,9 +42,15 @@ BLOB = floats([1, 2, 3])
 FOREIGN = {
     "empty": (b"", "is empty"),
     "lfs": (LFS, "is a Git LFS pointer, not the weights: run `git lfs pull`"),
-    "html": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page, not the weights: the download went wrong"),
+    "html": (
+        b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
+        "is a web page, not the weights: the download went wrong",
+    ),
     "html with bom": ("\ufeff<HTML>é</HTML>".encode(), "is a web page, not the weights: the download went wrong"),
-    "prototxt": (b'# net\nname: "a"\nlayer { name: "b" }', "is a prototxt, not the weights: the binary .caffemodel is needed"),
+    "prototxt": (
+        b'# net\nname: "a"\nlayer { name: "b" }',
+        "is a prototxt, not the weights: the binary .caffemodel is needed",
+    ),
     "prototxt in GBK": (
         "# 网络\nlayers {\n}".encode("gbk"),
         "is a prototxt, not the weights: the binary .caffemodel is needed",

@@ -36,7 +36,8 @@ def from_centers(prior: Array, variance: Array, offset: Array) -> Array:
 def from_corner_sizes(prior: Array, variance: Array, offset: Array) -> Array:
     """CORNER_SIZE: offsets of the corners are shares of the prior's size."""
     size = prior[:, 2:] - prior[:, :2]
-    return prior + variance * offset * np.concatenate([size, size], axis=1)
+    corners: Array = prior + variance * offset * np.concatenate([size, size], axis=1)
+    return corners
 
 
 def areas(boxes: Array) -> Array:

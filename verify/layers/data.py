@@ -23,8 +23,9 @@ def fed(call: Call) -> list[Array]:
 
 @register("Parameter", bottoms=0)
 def parameter(call: Call) -> list[Array]:
-    """A learned blob of the given shape."""
-    return call.parameters.take([tuple(call.param.parameter_param.shape.dim)])
+    """A learned blob of the given shape, copied: the trace may outlive the file."""
+    (blob,) = call.parameters.take([tuple(call.param.parameter_param.shape.dim)])
+    return [blob.copy()]
 
 
 @register("DummyData", bottoms=0)

@@ -1,0 +1,231 @@
+"""Output is there whole or not at all, under the right name, with the right mode."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+
+import pytest
+
+from prototxt.errors import RequestError
+from weights import atomic_directory, atomic_file, atomic_path
+
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def test_the_file_appears_when_the_block_ends_and_not_before(tmp_path):
+    target = tmp_path / "out.bin"
+    with atomic_file(target) as file:
+        file.write(b"whole")
+        assert not target.exists()
+        assert len(os.listdir(tmp_path)) == 1  # beside it: a rename must not cross file systems
+    assert target.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError, MemoryError])
+@pytest.mark.parametrize("exists", [True, False])
+def test_whatever_ends_the_block_early_changes_nothing(tmp_path, error, exists):
+    target = tmp_path / "out.bin"
+    if exists:
+        target.write_bytes(b"before")
+
+    def write():
+        with atomic_file(target) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert os.listdir(tmp_path) == (["out.bin"] if exists else [])
+    assert not exists or target.read_bytes() == b"before"
+
+
+def test_a_real_ctrl_c_leaves_nothing(tmp_path):
+    def interrupted():
+        with atomic_file(tmp_path / "out.bin") as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                file.write(b"more")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_new_file_gets_the_mode_that_the_umask_leaves(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic_file(tmp_path / "out"):
+            pass
+        with atomic_directory(tmp_path / "folder") as folder:
+            (folder / "a").write_bytes(b"")
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "out").st_mode & 0o7777 == 0o666 & ~mask
+    assert os.stat(tmp_path / "folder").st_mode & 0o7777 == 0o777 & ~mask
+    assert os.stat(tmp_path / "folder" / "a").st_mode & 0o7777 == 0o666 & ~mask
+
+
+def test_a_replaced_file_keeps_its_mode(tmp_path):
+    target = tmp_path / "out"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    with atomic_file(target) as file:
+        file.write(b"new")
+    assert target.read_bytes() == b"new"
+    assert os.stat(target).st_mode & 0o7777 == 0o640
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    for name, aim in (("link", "precious"), ("dangling", "nowhere")):
+        (tmp_path / name).symlink_to(aim)
+        with atomic_file(tmp_path / name) as file:
+            file.write(b"new")
+        assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_bytes() == b"new"
+    assert precious.read_bytes() == b"precious"
+
+
+def refusal(target, opener=atomic_file):
+    with pytest.raises(RequestError) as caught, opener(target):
+        pytest.fail("must not get this far")
+    return str(caught.value).removeprefix(f"{target}: error: ")
+
+
+def test_targets_that_are_no_files_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_device").symlink_to("/dev/null")
+    (tmp_path / "file").write_bytes(b"")
+    assert refusal(tmp_path) == "is a directory; name a file"
+    assert refusal(tmp_path / "pipe") == "is no regular file; name a file"
+    assert refusal("/dev/null") == "is no regular file; name a file"
+    assert refusal(tmp_path / "to_device") == "is a link to a device; name a file"
+    assert refusal(tmp_path / "no" / "out") == f"cannot be written: the folder {tmp_path / 'no'} does not exist"
+    assert refusal(tmp_path / "file" / "out") == f"cannot be written: {tmp_path / 'file'} is no folder"
+    assert refusal(tmp_path / ("x" * 300)) == "cannot be written: the name is too long"
+    assert refusal(str(tmp_path / "a\0b")) == "cannot be written: embedded null byte"
+    assert refusal(tmp_path / "file", atomic_directory) == "is a file; name a folder"
+    assert refusal(tmp_path / "no" / "out", atomic_directory).startswith("cannot be written: the folder")
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe", "to_device"]
+
+
+def test_a_name_that_just_fits_is_no_trouble_for_the_temporary_one(tmp_path):
+    with atomic_file(tmp_path / ("x" * 255)) as file:
+        file.write(b"1")
+    assert os.listdir(tmp_path) == ["x" * 255]
+
+
+@pytest.mark.skipif(ROOT, reason="root writes everywhere")
+def test_folders_and_files_without_permission_are_named(tmp_path):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0o500)
+    (tmp_path / "fixed").write_bytes(b"")
+    (tmp_path / "fixed").chmod(0o400)
+    assert refusal(tmp_path / "closed" / "out") == "cannot be written: permission denied"
+    assert refusal(tmp_path / "fixed") == "is write-protected"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")]
+)
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(tmp_path, code, reason):
+    target = tmp_path / "out"
+
+    def write():
+        with atomic_file(target) as file:
+            file.write(b"half")
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(RequestError) as caught:
+        write()
+    assert str(caught.value) == f"{target}: error: cannot be written: {reason}"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_grows_beyond_the_limit_is_told_in_a_sentence(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RequestError, match="the file grows beyond"), atomic_file(tmp_path / "out") as file:
+            file.write(bytes(300_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_about_another_file_is_not_explained_away(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "out"):
+        (tmp_path / "elsewhere").read_bytes()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_folder_appears_whole(tmp_path):
+    target = tmp_path / "out"
+    with atomic_directory(target) as folder:
+        (folder / "model.py").write_text("pass")
+        (folder / "sub").mkdir()
+        (folder / "sub" / "x").write_text("1")
+        assert not target.exists()
+    assert sorted(p.relative_to(target).as_posix() for p in target.rglob("*")) == ["model.py", "sub", "sub/x"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_existing_folder_keeps_its_other_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "model.py").write_text("old")
+    with atomic_directory(tmp_path) as folder:
+        (folder / "model.py").write_text("new")
+        (folder / "model.safetensors").write_text("weights")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
+        "notes.txt": "mine",
+        "model.py": "new",
+        "model.safetensors": "weights",
+    }
+
+
+def test_a_folder_left_early_is_as_it_was(tmp_path):
+    def write(target):
+        with atomic_directory(target) as folder:
+            (folder / "model.py").write_text("half")
+            raise KeyboardInterrupt
+
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "model.py").write_text("old")
+    for name in ("old", "new"):
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / name)
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["old", "old/model.py"]
+    assert (tmp_path / "old" / "model.py").read_text() == "old"
+
+
+@pytest.mark.parametrize("clash", ["file onto folder", "folder onto file"])
+def test_a_folder_with_a_clash_of_kinds_replaces_nothing(tmp_path, clash):
+    (tmp_path / "a").write_text("old")
+    onto_folder = clash == "file onto folder"
+    (tmp_path / "z").mkdir() if onto_folder else (tmp_path / "z").write_text("old")
+
+    def write():
+        with atomic_directory(tmp_path) as folder:
+            (folder / "a").write_text("new")
+            (folder / "z").write_text("new") if onto_folder else (folder / "z").mkdir()
+
+    with pytest.raises(RequestError, match=r"is a directory where|is a file where"):
+        write()
+    assert sorted(os.listdir(tmp_path)) == ["a", "z"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_a_path_can_be_filled_by_a_library_that_opens_files_itself(tmp_path):
+    with atomic_path(tmp_path / "out") as name:
+        name.write_bytes(b"by name")
+    assert (tmp_path / "out").read_bytes() == b"by name"
+    assert os.listdir(tmp_path) == ["out"]

@@ -5,89 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.dims import FreeDim, Shape, count, format_shape, is_free
 from prototxt import NetLayer, Position
 
 if TYPE_CHECKING:
     from converter.layers.base import Layer
 
 Array = npt.NDArray[np.float32]
-
-
-class FreeDim(int):
-    """A dimension that the user left free: an integer for one sample size, and a symbol for all sizes.
-
-    Shape rules are written once, in integers; what they compute from a free dimension is free as well, and its
-    `symbol` is the formula.
-    """
-
-    symbol: str
-
-    def __new__(cls, sample: int, symbol: str) -> FreeDim:
-        dim = super().__new__(cls, sample)
-        dim.symbol = symbol
-        return dim
-
-    def _derive(self, sample: int, formula: str) -> FreeDim:
-        return FreeDim(sample, formula)
-
-    def __add__(self, other: int) -> int:
-        return self if other == 0 else self._derive(int(self) + int(other), f"({self.symbol}+{_symbol(other)})")
-
-    __radd__ = __add__
-
-    def __sub__(self, other: int) -> int:
-        return self if other == 0 else self._derive(int(self) - int(other), f"({self.symbol}-{_symbol(other)})")
-
-    def __rsub__(self, other: int) -> int:
-        return self._derive(int(other) - int(self), f"({other}-{self.symbol})")
-
-    def __mul__(self, other: int) -> int:
-        return self if other == 1 else self._derive(int(self) * int(other), f"({self.symbol}*{_symbol(other)})")
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: int) -> int:
-        return self if other == 1 else self._derive(int(self) // int(other), f"({self.symbol}/{_symbol(other)})")
-
-    def __neg__(self) -> int:
-        return self._derive(-int(self), f"(-{self.symbol})")
-
-    def __repr__(self) -> str:
-        return self.symbol
-
-    __str__ = __repr__
-
-
-def _symbol(dim: int) -> str:
-    return dim.symbol if isinstance(dim, FreeDim) else str(int(dim))
-
-
-def is_free(dim: int) -> bool:
-    """Whether a dimension follows the size of the input."""
-    return isinstance(dim, FreeDim)
-
-
-Shape = tuple[int, ...]
-
-
-def format_shape(shape: Sequence[int]) -> str:
-    """`1×64×56×56`; `scalar` for no dimensions."""
-    return "×".join(map(str, shape)) or "scalar"
-
-
-def count(dims: Iterable[int]) -> int:
-    """The product of some dimensions, free if one of them is."""
-    product = 1
-    for dim in dims:
-        product = product * dim
-    return product
 
 
 @dataclass(eq=False)
@@ -232,3 +163,20 @@ class Graph:
         lines += [f"  {node}" for node in self.nodes]
         lines += [f"  out {v.name}: {format_shape(v.shape)}" for v in self.outputs]
         return "\n".join(lines)
+
+
+__all__ = [
+    "Array",
+    "FreeDim",
+    "Graph",
+    "Node",
+    "Origin",
+    "Shape",
+    "Tensor",
+    "Value",
+    "as_float32",
+    "constant",
+    "count",
+    "format_shape",
+    "is_free",
+]

@@ -32,7 +32,13 @@ class Names:
 def identifier(name: str) -> str:
     """`res2a/branch-1` -> `res2a_branch_1`; letters of other scripts stay, keywords and leading digits get `_`."""
     plain = unicodedata.normalize("NFKC", name)
-    cleaned = re.sub(r"\W", "_", plain) or "_"
-    if keyword.iskeyword(cleaned) or keyword.issoftkeyword(cleaned) or cleaned.startswith("__"):
+    # Two leading underscores would make Python rename an attribute inside its class.
+    cleaned = re.sub(r"^__+", "_", re.sub(r"\W", "_", plain)) or "_"
+    if keyword.iskeyword(cleaned) or keyword.issoftkeyword(cleaned):
         cleaned += "_"
     return cleaned if cleaned.isidentifier() else f"_{cleaned}"
+
+
+def printable(text: str) -> str:
+    """A name on one line: whatever a terminal or a comment would stumble over becomes a space."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from converter.emission import TorchModule, TorchOps, placed
 from converter.graph import Graph, Node, Tensor, Value, format_shape
-from converter.names import Names
+from converter.names import Names, identifier, printable
 from prototxt.errors import CaffeModelError
 
 if TYPE_CHECKING:
@@ -110,21 +110,17 @@ class _Emitter:
         for variable, expression in t.statements:
             self._assign(variable, expression, "", None)
         self._release(node, index)
-        names = [self._variable(value, node) for value in node.outputs]
+        names = [self.variables.fresh(value.blob) for value in node.outputs]
         expressions = [results] if isinstance(results, str) else results
         for value, name, expression in zip(node.outputs, names, expressions, strict=True):
             self.held[id(value)] = name
-            # A statement that overwrites a variable which a later statement of this node reads would be wrong.
-            self._assign(name, expression, _comment(node), value)
+            self._assign(name, expression, _comment(node, expression), value)
 
     def _assign(self, variable: str, expression: str, comment: str, value: Value | None) -> None:
         if expression == variable and value is not None:
             return
         self.statements.append((variable, expression, comment))
         self.tops.append(value.tops[-1] if value is not None and value.tops else None)
-
-    def _variable(self, value: Value, node: Node) -> str:
-        return self.variables.fresh(value.blob)
 
     def _release(self, node: Node, index: int) -> None:
         """Variables that nobody reads any more may be written again; a node with several tops still reads its own."""
@@ -184,15 +180,16 @@ def _input_comment(value: Value, variable: str) -> str:
     return f"# {variable}: {format_shape(value.shape)}"
 
 
-def _comment(node: Node) -> str:
-    """The Caffe layers, where the expression doesn't show them; one line, whatever their names hold."""
-    names = " + ".join(o.name for o in node.origins)
-    return "".join(c if c.isprintable() else " " for c in names)
+def _comment(node: Node, expression: str) -> str:
+    """The Caffe layers where the expression doesn't show them; one line, whatever their names hold."""
+    names = [o.name for o in node.origins]
+    if len(names) == 1 and f"self.{identifier(names[0])}(" in expression:
+        return ""
+    return printable(" + ".join(names))
 
 
 def _docstring(text: str) -> str:
-    safe = "".join(c if c.isprintable() else " " for c in text)
-    return safe.replace("\\", "\\\\").replace('"', "'")
+    return printable(text).replace("\\", "\\\\").replace('"', "'")
 
 
 def _load(tied: bool) -> str:

@@ -8,6 +8,7 @@ fields. Both files are made from caffe.proto by `python -m prototxt.make_schema`
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 POOL = descriptor_pool.DescriptorPool()
 
@@ -20,8 +21,8 @@ def _load() -> None:
             descriptor = POOL.FindMessageTypeByName(f"{file.package}.{message.name}")
             globals()[message.name] = message_factory.GetMessageClass(descriptor)
         for enum in file.enum_type:
-            for value in enum.value:
-                globals()[value.name] = value.number
+            globals()[enum.name] = EnumTypeWrapper(POOL.FindEnumTypeByName(f"{file.package}.{enum.name}"))
+            globals().update((value.name, value.number) for value in enum.value)
 
 
 _load()

@@ -3,24 +3,25 @@
     ImageNet, 224×224   18, 34 basic blocks;  50, 101, 152 bottlenecks
     CIFAR, 32×32        20, 32, 44, 56, 110, 1202 = 6n + 2, basic blocks
 
-Layer names are MSRA's: `res3b_branch2a` with `bn3b_branch2a` and `scale3b_branch2a`, `fc1000`. In 101 and 152 the blocks of
-a stage longer than three are a, b1, b2, …; elsewhere a, b, c, …. For 50, 101 and 152 the nets equal MSRA's published
-`ResNet-*-deploy.prototxt` field by field: the inputs are the old `input_dim` fields, a stage's stride sits in its first
-1×1 convolution, and conv1 has a bias in 50 only.
+Layer names are MSRA's: `res3b_branch2a` with `bn3b_branch2a` and `scale3b_branch2a`, `fc1000`. In 101 and 152 the
+blocks of a stage longer than three are a, b1, b2, …; elsewhere a, b, c, … (but in 1202, where the letters run out). For
+50, 101 and 152 the nets equal MSRA's published `ResNet-*-deploy.prototxt` field by field: the inputs are the old
+`input_dim` fields, a stage's stride sits in its first 1×1 convolutions, and conv1 has a bias in 50 only.
 
 MSRA published no others. Where the paper leaves a choice, it is made like this:
 
-    18, 34   option B, as the published 11.69 M and 21.80 M parameters have it: a 1×1 projection where the width grows, so
-             none in res2a; the stride sits in the block's first 3×3 convolution
-    CIFAR    option A, without parameters: every second row and column, then as many channels of zeros. In Caffe's layers:
-             a 1×1 MAX pooling of stride 2 (round_mode FLOOR: Caffe would round 15.5 up; needs a Caffe of 2018 or later), a
-             Power of scale 0 for the zeros, and a Concat, which has the projection's name `res3a_branch1`
+    18, 34   option B, as the published 11.69 M and 21.80 M parameters have it: a 1×1 projection where the width grows,
+             so none in res2a; the stride sits in the block's first 3×3 convolution
+    CIFAR    option A, without parameters: every second row and column, then as many channels of zeros. In Caffe's
+             layers: a 1×1 MAX pooling of stride 2 (round_mode FLOOR, since Caffe would round 15.5 up; forks call it
+             ceil_mode: false), a Power of scale 0 for the zeros, and a Concat named like the projection, res3a_branch1
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Literal
 
 from prototxt import caffe_pb2
@@ -51,7 +52,7 @@ def resnet(
         The net in Caffe's present form, apart from the input fields.
 
     Raises:
-        RequestError: a depth that the paper does not have, or fewer than one class or image.
+        RequestError: a depth that the paper does not have, another phase, or a count below 1 or above 2³¹ - 1.
     """
     if depth not in IMAGENET_BLOCKS and depth not in CIFAR_DEPTHS:
         known = ", ".join(map(str, sorted([*IMAGENET_BLOCKS, *CIFAR_DEPTHS])))
@@ -59,8 +60,10 @@ def resnet(
     cifar = depth in CIFAR_DEPTHS
     classes = (10 if cifar else 1000) if classes is None else classes
     for name, value in (("classes", classes), ("batch", batch)):
-        if value < 1:
-            raise RequestError(f"{name} is {value}; expected at least 1")
+        if not 1 <= value < 1 << 31:
+            raise RequestError(f"{name} is {value}; expected 1 to {(1 << 31) - 1}")
+    if phase not in ("deploy", "train"):
+        raise RequestError(f"unknown phase {phase!r} for a ResNet; expected 'deploy' or 'train'")
     builder = _Builder(caffe_pb2.NetParameter(name=f"ResNet-{depth}"), train=phase == "train")
     builder.inputs(batch, 32 if cifar else 224)
     features, window = _cifar_body(builder, depth) if cifar else _imagenet_body(builder, depth)
@@ -91,7 +94,7 @@ def _cifar_body(builder: _Builder, depth: int) -> tuple[str, int]:
     builder.convolution("conv1", "data", 16, kernel=3)
     builder.add("ReLU", "conv1_relu", ["conv1"], "conv1")
     blob, n = "conv1", (depth - 2) // 6
-    for block in _blocks((n, n, n), 16, numbered=n > 26):
+    for block in _blocks((n, n, n), 16, numbered=n > len(ascii_lowercase)):
         shortcut = _zero_padded(builder, block, blob) if block.stride > 1 else blob
         blob = _basic(builder, block, blob, shortcut)
     return blob, 8
@@ -109,7 +112,10 @@ class _Block:
 def _blocks(counts: Sequence[int], width: int, *, numbered: bool) -> Iterator[_Block]:
     for stage, count in enumerate(counts, 2):
         for index in range(count):
-            suffix = "abcdefghijklmnopqrstuvwxyz"[index] if count <= 3 or not numbered else f"b{index}" if index else "a"
+            if numbered and count > 3:
+                suffix = f"b{index}" if index else "a"
+            else:
+                suffix = ascii_lowercase[index]
             stride = 2 if stage > 2 and index == 0 else 1
             yield _Block(f"res{stage}{suffix}", width << (stage - 2), stride)
 
@@ -164,7 +170,8 @@ class _Builder:
         self.net.input_shape.add(dim=[batch])
 
     def add(self, kind: str, name: str, bottoms: Sequence[str], top: str | None = None) -> caffe_pb2.LayerParameter:
-        return self.net.layer.add(name=name, type=kind, bottom=bottoms, top=[top or name])
+        layer: caffe_pb2.LayerParameter = self.net.layer.add(name=name, type=kind, bottom=bottoms, top=[top or name])
+        return layer
 
     def convolution(
         self, name: str, bottom: str, channels: int, *, kernel: int, stride: int = 1, bias: bool = False

@@ -70,9 +70,11 @@ def _gaussian(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -
     if filler.sparse == -1:
         return values
     outputs = shape[0] if shape else 0
-    if not 0 <= filler.sparse <= outputs:
+    if not outputs or not 0 <= filler.sparse <= outputs:
         raise RequestError(f"the gaussian filler's sparse {filler.sparse} is not between 0 and the {outputs} outputs")
-    return values * (rng.random(shape, np.float32) < filler.sparse / outputs)
+    kept = rng.random(shape, np.float32) < filler.sparse / outputs
+    values *= kept
+    return values
 
 
 def _positive_unitball(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:

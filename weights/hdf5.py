@@ -166,7 +166,7 @@ class _Reader:
     def _numbers(self, dataset: h5py.Dataset, layer: str, index: int) -> Callable[[], FloatArray]:
         def read() -> FloatArray:
             try:
-                with np.errstate(over="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"):
                     return np.require(dataset[()], np.float32, "C")
             except _DAMAGE as fault:
                 reason = "the file is closed" if not dataset else _first_line(fault)

@@ -58,7 +58,7 @@ def _from_npy(name: str) -> FloatArray:
         raise _fault(name, "is a damaged .npy file") from fault
     if array.dtype.kind not in "fiu":
         raise _fault(name, f"holds {array.dtype} values; a mean is numbers")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = np.array(array, np.float32)
     return values.reshape(-1, 1, 1) if values.ndim == 1 else values
 

@@ -11,6 +11,7 @@ from typing import cast
 from converter.api import Conversion, Options, Target, convert
 from converter.cli_options import Arguments
 from converter.graph import count
+from converter.names import printable
 from converter.passes import Fold
 from converter.preprocess import Preprocessing, read_mean
 
@@ -71,4 +72,5 @@ def _summary(done: Conversion) -> str:
     folded = ", ".join(f"{name} {times}x" for name, times in done.fired.items() if times)
     files = ", ".join(str(f) for f in done.files)
     size = sum(Path(f).stat().st_size for f in done.files) / 1e6
-    return f"{done.net.name}: {len(done.net.layers)} layers -> {files} ({size:.1f} MB{'; ' + folded if folded else ''})"
+    name = printable(done.net.name) or "the net"
+    return f"{name}: {len(done.net.layers)} layers -> {files} ({size:.1f} MB{'; ' + folded if folded else ''})"

@@ -31,7 +31,7 @@ def protobuf_arrays(net):
         for blob in layer.blobs:
             legacy = any(map(blob.HasField, ("num", "channels", "height", "width")))
             shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 arrays.append(np.array(blob.double_data or blob.data, np.float32).reshape(shape))
         if arrays:
             result[layer.name] = arrays

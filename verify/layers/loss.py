@@ -177,7 +177,7 @@ def infogain_loss(call: Call) -> list[Array]:
     H is the third bottom. One read from the file that `source` names is refused: the net alone doesn't hold it.
     """
     call.require(len(call.bottoms) == 3, "takes its matrix from a file (source); give it as third bottom")
-    axis = call.axis(int(getattr(call.param.infogain_loss_param, "axis", 1)))
+    axis = call.axis(call.param.infogain_loss_param.axis)
     case = _labelled(call, axis, _ignored(call))
     classes = case.scores.shape[1]
     matrix = call.bottoms[2]

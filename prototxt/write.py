@@ -1,0 +1,82 @@
+"""A message as text, the way Caffe writes it.
+
+Fields stand in the order of their numbers, two spaces to a level, one field a line. A float has the fewest of 6 to 9 digits
+that give it back: 0.1, not 0.100000001. Text outside ASCII stays readable; quotes, backslashes and control characters are
+escaped. Reading the text again gives an equal message.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def format_net(message: Message) -> str:
+    """The text of a net, a solver or any other message, with a line end after the last field.
+
+    Fields of unknown number, which only a binary file can bring, are left out.
+    """
+    return "".join(_lines(message, ""))
+
+
+def _lines(message: Message, indent: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        for item in value if _is_list(value) else [value]:
+            if field.message_type is None:
+                yield f"{indent}{field.name}: {_scalar(item, field)}\n"
+                continue
+            yield f"{indent}{field.name} {{\n"
+            yield from _lines(item, indent + "  ")
+            yield f"{indent}}}\n"
+
+
+def _is_list(value: Any) -> bool:
+    return hasattr(value, "append") or hasattr(value, "add")
+
+
+def _scalar(value: Any, field: FieldDescriptor) -> str:
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float(value, single=field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT)
+    if isinstance(value, bytes):
+        return f'"{"".join(chr(b) if _plain(chr(b)) and b < 128 else _escape(chr(b)) for b in value)}"'
+    if isinstance(value, str):
+        return f'"{"".join(c if _plain(c) else _escape(c) for c in value)}"'
+    return str(value)
+
+
+def _plain(character: str) -> bool:
+    return character not in _ESCAPES and ord(character) >= 32 and ord(character) != 127
+
+
+def _escape(character: str) -> str:
+    return _ESCAPES.get(character) or f"\\{ord(character):03o}"
+
+
+def _float(value: float, *, single: bool) -> str:
+    """The first of a few lengths that reads back as the same value."""
+    if not math.isfinite(value):
+        return str(value)
+    for digits in range(6, 9) if single else range(15, 17):
+        text = f"{value:.{digits}g}"
+        if (_to_single(float(text)) if single else float(text)) == value:
+            return text
+    return f"{value:.{9 if single else 17}g}"
+
+
+def _to_single(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:  # a rounding up past the largest float32
+        return math.inf

@@ -1,0 +1,35 @@
+"""Every layer case of the original Caffe, converted, against its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from golden import GoldenCase, assert_parity, golden_cases
+
+from converter.layers.base import registry
+from prototxt import load_net
+
+CASES = golden_cases()
+
+
+def _is_supported(case: GoldenCase) -> bool:
+    return {layer.type for layer in load_net(case.net).layers} <= set(registry())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("fold", ["none", "bn", "conv"])
+def test_the_conversion_gives_caffes_numbers(case: GoldenCase, fold: str, tmp_path: Path) -> None:
+    assert_parity(case, tmp_path, fold)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("opset", [17, onnx.defs.onnx_opset_version()])
+def test_every_opset_gives_caffes_numbers(case: GoldenCase, opset: int, tmp_path: Path) -> None:
+    assert_parity(case, tmp_path, opset=opset)
+
+
+def test_there_are_golden_cases() -> None:
+    assert len(CASES) > 90
+    assert all(map(_is_supported, CASES))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from converter.cli_options import Arguments, parse_arguments
 from prototxt.errors import CaffeModelError, ErrorGroup, MissingDependencyError, ParityError, RequestError
@@ -39,14 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(verb: str) -> Callable[[Arguments], int]:
-    if verb == "convert":
-        from converter.commands.convert import run
-    elif verb == "verify":
-        from converter.commands.verify import run
-    elif verb == "inspect":
-        from converter.commands.inspect import run
-    else:
-        from converter.commands.upgrade import run
+    """The verb's function; only its own module is loaded."""
+    run: Callable[[Arguments], int] = import_module(f"converter.commands.{verb}").run
     return run
 
 

@@ -33,8 +33,10 @@ def identifier(name: str) -> str:
     """`res2a/branch-1` -> `res2a_branch_1`; letters of other scripts stay, keywords and leading digits get `_`."""
     plain = unicodedata.normalize("NFKC", name)
     # Two leading underscores would make Python rename an attribute inside its class.
-    cleaned = re.sub(r"^__+", "_", re.sub(r"\W", "_", plain)) or "_"
-    if keyword.iskeyword(cleaned) or keyword.issoftkeyword(cleaned):
+    cleaned = re.sub(r"^__+", "_", re.sub(r"\W", "_", plain))
+    if not cleaned.strip("_"):
+        cleaned = "unnamed"
+    if keyword.iskeyword(cleaned):
         cleaned += "_"
     return cleaned if cleaned.isidentifier() else f"_{cleaned}"
 

@@ -143,10 +143,12 @@ class _Emitter:
     def _node(self, op: OnnxOp, node: Node, index: int) -> onnx.NodeProto:
         from onnx import helper
 
-        attributes = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
+        attributes: dict[str, Any] = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
         name = f"{node.name}/{op.type}_{index}"
         places = ", ".join(f"{o} {_place(o.position)}" for o in node.origins)
-        return helper.make_node(op.type, op.inputs, op.outputs, name=name, doc_string=places, **attributes)
+        made = helper.make_node(op.type, op.inputs, op.outputs, name=name, doc_string=places)
+        made.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        return made
 
     def _inner_values(self) -> list[onnx.ValueInfoProto]:
         outer = {v.name for v in self.graph.inputs} | {self.names[id(v)] for v in self.graph.outputs}

@@ -19,7 +19,15 @@ def compile_schema() -> tuple[bytes, str]:
         if protoc.main([*command, str(FOLDER / "caffe.proto")]):
             raise SystemExit(1)
         stub = (target / "caffe_pb2.pyi").read_text(encoding="utf-8")
-        return (target / "caffe.desc").read_bytes(), re.sub(r"[ \t]+$", "", stub, flags=re.M)
+        return (target / "caffe.desc").read_bytes(), _legal(stub)
+
+
+def _legal(stub: str) -> str:
+    """As mypy's strict mode takes it, and without the enum value called None, which Python has no way to declare."""
+    stub = re.sub(r"[ \t]+$", "", stub, flags=re.M)
+    stub = re.sub(r"^ *None: .*\n", "", stub, flags=re.M)
+    stub = stub.replace("from typing import ClassVar", "from typing import Any as _Any, ClassVar", 1)
+    return re.sub(r"\b_Mapping\]", "_Mapping[str, _Any]]", stub)
 
 
 if __name__ == "__main__":

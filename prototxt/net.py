@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prototxt.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter, NetState
-from prototxt.errors import CaffeModelError, Position, PrototxtError, RequestError
+from prototxt.caffe_pb2 import LayerParameter, NetParameter
+from prototxt.errors import Position, PrototxtError
 from prototxt.parse import is_solver, parse, read_text
-from prototxt.phase import filter_net
+from prototxt.phase import filter_net, net_state
 from prototxt.scan import Field, Lines
 from prototxt.upgrade import upgrade_net
 
@@ -115,8 +115,6 @@ def parse_net(
     allow_unknown: bool = False,
 ) -> Net:
     """Like `load_net`, from text; `path` is its name in messages."""
-    if phase not in ("TEST", "TRAIN"):
-        raise RequestError(f"phase {phase!r}; expected TEST or TRAIN")
     _refuse_solver(text, path)
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
     return net_from_message(message, path, phase=phase, level=level, stages=stages, written=(root, lines))
@@ -131,16 +129,13 @@ def net_from_message(
     stages: Sequence[str] = (),
     written: tuple[Field, Lines] | None = None,
 ) -> Net:
-    """Like `load_net`, from a message; `written` gives the places of its fields."""
+    """Like `load_net`, from a message, which is upgraded in place; `written` gives the places of its fields."""
     root, lines = written or (None, None)
     places = _Places(path, root, lines)
-    state = NetState(phase=TRAIN if phase == "TRAIN" else TEST, level=level, stage=list(stages))
-    try:
-        upgraded = upgrade_net(message)
-        kept = filter_net(upgraded.message, state)
-    except CaffeModelError as error:
-        error.position = error.position or places.of_layer(error.layer)
-        raise
+    upgraded = upgrade_net(message, places.where, keep_inputs=True)
+    state = net_state(upgraded.message, phase=phase, level=level, stages=stages)
+    origins = upgraded.origins
+    kept = filter_net(upgraded.message, state, lambda _, index: places.of_entry(origins[index]))
     layers = tuple(
         NetLayer(
             upgraded.message.layer[i],
@@ -173,13 +168,9 @@ class _Places:
         index = origin if origin >= 0 else -1 - origin
         return entries[index] if index < len(entries) else None
 
-    def of_layer(self, name: str | None) -> Position:
-        """Where the first layer of a name stands; the file when there is none."""
-        for i, written in enumerate(self._layers):
-            names = written.find("name") or [f for child in written.find("layer") for f in child.find("name")]
-            if name is not None and names and (names[0].value or "")[1:-1] == name:
-                return self.of_entry(i)
-        return Position(self._path)
+    def where(self, field: str, index: int) -> Position:
+        """The place of the `index`-th entry of `layers`, `layer` or `input`."""
+        return self.of_entry(-1 - index if field == "input" else index)
 
     def of_entry(self, origin: int) -> Position:
         found = self.field(origin)
@@ -194,13 +185,8 @@ def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tu
     """
     _refuse_solver(text, path)
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
-    places = _Places(path, root, lines)
-    try:
-        upgraded = upgrade_net(message)
-    except CaffeModelError as error:
-        error.position = error.position or places.of_layer(error.layer)
-        raise
-    return upgraded.message, tuple(upgraded.notes)
+    upgraded = upgrade_net(message, _Places(path, root, lines).where)
+    return upgraded.message, upgraded.notes
 
 
 def _refuse_solver(text: str, path: str) -> None:

@@ -7,10 +7,10 @@ import logging
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
@@ -98,7 +98,7 @@ def parse(
     """
     root, lines = scan(text, path)
     checker = _Checker(lines, allow_unknown)
-    checker.check(root, cls.DESCRIPTOR, "")
+    checker.check(root, cast(Descriptor, cls.DESCRIPTOR), "")
     raise_all(checker.errors[:MOST_FAULTS])
     for warning in checker.unknown if allow_unknown else []:
         log.warning("%s", str(warning).replace(": error: ", ": warning: ", 1))
@@ -172,7 +172,7 @@ _TOP = ("layer", "layers")
 
 def _repeated(field: FieldDescriptor) -> bool:
     repeated = getattr(field, "is_repeated", None)  # newer protobuf; `label` is on its way out
-    return bool(repeated) if repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
+    return bool(repeated) if repeated is not None else getattr(field, "label", 0) == 3
 
 
 def _expected(field: FieldDescriptor) -> str:
@@ -188,7 +188,7 @@ def _expected(field: FieldDescriptor) -> str:
 def _wrong_scalar(value: str, field: FieldDescriptor) -> str:
     """What is wrong with a scalar, with `{name}` for the field; empty if nothing is."""
     if field.enum_type is not None:
-        return _wrong_enum(value, field)
+        return _wrong_enum(value, field.enum_type)
     if field.cpp_type in _RANGES:
         least, most = _RANGES[field.cpp_type]
         if not _WHOLE.match(value):
@@ -206,9 +206,8 @@ def _whole(value: str) -> int:
     return int(value, 16 if "x" in value.lower() else 10) if len(value) < 400 else int(math.copysign(1 << 70, 1))
 
 
-def _wrong_enum(value: str, field: FieldDescriptor) -> str:
-    known = field.enum_type.values_by_name
-    numbers = field.enum_type.values_by_number
+def _wrong_enum(value: str, enum: EnumDescriptor) -> str:
+    known, numbers = enum.values_by_name, enum.values_by_number
     if value in known or (_WHOLE.match(value) and _whole(value) in numbers):
         return ""
     names = sorted(known, key=lambda name: known[name].number)

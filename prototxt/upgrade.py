@@ -104,10 +104,6 @@ def upgrade_net(
     """
     origins = list(range(len(message.layers) or len(message.layer)))
     notes: list[str] = []
-
-    def original(field: str, index: int) -> Position | None:
-        return where(field, origins[index] if field == "layers" else index)
-
     steps: list[Callable[..., Change]] = [
         partial(upgrade_v0, keep_input_shape=keep_inputs),
         upgrade_data,
@@ -117,7 +113,7 @@ def upgrade_net(
     ]
     for needs, upgrade in zip(_NEEDS, steps, strict=True):
         if needs(message):
-            change = upgrade(message, original)
+            change = upgrade(message, where)
             origins = [origins[index] if index >= 0 else index for index in change.origins]
             notes += change.notes
     return Upgraded(message, origins, tuple(notes))

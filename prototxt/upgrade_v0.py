@@ -10,7 +10,7 @@ layer with `include` runs in every phase.  (Source: behaviour of BVLC Caffe 1.0,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from prototxt import caffe_pb2
 from prototxt.change import Change, Where, counted, named, nowhere, refuse_mixture
@@ -203,7 +203,7 @@ def _fold_padding(message: caffe_pb2.NetParameter, readers: dict[int, int]) -> l
     used = set(readers.values())
     idle = [e.layer.name for i, e in enumerate(message.layers) if _is_padding(e) and i not in used]
     if idle:
-        notes.append(f"V0 to V1: nothing reads the padding {counted(len(idle), 'layer')} {named(idle)}; dropped")
+        notes.append(f"V0 to V1: nothing reads {counted(len(idle), 'padding layer')}: {named(idle)}; dropped")
     return notes
 
 
@@ -214,7 +214,8 @@ def _upgrade_entry(entry: caffe_pb2.V1LayerParameter) -> list[str]:
         entry.ClearField(name)
     old = entry.layer
     if old.HasField("type"):
-        entry.type = caffe_pb2.V1LayerParameter.LayerType.Value(TYPES[old.type])
+        number = caffe_pb2.V1LayerParameter.LayerType.Value(TYPES[old.type])
+        entry.type = cast(caffe_pb2.V1LayerParameter.LayerType, number)
     for field, value in old.ListFields():
         if field.name == "type":
             continue

@@ -66,7 +66,7 @@ def _input_shapes(message: caffe_pb2.NetParameter, where: Where) -> list[list[in
         shapes = [list(shape.dim) for shape in message.input_shape]
         if len(shapes) < count:
             raise NetError(
-                f"{counted(count, 'input')} but {counted(len(shapes), 'input_shape')}; expected one for each",
+                f"{counted(count, 'input')} but {len(shapes)} input_shape; expected one for each",
                 position=where("input", len(shapes)),
             )
         return shapes[:count]
@@ -75,7 +75,7 @@ def _input_shapes(message: caffe_pb2.NetParameter, where: Where) -> list[list[in
     dims = list(message.input_dim)
     if len(dims) < _DIMS_PER_INPUT * count:
         raise NetError(
-            f"{counted(count, 'input')} but {counted(len(dims), 'input_dim')}; expected {_DIMS_PER_INPUT} for each",
+            f"{counted(count, 'input')} but {len(dims)} input_dim; expected {_DIMS_PER_INPUT} for each",
             position=where("input", len(dims) // _DIMS_PER_INPUT),
         )
     return [dims[_DIMS_PER_INPUT * k : _DIMS_PER_INPUT * (k + 1)] for k in range(count)]

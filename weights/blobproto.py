@@ -69,7 +69,7 @@ class _Values:
 
 
 def _as_float32(array: npt.NDArray[np.floating]) -> FloatArray:
-    with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinity, as in Caffe's own cast
+    with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinity, as in C
         return array.astype("<f4", copy=False)
 
 

@@ -79,7 +79,8 @@ def _gaussian(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -
 
 def _positive_unitball(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
     rows = rng.random((shape[0] if shape else 1, prod(shape[1:])), np.float32)
-    return (rows / rows.sum(1, np.float64, keepdims=True)).reshape(shape)
+    rows /= rows.sum(1, np.float64, keepdims=True)
+    return rows.reshape(shape)
 
 
 def _xavier(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:

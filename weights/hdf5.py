@@ -11,6 +11,7 @@ datasets larger than their bytes in the file could be, are refused.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from math import prod
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS: Final = 200_000
 MAX_DEPTH: Final = 64
+_BLOB_INDEX: Final = re.compile("0|[1-9][0-9]{0,4}")
 _MAX_EXPANSION: Final = 1100  # deflate reaches 1032:1
 _ALWAYS_FINE: Final = 1 << 16  # bytes
 _DAMAGE: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError)
@@ -124,23 +126,28 @@ class _Reader:
             child = self._child(group, key)
             if self._is_group(child):
                 groups.append(key)
-            elif not (key.isdecimal() and key.isascii() and len(key) < 6):
+            elif not _BLOB_INDEX.fullmatch(key):
                 raise self._fault(f"has a dataset {key!r} where blobs are numbered", name)
             else:
                 blobs[int(key)] = self._blob(child, name, int(key))
         if blobs or not groups:
-            filled = tuple(blobs.get(i) or hole() for i in range(max(blobs, default=-1) + 1))
+            count = max(blobs, default=-1) + 1
+            self._note_items(count - len(blobs))
+            filled = tuple(blobs.get(index) or hole() for index in range(count))
             self._layers.append(LayerWeights(name, "", filled))
         for key in groups:
             self._visit(group, key, f"{name}/{key}", depth + 1)
 
     def _child(self, group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset:
-        self._items += 1
-        if self._items > MAX_ITEMS:
-            raise self._fault(f"holds more than {MAX_ITEMS:,} layers and blobs")
+        self._note_items(1)
         if not isinstance(group.get(key, getlink=True), self._h5.HardLink):
             raise self._fault(f"has a link to elsewhere at {key!r}, which is not followed")
         return group[key]
+
+    def _note_items(self, count: int) -> None:
+        self._items += count
+        if self._items > MAX_ITEMS:
+            raise self._fault(f"holds more than {MAX_ITEMS:,} layers and blobs")
 
     def _is_group(self, item: object) -> bool:
         return isinstance(item, self._h5.Group)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from tokenize import TokenError
+from typing import Final
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from .model import FloatArray
 from .sniff import read_head, refuse_foreign
 from .wire import Malformed, Wire
 
-_NPY = b"\x93NUMPY"
+_NPY: Final = b"\x93NUMPY"
+_NPY_DAMAGE: Final = (OSError, ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, TokenError)
 
 
 def load_mean(path: str | os.PathLike[str]) -> FloatArray:
@@ -54,7 +57,7 @@ def _from_binaryproto(name: str, head: bytes) -> FloatArray:
 def _from_npy(name: str) -> FloatArray:
     try:
         array = np.load(name, mmap_mode="r", allow_pickle=False)  # mapped, so that a header's lies allocate nothing
-    except (OSError, ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as fault:
+    except _NPY_DAMAGE as fault:
         raise _fault(name, "is a damaged .npy file") from fault
     if array.dtype.kind not in "fiu":
         raise _fault(name, f"holds {array.dtype} values; a mean is numbers")

@@ -36,7 +36,8 @@ def write_caffemodel(path: str | os.PathLike[str], name: str, layers: Iterable[L
         WeightsError: a blob cannot be read.
     """
     with atomic_file(path) as out:
-        out.write(prefixed(1, name.encode()))
+        if name:
+            out.write(prefixed(1, name.encode()))
         for layer in layers:
             head = prefixed(1, layer.name.encode()) + prefixed(2, layer.type.encode())
             if isinstance(layer, LayerRecord):

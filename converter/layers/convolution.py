@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from converter.graph import Shape, Tensor, count, format_shape, is_free
+from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
     Layer,
@@ -61,7 +61,7 @@ def _h_w_or_repeated(
     source: NetLayer, p: ConvolutionParameter, section: str, name: str, stem: str, default: int | None
 ) -> tuple[int, ...]:
     pair = [f"{stem}_h", f"{stem}_w"]
-    given = [p.HasField(n) for n in pair]  # type: ignore[arg-type]
+    given = [p.HasField(n) for n in pair]
     repeated = tuple(getattr(p, name))
     if any(given):
         if repeated:
@@ -157,7 +157,7 @@ class _Convolving(Layer):
         spatial = len(w.kernel)
         require(spatial <= 3, f"{spatial} spatial axes; PyTorch convolves over at most 3")
         options = {"stride": w.stride, "padding": w.pad, "dilation": w.dilation}
-        keywords: dict[str, object] = {k: _compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
+        keywords: dict[str, Any] = {k: _compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
         if self.group != 1:
             keywords["groups"] = self.group
         if "bias" not in node.tensors:
@@ -193,11 +193,6 @@ def _compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
 
 def _list(shapes: Sequence[Shape]) -> str:
     return ", ".join(map(format_shape, shapes))
-
-
-def kernel_terms(weight: Tensor) -> int:
-    """Products summed for one output value of a convolution with this weight."""
-    return count(weight.shape[1:])
 
 
 @register

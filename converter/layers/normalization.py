@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, constant, count, format_shape
+from converter.graph import Array, Shape, Tensor, constant, count, format_shape
 from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, register, require, shortest
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter, LRNParameter
@@ -67,12 +68,12 @@ class BatchNorm(Layer):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         channels = int(node.shape[1]) if len(node.shape) > 1 else 1
-        keywords: dict[str, object] = {"eps": self.eps}
+        keywords: dict[str, Any] = {"eps": self.eps}
         affine = "gamma" in node.tensors
         if not affine:
             keywords["affine"] = False
         names = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
-        state: dict[str, Tensor | np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {
+        state: dict[str, Tensor | npt.NDArray[Any]] = {
             names[k]: v for k, v in normalisation(node).items() if affine or k in ("mean", "variance")
         }
         if not self.global_statistics:
@@ -109,8 +110,8 @@ def normalisation(node: Node) -> dict[str, Tensor]:
     return {**given, **{name: tensors[name].map(_divided_by(factor)) for name in ("mean", "variance")}}
 
 
-def _divided_by(factor: Tensor):  # type: ignore[no-untyped-def]
-    def divide(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _divided_by(factor: Tensor) -> Callable[[Array], npt.NDArray[np.float64]]:
+    def divide(array: Array) -> npt.NDArray[np.float64]:
         f = np.float64(factor.load().ravel()[0])
         return array.astype(np.float64) * (0.0 if f == 0 else 1.0 / f)
 

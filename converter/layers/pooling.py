@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class Pooling(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         if self.global_pooling:
             return g.op("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x[0])
-        attributes: dict[str, object] = {"kernel_shape": self.kernel, "strides": self.stride}
+        attributes: dict[str, Any] = {"kernel_shape": self.kernel, "strides": self.stride}
         name = "MaxPool" if self.method == "MAX" else "AveragePool"
         if self.method == "AVE":
             attributes["count_include_pad"] = 1
@@ -127,7 +127,7 @@ class Pooling(Layer):
             return g.op(name, x[0], pads=(*self.pad, *ends), **attributes)
         return self._onnx_average(g, x[0], ends, attributes)
 
-    def _onnx_average(self, g: OnnxOps, x: str, ends: list[int], attributes: dict[str, object]) -> str:
+    def _onnx_average(self, g: OnnxOps, x: str, ends: list[int], attributes: dict[str, Any]) -> str:
         """Averages whose divisor is the window clipped to the image padded on both sides by `pad`.
 
         What hangs over that image's end must not count, so the image is padded by an operator of its own, and the rest
@@ -167,7 +167,7 @@ class Pooling(Layer):
         # torch drops a window behind the input even where Caffe doesn't, and allows only half a kernel of padding.
         if self._empty_windows(node) or any(2 * p > k for p, k in zip(self.pad, self.kernel, strict=True)):
             return self._torch_by_hand(t, node, x[0])
-        keywords: dict[str, object] = {"stride": _compact(self.stride)}
+        keywords: dict[str, Any] = {"stride": _compact(self.stride)}
         if any(self.pad):
             keywords["padding"] = _compact(self.pad)
         if self.rounds_up:

@@ -120,7 +120,7 @@ def test_a_phase_that_caffe_lacks_is_refused() -> None:
 
 
 def test_include_and_exclude_in_one_layer_are_refused_with_its_place() -> None:
-    message = net('layer { name: "a" } layer { name: "b" type: "ReLU" include { } include { } exclude { phase: TEST } }')
+    message = net('layer { name: "a" } layer { name: "b" type: "ReLU" include { } include { } exclude { } }')
     with pytest.raises(NetError) as caught:
         filter_net(message, where=lambda field, index: Position("n.prototxt", 10 + index, 3))
     assert str(caught.value) == (

@@ -142,7 +142,7 @@ def test_everything_missing_is_reported_at_once() -> None:
     assert [type(e) for e in caught.value.errors] == [RequestError, UnsupportedError, NetError]
     assert "'t' must be fed" in str(caught.value)
     assert "layer 'a' (Alien)" in str(caught.value)
-    assert "has 1 bottoms, expected 2 or more" in str(caught.value)
+    assert "has 1 bottom, expected 2 or more" in str(caught.value)
 
 
 def test_a_feed_that_is_no_input_is_refused_with_the_inputs_named() -> None:
@@ -167,7 +167,7 @@ def test_weights_that_are_absent_or_of_another_shape_are_errors_with_both_places
         run(parse_net(INPUT + text), None, x)
     with pytest.raises(WeightsError, match="has no blobs in this file, expected 2"):
         run_text(text, x, {"other": [[1.0]]})
-    with pytest.raises(WeightsError, match="has 1 blobs, expected 2"):
+    with pytest.raises(WeightsError, match="has 1 blob, expected 2"):
         run_text(text, x, {"f": [np.zeros((2, 4))]})
     with pytest.raises(WeightsError) as caught:
         run_text(text, x, {"f": [np.zeros((2, 5)), np.zeros(2)]})

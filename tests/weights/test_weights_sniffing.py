@@ -6,14 +6,19 @@ import gzip
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from caffe_bytes import SMALL, floats, legacy_shape, message, number, saved, shape, text
 
-from prototxt.errors import WeightsError
+from prototxt.errors import MissingDependencyError, WeightsError
 from weights import open_weights
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def zipped(name: str) -> bytes:
@@ -119,4 +124,21 @@ def test_an_unreadable_file_is_named(tmp_path):
     path = saved(tmp_path, SMALL)
     os.chmod(path, 0)
     with pytest.raises(WeightsError, match="cannot be read: Permission denied"):
+        open_weights(path)
+
+
+def test_importing_and_opening_binary_weights_needs_no_framework_and_no_h5py(tmp_path):
+    path = saved(tmp_path, SMALL)
+    program = (
+        f"import sys, weights; weights.open_weights({path!r}).close();"
+        "print(sorted({'torch', 'onnx', 'onnxruntime', 'h5py'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
+
+
+def test_without_h5py_an_hdf5_file_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    path = saved(tmp_path, b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(MissingDependencyError, match="pip install h5py"):
         open_weights(path)

@@ -270,6 +270,15 @@ def test_an_hdf5_file_that_lies_or_points_elsewhere_is_refused(tmp_path, case):
     assert str(caught.value).startswith(f"{path}: error: ")
 
 
+def test_holes_without_end_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "holes.h5", "w") as file:
+        for name in ("a", "b", "c"):
+            file[f"data/{name}/99999"] = np.ones(1, np.float32)
+    with pytest.raises(WeightsError, match="holds more than 200,000 layers and blobs"):
+        open_weights(tmp_path / "holes.h5")
+
+
 def test_compressed_hdf5_is_read(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "c.h5", "w") as file:

@@ -35,21 +35,6 @@ def _scalar(value: float) -> Array:
     return np.array(value, np.float32)
 
 
-def _loss_error(slope: float) -> _LossError:
-    return _LossError(slope)
-
-
-@dataclass(frozen=True)
-class _LossError:
-    """A mean over samples moves by `slope` times the predictions' error; labels are exact or all is lost."""
-
-    slope: float
-
-    def __call__(self, call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-        rest = (UNBOUNDED,) * (len(call.bottoms) - 1)
-        return [Sensitivity(call.x.size, (self.slope, *rest)) for _ in tops]
-
-
 @dataclass(frozen=True)
 class Labelled:
     """Scores as outer × classes × inner, and one label for each outer × inner position."""
@@ -93,30 +78,54 @@ def _normalizer(call: Call, default: int, *, batch: int, total: int, valid: int)
     return float(max(1, counts[mode]))
 
 
-@register("SoftmaxWithLoss", bottoms=(2, 3), error=_loss_error(2.0))
-def softmax_with_loss(call: Call) -> list[Array]:
-    """-log of the label's probability, summed and normalized (VALID by default); a second top is the probabilities."""
-    axis = call.axis(call.param.softmax_param.axis)
-    case = _labelled(call, axis, _ignored(call))
-    probabilities = narrow(softmax_along(case.scores, 1))
-    losses = -np.log(np.maximum(case.of_label(wide(probabilities)), SMALLEST))
+def _softmax_case(call: Call, axis: int) -> tuple[Labelled, float]:
+    """Scores and labels of a loss that begins with a softmax along `axis`, and its normalizer (VALID by default)."""
+    case = _labelled(call, call.axis(axis), _ignored(call))
     outer, inner = case.labels.shape
     valid = int(case.valid.sum())
-    by = _normalizer(call, call.param.loss_param.VALID, batch=outer, total=outer * inner, valid=valid)
+    return case, _normalizer(call, call.param.loss_param.VALID, batch=outer, total=outer * inner, valid=valid)
+
+
+def _softmax_loss_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """A position's slopes are p - onehot, of length sqrt(2) at most."""
+    case, by = _softmax_case(call, call.param.softmax_param.axis)
+    blind = (UNBOUNDED,) * (len(call.bottoms) - 1)
+    gain = math.sqrt(2 * case.labels.size) / by
+    both = [Sensitivity(call.x.size, (gain, *blind)), Sensitivity(case.scores.shape[1], (0.5, *blind))]
+    return both[: len(tops)]
+
+
+@register("SoftmaxWithLoss", bottoms=(2, 3), error=_softmax_loss_error)
+def softmax_with_loss(call: Call) -> list[Array]:
+    """-log of the label's probability, summed and normalized (VALID by default); a second top is the probabilities."""
+    case, by = _softmax_case(call, call.param.softmax_param.axis)
+    probabilities = narrow(softmax_along(case.scores, 1))
+    losses = -np.log(np.maximum(case.of_label(wide(probabilities)), SMALLEST))
     return [_scalar(losses[case.valid].sum() / by), probabilities.reshape(call.x.shape)]
 
 
-@register("SigmoidCrossEntropyLoss", bottoms=2, error=_loss_error(1.0))
+def _sigmoid_case(call: Call) -> tuple[npt.NDArray[np.bool_], float]:
+    """Which values count, and the normalizer (BATCH_SIZE by default)."""
+    call.require(call.bottoms[1].size == call.x.size, "bottoms differ in their number of values")
+    ignored, target = _ignored(call), call.bottoms[1].ravel()
+    valid = np.ones(target.shape, bool) if ignored is None else target.astype(np.int64) != ignored
+    batch, count = call.x.shape[0], int(valid.sum())
+    return valid, _normalizer(call, call.param.loss_param.BATCH_SIZE, batch=batch, total=target.size, valid=count)
+
+
+def _sigmoid_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    valid, by = _sigmoid_case(call)
+    root = math.sqrt(valid.size) / by
+    target = root * largest(call.x) if _ignored(call) is None else UNBOUNDED
+    return [Sensitivity(valid.size, (root * max(1.0, largest(call.bottoms[1])), target))]
+
+
+@register("SigmoidCrossEntropyLoss", bottoms=2, error=_sigmoid_error)
 def sigmoid_cross_entropy_loss(call: Call) -> list[Array]:
     """-(t log σ(x) + (1 - t) log(1 - σ(x))), summed and normalized (BATCH_SIZE by default); targets may be soft."""
-    call.require(call.bottoms[1].size == call.x.size, "bottoms differ in their number of values")
+    valid, by = _sigmoid_case(call)
     x, target = wide(call.x).ravel(), wide(call.bottoms[1]).ravel()
-    ignored = _ignored(call)
-    valid = np.ones(x.shape, bool) if ignored is None else target.astype(np.int64) != ignored
-    losses = np.logaddexp(0.0, x) - x * target
-    batch = call.x.shape[0]
-    by = _normalizer(call, call.param.loss_param.BATCH_SIZE, batch=batch, total=x.size, valid=int(valid.sum()))
-    return [_scalar(losses[valid].sum() / by)]
+    return [_scalar((np.logaddexp(0.0, x) - x * target)[valid].sum() / by)]
 
 
 def _euclidean_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
@@ -157,7 +166,13 @@ def hinge_loss(call: Call) -> list[Array]:
     return [_scalar(float((margins if p.norm == p.L1 else margins**2).sum()) / len(rows))]
 
 
-@register("MultinomialLogisticLoss", bottoms=2, error=_loss_error(1 / LOG_THRESHOLD))
+def _multinomial_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    case = _labelled(_flat(call), 1, None)
+    slopes = 1 / np.maximum(case.of_label(wide(case.scores)), LOG_THRESHOLD)
+    return [Sensitivity(slopes.size, (float(np.linalg.norm(slopes)) / call.x.shape[0], UNBOUNDED))]
+
+
+@register("MultinomialLogisticLoss", bottoms=2, error=_multinomial_error)
 def multinomial_logistic_loss(call: Call) -> list[Array]:
     """-log of the label's entry in a blob of probabilities, over N."""
     case = _labelled(_flat(call), 1, None)
@@ -170,15 +185,24 @@ def _flat(call: Call) -> Call:
     return Call(call.layer, (rows, *call.bottoms[1:]), call.parameters, call.train)
 
 
-@register("InfogainLoss", bottoms=(2, 3), error=_loss_error(2.0))
+def _infogain_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    case, by = _softmax_case(call, call.param.infogain_loss_param.axis)
+    classes = case.scores.shape[1]
+    weight = float(np.abs(wide(call.bottoms[2])).reshape(classes, -1).sum(axis=1).max(initial=0))
+    gain = math.sqrt(2 * case.labels.size) * weight / by
+    logs = case.labels.size * -math.log(LOG_THRESHOLD) / by
+    both = [(gain, UNBOUNDED, logs), (0.5, UNBOUNDED, 0.0)]
+    return [Sensitivity(call.x.size, gains) for gains in both[: len(tops)]]
+
+
+@register("InfogainLoss", bottoms=(2, 3), error=_infogain_error)
 def infogain_loss(call: Call) -> list[Array]:
     """-sum over classes of H[label, class] log p(class), normalized (VALID by default); p is the bottom's softmax.
 
     H is the third bottom. One read from the file that `source` names is refused: the net alone doesn't hold it.
     """
     call.require(len(call.bottoms) == 3, "takes its matrix from a file (source); give it as third bottom")
-    axis = call.axis(call.param.infogain_loss_param.axis)
-    case = _labelled(call, axis, _ignored(call))
+    case, by = _softmax_case(call, call.param.infogain_loss_param.axis)
     classes = case.scores.shape[1]
     matrix = call.bottoms[2]
     call.require(matrix.size == classes * classes, f"the matrix has {matrix.size} values, expected {classes}×{classes}")
@@ -186,9 +210,6 @@ def infogain_loss(call: Call) -> list[Array]:
     logs = np.log(np.maximum(wide(probabilities), LOG_THRESHOLD))
     weights = wide(matrix.reshape(classes, classes))[np.where(case.valid, case.labels, 0)]
     losses = -(np.moveaxis(weights, 2, 1) * logs).sum(axis=1)
-    outer, inner = case.labels.shape
-    valid = int(case.valid.sum())
-    by = _normalizer(call, call.param.loss_param.VALID, batch=outer, total=outer * inner, valid=valid)
     return [_scalar(losses[case.valid].sum() / by), probabilities.reshape(call.x.shape)]
 
 

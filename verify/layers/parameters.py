@@ -52,7 +52,8 @@ class Parameters:
                 raise self._fail(f"needs learned blobs ({want}) and no weights were given")
             if not self.blobs:
                 raise self._fail(f"has no blobs in this file, expected {len(shapes)} ({want})")
-            raise self._fail(f"has {len(self.blobs)} blobs, expected {len(shapes)} ({want})")
+            plural = "s" * (len(self.blobs) != 1)
+            raise self._fail(f"has {len(self.blobs)} blob{plural}, expected {len(shapes)} ({want})")
         return [self._one(index, tuple(shape)) for index, shape in enumerate(shapes)]
 
     def _one(self, index: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -115,7 +115,7 @@ class Rule:
             return []
         wants = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
         wants = f"{self.least} or more" if self.most is None else wants
-        message = f"has {count} bottoms, expected {wants}"
+        message = f"has {count} bottom{'s' * (count != 1)}, expected {wants}"
         return [NetError(message, position=layer.position, layer=layer.name, layer_type=layer.type)]
 
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape
-from converter.layers.base import Layer, registry, require
+from converter.layers.base import BottomsDiffer, Layer, registry, require
 from converter.layers.data import Source
 from converter.parameters import MakeParameter, Slot, fill_parameters
 from prototxt import Net, NetLayer, Position
@@ -96,7 +96,7 @@ class _Builder:
             self._add_inputs(source, layer)
             return
         shapes = [value.shape for value in bottoms]
-        tops = layer.infer(shapes)
+        tops = _infer(layer, bottoms)
         parameters = layer.parameters(shapes)
         _check_duplicate_tops(source)
         if len(source.tops) > len(tops):
@@ -201,6 +201,14 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 
 def _is_read(net: Net, top: str) -> bool:
     return any(top in layer.bottoms for layer in net.layers)
+
+
+def _infer(layer: Layer, bottoms: Sequence[Value]) -> list[Shape]:
+    try:
+        return layer.infer([value.shape for value in bottoms])
+    except BottomsDiffer as error:
+        shapes = ", ".join(f"{value.blob} is {format_shape(value.shape)}" for value in bottoms)
+        raise NetError(f"{error.message}: {shapes}") from None
 
 
 def _unknown_type(source: NetLayer, known: Mapping[str, type[Layer]]) -> UnsupportedError:

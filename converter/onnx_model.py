@@ -143,7 +143,7 @@ class _Emitter:
     def _node(self, op: OnnxOp, node: Node, index: int) -> onnx.NodeProto:
         from onnx import helper
 
-        attributes: dict[str, Any] = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
+        attributes = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
         name = f"{node.name}/{op.type}_{index}"
         places = ", ".join(f"{o} {_place(o.position)}" for o in node.origins)
         made = helper.make_node(op.type, op.inputs, op.outputs, name=name, doc_string=places)

@@ -1,4 +1,4 @@
-"""Caffe's text form: schema, parsing with positions, upgrades of old files, phase rules, writing, the paper's ResNets."""
+"""Caffe's text form: schema, parsing with positions, upgrades, phase rules, writing, the paper's ResNets."""
 
 from prototxt.errors import CaffeModelError, Position
 from prototxt.net import Net, NetLayer, load_net, net_from_message, parse_net

@@ -1,37 +1,49 @@
-"""A single pass over protobuf text that keeps what protobuf's own parser forgets: where each field stands.
+"""One pass over protobuf text that keeps what protobuf's own parser forgets: where each field stands.
 
-The grammar is that of text_format: `name: value`, `name { … }`, `name < … >`, `[a, b]`, adjacent strings, `#` comments,
-`;` and `,` between fields.
+The grammar is that of text_format: `name: value`, `name { … }`, `name < … >`, `name: [a, b]`, strings side by side that are
+one string, `#` comments, `;` or `,` between fields, `[extension.name]`. Values stay as written; what they mean, the schema
+decides later. Open messages are kept on a list, so depth costs no stack.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from prototxt.errors import Position, PrototxtError
 
 DEEPEST = 100
+MOST_FIELDS = 2_000_000
 
+_BLANK = re.compile(r"(?:[ \t\r\n\f\v]+|#[^\n]*)*")
 _TOKEN = re.compile(
-    r"""[ \t\r\n\f\v]*(?:\#[^\n]*[ \t\r\n\f\v]*)*
-    (?P<token>[A-Za-z_][\w./-]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[-+]?[\d.][\w.+-]*|-(?=\s*[A-Za-z])|[{}<>\[\]:;,]|\Z)""",
-    re.X | re.S,
+    r"""[ \t\r\n\f\v]*(?:\#[^\n]*(?:\n[ \t\r\n\f\v]*|\Z))*(?P<token>
+        [A-Za-z_][\w/-]*                # a field, an enum value, true
+      | [-+]?(?:\d|\.\d)[\w.+-]*        # a number
+      | "(?:[^"\\\n]|\\.)*"
+      | '(?:[^'\\\n]|\\.)*'
+      | -[ \t]*[A-Za-z]\w*              # -inf
+      | [{}<>\[\]:;,.]
+      | \Z)""",
+    re.X | re.A,
 )
+_CLOSES = {"{": "}", "<": ">"}
+_NO_VALUE = frozenset(("", "}", ">", "]", ":", "{", "<", "[", ",", ";", "."))
 
 
-@dataclass
+@dataclass(slots=True)
 class Field:
     """One field as written.
 
     Attributes:
-        name: as written, `[extension.name]` included.
-        offset: where the name begins, in characters.
+        name: as written; an extension with its brackets.
+        offset: where it begins: its name, or for an entry of a list the entry itself.
         value: the token of a scalar, as written; None for a message.
         value_offset: where the value begins.
         children: the fields of a message, in order; empty for a scalar.
+        listed: whether it is an entry of `[a, b]`.
     """
 
     name: str
@@ -39,143 +51,176 @@ class Field:
     value: str | None = None
     value_offset: int = 0
     children: list[Field] = field(default_factory=list)
+    listed: bool = False
 
     def find(self, name: str) -> list[Field]:
-        """The children of this name."""
+        """The children of this name, in order."""
         return [child for child in self.children if child.name == name]
 
 
 class Lines:
-    """Offsets as lines and columns, both from 1."""
+    """Offsets in a text as positions in its file."""
 
     def __init__(self, text: str, path: str) -> None:
-        self._starts = [0, *(m.end() for m in re.finditer("\n", text))]
-        self._path = path
+        self.path = path
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
 
     def position(self, offset: int) -> Position:
-        """Where an offset stands in the file."""
+        """Line and column of an offset, both from 1; a column is one character."""
         line = bisect_right(self._starts, offset)
-        return Position(self._path, line, offset - self._starts[line - 1] + 1)
+        return Position(self.path, line, offset - self._starts[line - 1] + 1)
 
 
 def scan(text: str, path: str) -> tuple[Field, Lines]:
     """The fields of a text as a tree under a nameless root.
 
+    Args:
+        text: protobuf text.
+        path: its name in positions.
+
     Raises:
-        PrototxtError: where the grammar is broken.
+        PrototxtError: the grammar is broken, messages are nested more than 100 deep, or there are over two million fields.
     """
     lines = Lines(text, path)
-    root = Field("", 0)
-    _Scanner(text, lines).body(root)
-    return root, lines
+    return _Scanner(text, lines).run(), lines
+
+
+@dataclass(slots=True)
+class _Open:
+    """A message or list that waits for its closing bracket."""
+
+    message: Field
+    opening: str
+    offset: int
+    closing: str
 
 
 class _Scanner:
     def __init__(self, text: str, lines: Lines) -> None:
-        self.lines = lines
-        self.tokens = self._tokenize(text)
+        self.text, self.lines = text, lines
+        self.end = 0
+        self.fields = 0
         self.token, self.offset = "", 0
+        self.stack = [_Open(Field("", 0), "", 0, "")]
         self.advance()
 
-    def _tokenize(self, text: str) -> Iterator[tuple[str, int]]:
-        at, match = 0, _TOKEN.match
+    def run(self) -> Field:
+        root = self.stack[0].message
         while True:
-            found = match(text, at)
-            if found is None:
-                blank = re.compile(r"(?:\s+|#[^\n]*)*").match(text, at)
-                where = blank.end() if blank else at
-                raise self.error(f"unexpected character {text[where : where + 1]!r}", where)
-            token, start = found["token"], found.start("token")
-            yield token, start
-            at = found.end()
-            if not token:
-                return
+            now = self.stack[-1]
+            if self.token in (",", ";"):
+                self.advance()
+            elif self.token == now.closing:
+                if not now.closing:
+                    return root
+                self.stack.pop()
+                self.advance()
+            elif not self.token:
+                raise self.unclosed()
+            elif now.closing == "]":
+                self.value(now.message, Field(now.message.name, self.offset, None, self.offset, listed=True))
+            else:
+                self.field(now)
 
     def error(self, message: str, offset: int | None = None) -> PrototxtError:
         return PrototxtError(message, position=self.lines.position(self.offset if offset is None else offset))
 
     def advance(self) -> None:
-        self.token, self.offset = next(self.tokens, ("", self.offset))
+        found = _TOKEN.match(self.text, self.end)
+        if found is None:
+            raise self.strange_character()
+        self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
 
-    def body(self, parent: Field) -> None:
-        """Fields up to the bracket that closes `parent`; the stack holds the open messages."""
-        stack: list[tuple[Field, str, int]] = [(parent, "", 0)]
-        while True:
-            message, closing, opened = stack[-1]
-            if self.token in (";", ","):
-                self.advance()
-            elif self.token == closing:
-                if not closing:
-                    return
-                stack.pop()
-                self.advance()
-                if closing != "]" and len(stack) > 1 and stack[-1][1] == "]" and self.token == ",":
-                    self.advance()
-            elif not self.token:
-                raise self.error(f"'{message.name} {{' of line {self.lines.position(opened).line} is never closed")
-            elif closing == "]":
-                self._element(message, stack)
-            else:
-                self._field(message, stack)
-            if len(stack) > DEEPEST:
-                raise self.error(f"messages nested more than {DEEPEST} deep")
-
-    def _field(self, parent: Field, stack: list[tuple[Field, str, int]]) -> None:
-        made = Field(self._name(), self.offset)
-        made.offset = self._name_offset
+    def field(self, now: _Open) -> None:
+        made = Field(self.name(now), self.name_offset)
         colon = self.token == ":"
         if colon:
             self.advance()
         made.value_offset = self.offset
-        parent.children.append(made)
-        if self.token in ("{", "<"):
-            stack.append((made, "}" if self.token == "{" else ">", made.offset))
-            self.advance()
-        elif not colon:
-            raise self.error(f"expected ':' or '{{' after {made.name!r}, found {self.token or 'the end'!r}")
-        elif self.token == "[":
-            parent.children.pop()
-            self.advance()
+        if colon and self.token == "[":
             holder = Field(made.name, made.offset)
-            holder.children = parent.children
-            stack.append((holder, "]", made.offset))
+            holder.children = now.message.children
+            self.open(holder, made.offset, "]")
+        elif colon or self.token in _CLOSES:
+            self.value(now.message, made)
         else:
-            made.value = self._scalar()
+            raise self.error(f"expected ':' or '{{' after {made.name!r}, found {self.found()}")
 
-    def _element(self, holder: Field, stack: list[tuple[Field, str, int]]) -> None:
-        """One entry of a `[a, b]` list; each counts as a field of its own."""
-        made = Field(holder.name, holder.offset, value_offset=self.offset)
-        holder.children.append(made)
-        if self.token in ("{", "<"):
-            stack.append((made, "}" if self.token == "{" else ">", made.offset))
-            self.advance()
-        else:
-            made.value = self._scalar()
-
-    def _name(self) -> str:
-        name, self._name_offset = self.token, self.offset
+    def name(self, now: _Open) -> str:
+        name, self.name_offset = self.token, self.offset
         if name == "[":
-            parts = []
-            self.advance()
-            while self.token not in ("]", ""):
-                parts.append(self.token)
-                self.advance()
-            name = f"[{''.join(parts)}]"
-        elif not (name[:1].isalpha() or name[:1] == "_"):
-            raise self.error(f"expected a field name, found {name!r}")
+            return self.extension()
+        if not (name[0].isalpha() or name[0] == "_"):
+            if name in ("}", ">", "]"):
+                what = f"'{now.message.name} {now.opening}' of line {self.lines.position(now.offset).line} is open"
+                raise self.error(f"unexpected {name!r}; {what if now.closing else 'nothing is open here'}")
+            template = "; an unfilled template?" if name == "{" else ""
+            raise self.error(f"expected a field name, found {self.found()}{template}")
         self.advance()
         return name
 
-    def _scalar(self) -> str:
-        value = self.token
-        if value in ("", "}", ">", "]", ":", "{", "<", "["):
-            raise self.error(f"expected a value, found {value or 'the end'!r}")
+    def extension(self) -> str:
+        closing = self.text.find("]", self.offset, self.offset + 400)
+        if closing < 0 or not re.fullmatch(r"[\w./\s-]+", self.text[self.offset + 1 : closing]):
+            raise self.error("expected a field name, found '['")
+        name = "".join(self.text[self.offset : closing + 1].split())
+        self.end = closing + 1
         self.advance()
-        if value[0] in "\"'":
-            while self.token[:1] in ("'", '"') and self.token:
-                value += self.token
-                self.advance()
-        elif value == "-":
-            value += self.token
+        return name
+
+    def value(self, parent: Field, made: Field) -> None:
+        """What stands after the colon, or the whole of a list's entry."""
+        self.fields += 1
+        if self.fields > MOST_FIELDS:
+            raise self.error(f"more than {MOST_FIELDS} fields; no net has so many")
+        if self.token in _CLOSES:
+            parent.children.append(made)
+            self.open(made, made.offset, _CLOSES[self.token])
+            return
+        if self.token in _NO_VALUE:
+            raise self.error(f"expected a value for {made.name!r}, found {self.found()}")
+        parent.children.append(made)
+        value = self.token
+        self.advance()
+        while value[0] in "\"'" and self.token[:1] in ("'", '"'):
+            value += " " + self.token
             self.advance()
-        return value
+        made.value = value
+
+    def open(self, message: Field, offset: int, closing: str) -> None:
+        self.stack.append(_Open(message, self.token, offset, closing))
+        if len(self.stack) > DEEPEST:
+            raise self.error(f"messages are nested more than {DEEPEST} deep")
+        self.advance()
+
+    def found(self) -> str:
+        if not self.token:
+            return "the end of the file"
+        return self.token if self.token[0] in "\"'" else f"'{shortened(self.token)}'"
+
+    def unclosed(self) -> PrototxtError:
+        """Which bracket is missing: a layer inside a layer shows best where."""
+        for outer, inner in zip(self.stack[1:], self.stack[2:], strict=False):
+            names = (outer.message.name, inner.message.name)
+            if names[1] in ("layer", "layers") and names != ("layers", "layer"):
+                line = self.lines.position(outer.offset).line
+                what = f"'{names[0]} {outer.opening}' of line {line} is not closed before the next {names[1]}"
+                return self.error(what, inner.offset)
+        last = self.stack[-1]
+        return self.error(f"'{last.message.name} {last.opening}' is never closed", last.offset)
+
+    def strange_character(self) -> PrototxtError:
+        blank = _BLANK.match(self.text, self.end)
+        offset = blank.end() if blank else self.end
+        character = self.text[offset : offset + 1]
+        if character in ("'", '"'):
+            return self.error("the string is not closed on its line", offset)
+        if character.isascii() and character.isprintable():
+            return self.error(f"unexpected character {character!r}", offset)
+        name = unicodedata.name(character, "control character").lower()
+        return self.error(f"unexpected character U+{ord(character):04X} ({name})", offset)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """At most `most` characters of a text, the cut marked."""
+    return text if len(text) <= most else text[: most - 1] + "…"

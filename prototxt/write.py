@@ -1,8 +1,8 @@
 """A message as text, the way Caffe writes it.
 
-Fields stand in the order of their numbers, two spaces to a level, one field a line. A float has the fewest of 6 to 9 digits
-that give it back: 0.1, not 0.100000001. Text outside ASCII stays readable; quotes, backslashes and control characters are
-escaped. Reading the text again gives an equal message.
+Fields stand in the order of their numbers, two spaces to a level, one field a line. A float has the fewest of 6 to 9
+digits that give it back: 0.1, not 0.100000001. Text outside ASCII stays readable; quotes, backslashes and control
+characters are escaped. Reading the text again gives an equal message.
 """
 
 from __future__ import annotations

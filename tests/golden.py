@@ -56,7 +56,11 @@ def golden_cases(*starts: str) -> list[GoldenCase]:
 
 
 def graph_of(
-    net: Path, weights: Path | Weights | None, outputs: list[str], fold: Fold = "bn", shapes: Mapping[str, Array] | None = None
+    net: Path,
+    weights: Path | Weights | None,
+    outputs: list[str],
+    fold: Fold = "bn",
+    shapes: Mapping[str, Array] | None = None,
 ) -> Graph:
     """The graph that the command line would build."""
     source = open_weights(weights) if isinstance(weights, Path) else weights

@@ -106,8 +106,8 @@ def estimate(
         seed: of the perturbations.
 
     Returns:
-        by (layer, top). 0 for what is fed. inf for an index, a count or a comparison that the perturbations change:
-        near a tie there is no bound.
+        by (layer, top). 0 for what is fed. inf where an index, a count or a choice changes in a perturbed run: so near
+        a tie there is no bound.
     """
     order = wire(net) if blobs is None else needed(wire(net), blobs)
     learned = match_parameters(net, weights)
@@ -160,7 +160,7 @@ class _PerturbedRun:
             tainted = bool(jumped.intersection(item.reads))
             for offset, (step, top) in enumerate(zip(steps, tops, strict=True)):
                 difference = _largest_difference(step.value, top)
-                if difference and (tainted or UNBOUNDED in step.gains):
+                if (tainted or UNBOUNDED in step.gains) and _jumps(step.value, top):
                     jumped.add(item.makes + offset)
                     difference = math.inf
                 yield index + offset, difference / ZOOM
@@ -193,6 +193,15 @@ class _PerturbedRun:
         error = np.asarray(self.feed_errors[step.top], np.float32)
         # Noise on zeros is zero, so the error itself is perturbed, by a factor whose 1 is taken off again.
         return step.value + self.noise.perturb(np.broadcast_to(error, step.value.shape), ZOOM) - error
+
+
+def _jumps(reference: Array, perturbed: Array) -> bool:
+    """Whether an index, a count or a choice changed, and not only the numbers that came with it."""
+    if reference.shape != perturbed.shape:
+        return True
+    gap = np.abs(perturbed - reference)
+    whole = np.rint(reference) == reference
+    return bool(np.any(gap > np.where(whole, 0.5, 0.01 * peak(reference))))
 
 
 def _largest_difference(reference: Array, perturbed: Array) -> float:

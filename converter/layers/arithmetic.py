@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from converter.graph import Shape, format_shape
 from converter.layers.base import (
     UNLIMITED,
+    BottomsDiffer,
     Layer,
     OnnxOps,
     Parameter,
@@ -54,7 +55,8 @@ class Eltwise(Layer):
         return cls(operation, () if operation != "SUM" or set(coefficients) <= {1.0} else coefficients)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        require(len({tuple(map(int, s)) for s in inputs}) == 1, "bottoms differ in shape")
+        if len({tuple(map(int, s)) for s in inputs}) != 1:
+            raise BottomsDiffer("bottoms differ in shape")
         return [inputs[0]]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:

@@ -111,6 +111,10 @@ def canonical_axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
+class BottomsDiffer(NetError):
+    """Bottoms whose shapes do not go together; the builder adds each one's name and shape."""
+
+
 def require(condition: bool, message: str) -> None:
     """NetError with this message unless the condition holds; the builder adds layer and position."""
     if not condition:
@@ -130,6 +134,7 @@ def filler(message: object, name: str) -> FillerParameter | None:
 
 __all__ = [
     "UNLIMITED",
+    "BottomsDiffer",
     "Layer",
     "OnnxOps",
     "Parameter",

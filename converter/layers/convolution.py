@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
+    BottomsDiffer,
     Layer,
     OnnxOps,
     Parameter,
@@ -102,7 +103,8 @@ class _Convolving(Layer):
     def _check(self, inputs: Sequence[Shape]) -> tuple[int, Window]:
         shape = inputs[0]
         axis = canonical_axis(self.axis, len(shape))
-        require(all(tuple(s) == tuple(shape) for s in inputs), "bottoms differ in shape: " + _list(inputs))
+        if any(tuple(s) != tuple(shape) for s in inputs):
+            raise BottomsDiffer("bottoms differ in shape")
         spatial = len(shape) - axis - 1
         require(spatial >= 1, f"a blob of {format_shape(shape)} has no spatial axes behind the channels (axis {axis})")
         require(shape[axis] % self.group == 0, f"{shape[axis]} channels are no multiple of group {self.group}")
@@ -189,10 +191,6 @@ _TORCH_DEFAULTS = {"stride": (1,), "padding": (0,), "dilation": (1,)}
 
 def _compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
     return values[0] if len(set(values)) == 1 else values
-
-
-def _list(shapes: Sequence[Shape]) -> str:
-    return ", ".join(map(format_shape, shapes))
 
 
 @register

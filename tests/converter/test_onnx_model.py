@@ -36,7 +36,7 @@ def model_of(case: GoldenCase = CASE, **options: object) -> tuple[Graph, OnnxMod
 
 
 def test_the_file_is_what_onnx_itself_would_write(tmp_path: Path) -> None:
-    graph, model = model_of()
+    _, model = model_of()
     write_onnx(model, tmp_path / "m.onnx")
     loaded = onnx.load(tmp_path / "m.onnx")
     onnx.checker.check_model(loaded, full_check=True)
@@ -66,7 +66,7 @@ def test_weights_are_never_graph_inputs() -> None:
 
 
 def test_names_and_notes_lead_back_to_the_layers() -> None:
-    graph, model = model_of()
+    _, model = model_of()
     proto = model.proto
     assert [n.doc_string for n in proto.graph.node] == DOCS
     metadata = {p.key: p.value for p in proto.metadata_props}
@@ -94,7 +94,7 @@ def test_the_default_opset_is_written_with_the_oldest_ir_that_has_it() -> None:
 
 def test_a_large_model_puts_its_weights_beside_it(tmp_path: Path) -> None:
     case = GoldenCase(LAYERS / "conv_3d")
-    graph, model = model_of(case)
+    _, model = model_of(case)
     write_onnx(model, tmp_path / "small.onnx")
     files = write_onnx(model, tmp_path / "large.onnx", largest=100)
     assert [f.name for f in files] == ["large.onnx", "large.onnx.data"]

@@ -16,7 +16,9 @@ from weights import ArrayWeights
 
 RNG = np.random.default_rng(7)
 
-HEAD = 'name: "n" layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 7 dim: 5 } } }'
+HEAD = (
+    'name: "n" layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 7 dim: 5 } } }'
+)
 CONV = """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
           convolution_param { num_output: 4 kernel_size: 3 bias_term: %s } }"""
 NORM = 'layer { name: "norm" type: "BatchNorm" bottom: "conv" top: "norm" }'
@@ -114,7 +116,7 @@ def test_shared_weights_are_never_rewritten() -> None:
 
 
 def test_statistics_of_the_batch_are_not_folded() -> None:
-    norm = NORM.replace(' }', ' batch_norm_param { use_global_stats: false } }')
+    norm = NORM.replace(" }", " batch_norm_param { use_global_stats: false } }")
     types, notes, graph = types_after("conv", CONV % "true" + norm + SCALE)
     assert types == ["Convolution", "BatchNorm"]
     assert notes == ["fold_into_convolution: norm stays behind conv: norm uses the statistics of the batch"]
@@ -125,7 +127,9 @@ def test_a_scale_of_other_axes_is_not_folded() -> None:
     scale = SCALE.replace("bias_term: true", "axis: 0 num_axes: 2")
     weights = random_weights()
     arrays = {name: [b.array() for b in weights.get(name).blobs] for name in ("conv", "norm")}  # type: ignore[union-attr]
-    types, notes, _ = types_after("bn", CONV % "true" + NORM + scale, ArrayWeights({**arrays, "scale": [np.ones((2, 4))]}))
+    types, notes, _ = types_after(
+        "bn", CONV % "true" + NORM + scale, ArrayWeights({**arrays, "scale": [np.ones((2, 4))]})
+    )
     assert types == ["Convolution", "BatchNorm", "Scale"]
     assert notes == ["fold_batch_norm: norm left alone: scale covers other axes than the channels"]
 

@@ -48,7 +48,9 @@ def test_the_source_reads_like_code_written_by_hand() -> None:
            layer { name: "fc" type: "InnerProduct" bottom: "pool1" top: "fc" inner_product_param { num_output: 6 } }
            layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }"""
     )
-    assert source == '''"""n, converted from <string>."""
+    assert (
+        source
+        == '''"""n, converted from <string>."""
 
 from pathlib import Path
 
@@ -83,6 +85,7 @@ def load(weights=Path(__file__).with_name("model.safetensors")):
     model.load_state_dict(load_file(weights), assign=True)
     return model.eval()
 '''
+    )
 
 
 HOSTILE = [
@@ -183,7 +186,8 @@ def test_modules_export() -> None:
         """layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
              convolution_param { num_output: 4 kernel_size: 3 } }
            layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }
-           layer { name: "flat" type: "Reshape" bottom: "pool" top: "flat" reshape_param { shape { dim: 0 dim: -1 } } }"""
+           layer { name: "flat" type: "Reshape" bottom: "pool" top: "flat"
+             reshape_param { shape { dim: 0 dim: -1 } } }"""
     )
     batch = torch.export.Dim("batch")
     exported = torch.export.export(module, (torch.randn(2, 3, 7, 5),), dynamic_shapes={"data": {0: batch}})

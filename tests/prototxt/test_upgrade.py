@@ -227,7 +227,7 @@ def test_an_old_data_field_overrules_transform_param() -> None:
 
 
 def test_a_window_data_field_in_a_data_layer_is_not_moved() -> None:
-    assert not needs_data_upgrade(net('layers { type: DATA window_data_param { scale: 2 } }'))
+    assert not needs_data_upgrade(net("layers { type: DATA window_data_param { scale: 2 } }"))
 
 
 def test_the_longest_of_the_four_lists_decides_how_many_param_blocks_there_are() -> None:

@@ -1,0 +1,185 @@
+"""Every way in which a tree of fields fails to fit the schema, each with its place, found in one walk.
+
+text_format stops at the first fault and names none of its neighbours; a file of a fork has fifty. What passes here,
+text_format reads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from prototxt.errors import PrototxtError
+from prototxt.scan import Field, Lines, shortened
+
+MOST_FAULTS = 50
+FIRST_PRIVATE_NUMBER = 20001
+"""Enum values from here on are of single forks; an error does not offer them."""
+
+_WHOLE = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
+_DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?[fF]?\Z|-?[ \t]*(?:inf|infinity|nan)f?\Z", re.I | re.A)
+_ESCAPE = re.compile(r"""\\(?:[abfnrtv\\'"?]|[0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|\\""")
+_TRUTHS = frozenset(("true", "false", "True", "False", "t", "f", "0", "1"))
+_RANGES = {
+    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
+}
+_DECIMALS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
+
+
+class Checker:
+    """The faults of one text.
+
+    Attributes:
+        errors: in the order of the text, at most `MOST_FAULTS`.
+        unknown: fields that the schema lacks, if they are allowed: (name, message it stands in) -> the fields.
+    """
+
+    def __init__(self, lines: Lines, *, allow_unknown: bool) -> None:
+        self.lines = lines
+        self.allow_unknown = allow_unknown
+        self.errors: list[PrototxtError] = []
+        self.unknown: dict[tuple[str, str], list[Field]] = {}
+
+    def check(self, message: Field, descriptor: Descriptor, path: str = "") -> None:
+        """Walk a message beside its descriptor; `path` is its name in errors, with a dot at the end."""
+        known, seen = _fields(descriptor), {}  # type: dict[str, FieldDescriptor], dict[str, Field]
+        for child in message.children:
+            if len(self.errors) >= MOST_FAULTS:
+                return
+            field = known.get(child.name)
+            if field is None:
+                self._unknown(child, descriptor, path)
+                continue
+            if not _is_repeated(field):
+                self._once(child, seen.setdefault(child.name, child), path)
+            if field.message_type is None:
+                self._fault(child.value_offset, _wrong_scalar(child, field, path + child.name))
+            elif child.value is not None:
+                self._fault(child.value_offset, f"{path}{child.name} is {quoted(child.value)}; expected '{{ … }}'")
+            else:
+                self.check(child, field.message_type, "" if _is_entry(field) else f"{path}{child.name}.")
+
+    def _once(self, child: Field, first: Field, path: str) -> None:
+        """A field that holds one value may stand once, and not as a list, even of one."""
+        if child is not first and not (child.listed and first.listed):
+            line = self.lines.position(first.offset).line
+            self._fault(child.offset, f"{path}{child.name} is given twice, first on line {line}")
+        elif child is first and child.listed:
+            self._fault(child.offset, f"{path}{child.name} is a list; expected one value")
+
+    def _unknown(self, child: Field, descriptor: Descriptor, path: str) -> None:
+        if self.allow_unknown:
+            self.unknown.setdefault((child.name, path[:-1]), []).append(child)
+            return
+        close = difflib.get_close_matches(child.name, list(_fields(descriptor)), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        self._fault(child.offset, f"unknown field {shortened(child.name)!r}{f' in {path[:-1]}' if path else ''}{hint}")
+
+    def _fault(self, offset: int, message: str) -> None:
+        if message:
+            self.errors.append(PrototxtError(message, position=self.lines.position(offset)))
+
+
+def _fields(descriptor: Descriptor, _cache: dict[str, dict[str, FieldDescriptor]] = {}) -> dict[str, FieldDescriptor]:  # noqa: B006
+    """Name -> field; protobuf builds its own mapping anew at each access."""
+    known = _cache.get(descriptor.full_name)
+    if known is None:
+        known = _cache[descriptor.full_name] = dict(descriptor.fields_by_name.items())
+    return known
+
+
+def _is_entry(field: FieldDescriptor) -> bool:
+    """Whether a field is a layer; errors leave that out of a path."""
+    return field.name in ("layer", "layers")
+
+
+def _is_repeated(field: FieldDescriptor) -> bool:
+    repeated = getattr(field, "is_repeated", None)  # since protobuf 6; `label` is on its way out
+    return bool(repeated) if repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
+
+
+def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
+    """What is wrong with a scalar; empty if nothing is."""
+    value = child.value
+    if value is None:
+        return f"{name} is '{{ … }}'; expected {_expected(field)}"
+    if field.enum_type is not None:
+        return _wrong_enum(value, field, name)
+    if field.cpp_type in _RANGES:
+        return _wrong_whole(value, _RANGES[field.cpp_type], name)
+    if field.cpp_type in _DECIMALS:
+        fits = _DECIMAL.match(value) is not None
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        fits = value in _TRUTHS
+    elif value[0] in "\"'":
+        return _wrong_string(value, name)
+    else:
+        fits = False
+    return "" if fits else f"{name} is {quoted(value)}; expected {_expected(field)}"
+
+
+def _expected(field: FieldDescriptor) -> str:
+    if field.enum_type is not None:
+        return _listed(_offered(field)[:8])
+    if field.cpp_type in _RANGES:
+        return "a whole number"
+    if field.cpp_type in _DECIMALS:
+        return "a number"
+    return "true or false" if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else "a quoted string"
+
+
+def _wrong_whole(value: str, limits: tuple[int, int], name: str) -> str:
+    if not _WHOLE.match(value):
+        return f"{name} is {quoted(value)}; expected a whole number"
+    if len(value) < 40 and limits[0] <= _number(value) <= limits[1]:
+        return ""
+    return f"{name} is {quoted(value)}; expected {limits[0]} to {limits[1]}"
+
+
+def _number(value: str) -> int:
+    digits = value.lstrip("+-")
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+    return int(value, base)
+
+
+def _wrong_string(value: str, name: str) -> str:
+    for found in _ESCAPE.finditer(value):
+        if found[0] == "\\":
+            after = value[found.end() : found.end() + 1]
+            return f"{name} has the escape '\\{after}', which means nothing; a backslash is written '\\\\'"
+    return ""
+
+
+def _wrong_enum(value: str, field: FieldDescriptor, name: str) -> str:
+    enum = field.enum_type
+    if value in enum.values_by_name:
+        return ""
+    if _WHOLE.match(value) and len(value) < 40 and _number(value) in enum.values_by_number:
+        return ""
+    names = _offered(field)
+    if value[0] in "\"'":
+        close = difflib.get_close_matches(value[1:-1].upper(), list(enum.values_by_name), 1)
+        return f"{name} is {quoted(value)}; expected a name without quotes{f', {close[0]}' if close else ''}"
+    if len(names) <= 8:
+        return f"unknown value {quoted(value)} for {name}; expected {_listed(names)}"
+    close = difflib.get_close_matches(value.upper(), names, 1)
+    return f"unknown value {quoted(value)} for {name}{f'; did you mean {close[0]}?' if close else ''}"
+
+
+def _offered(field: FieldDescriptor) -> list[str]:
+    return [value.name for value in field.enum_type.values if value.number < FIRST_PRIVATE_NUMBER]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def quoted(value: str) -> str:
+    """A value as an error shows it: in the quotes that it has, or in single ones."""
+    return shortened(value) if value[0] in "\"'" else f"'{shortened(value)}'"

@@ -1,0 +1,74 @@
+"""Reading a text file that should be a prototxt, and saying what it is when it is something else."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from prototxt.errors import Position, PrototxtError
+
+log = logging.getLogger(__name__)
+
+LARGEST_FILE = 64 << 20
+"""Bytes; a net with all its weights written out as text may take tens of megabytes."""
+
+
+def read_text(path: str | Path) -> str:
+    """A text file's content.
+
+    UTF-8 with or without a byte order mark, and UTF-16 with one; anything else is read as Latin-1, one character a byte, so
+    that a comment in an old Chinese or Japanese encoding harms nothing.
+
+    Raises:
+        PrototxtError: no such file, a directory, an empty file, a web page, a Git LFS pointer, a binary file, over 64 MiB.
+    """
+    place = Position(str(path))
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except IsADirectoryError:
+        raise PrototxtError("this is a directory; expected a prototxt file", position=place) from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        why = getattr(error, "strerror", None) or str(error)
+        raise PrototxtError(f"can't read the file: {why[:1].lower()}{why[1:]}", position=place) from None
+    wrong = what_else(data)
+    if wrong:
+        raise PrototxtError(wrong, position=place)
+    return _decoded(data, str(path))
+
+
+def _decoded(data: bytes, path: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        log.info("%s:%d: note: the file is not UTF-8; read as Latin-1", path, line)
+        return data.decode("latin-1")
+
+
+def what_else(data: bytes) -> str:
+    """What the content of a file is that can't be a prototxt, as an error's text; empty if it may be one."""
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
+        return "the file is empty"
+    if len(data) > LARGEST_FILE:
+        return f"the file is larger than {LARGEST_FILE >> 20} MiB; expected a prototxt"
+    if start.startswith(b"version https://git-lfs.github.com/"):
+        return "this is a Git LFS pointer, not the file itself; run 'git lfs pull'"
+    if re.match(rb"<(!doctype|html|\?xml)", start, re.I):
+        return "this is a web page, not a prototxt; download the raw file"
+    if start.startswith(b"\x89HDF"):
+        return "this is an HDF5 file, not a prototxt; a .caffemodel.h5?"
+    if start.startswith((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        return "this is a compressed archive, not a prototxt; unpack it first"
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")) and _looks_binary(data[:4096]):
+        return "this is a binary file, not a prototxt; a .caffemodel?"
+    return ""
+
+
+def _looks_binary(data: bytes) -> bool:
+    control = sum(byte < 9 or 13 < byte < 32 for byte in data)
+    return b"\0" in data or control > 0.02 * len(data)

@@ -1,0 +1,192 @@
+"""Nets that are no nets: one clear error each, all of them at once, with the line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converter.api import Options, prepare
+from prototxt import parse_net
+from prototxt.errors import CaffeModelError
+from weights import ArrayWeights
+
+DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 7 dim: 5 } } }\n'
+
+
+def error_of(text: str, weights: ArrayWeights | None = None, **options: object) -> str:
+    with pytest.raises(CaffeModelError) as caught:
+        prepare(parse_net(text, "net.prototxt"), weights, Options(**options))  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+CASES = {
+    "bottom nobody makes": (
+        DATA + 'layer { name: "r" type: "ReLU" bottom: "dota" top: "r" }',
+        "net.prototxt:2:1: error: layer 'r' (ReLU): bottom 'dota' is made by no layer before this one; "
+        "did you mean 'data'?",
+    ),
+    "cycle": (
+        DATA
+        + 'layer { name: "a" type: "Eltwise" bottom: "data" bottom: "bb" top: "aa" }\n'
+        + 'layer { name: "b" type: "ReLU" bottom: "aa" top: "bb" }',
+        "net.prototxt:2:1: error: layer 'a' (Eltwise): bottom 'bb' is made by no layer before this one; "
+        "layer 'b', which makes it, stands behind this one",
+    ),
+    "top made twice": (
+        DATA
+        + 'layer { name: "a" type: "ReLU" bottom: "data" top: "x" }\n'
+        + 'layer { name: "b" type: "TanH" bottom: "data" top: "x" }',
+        "net.prototxt:3:1: error: layer 'b' (TanH): top 'x' is made by layer 'a' already, and this layer does not "
+        "read it",
+    ),
+    "top named twice": (
+        DATA + 'layer { name: "s" type: "Slice" bottom: "data" top: "x" top: "x" slice_param { slice_point: 1 } }',
+        "net.prototxt:2:1: error: layer 's' (Slice): top 'x' is named twice",
+    ),
+    "too many bottoms": (
+        DATA + 'layer { name: "r" type: "ReLU" bottom: "data" bottom: "data" top: "r" }',
+        "net.prototxt:2:1: error: layer 'r' (ReLU): 2 bottoms; expected 1",
+    ),
+    "no top": (
+        DATA + 'layer { name: "r" type: "ReLU" bottom: "data" }',
+        "net.prototxt:2:1: error: layer 'r' (ReLU): 0 tops; expected 1",
+    ),
+    "unknown types, all of them": (
+        DATA
+        + 'layer { name: "a" type: "Convolutoin" bottom: "data" top: "x" }\n'
+        + 'layer { name: "b" type: "ReLU" bottom: "x" top: "y" }\n'
+        + 'layer { name: "c" type: "Quux" bottom: "data" top: "z" }',
+        "net.prototxt:2:19: error: layer 'a' (Convolutoin): unknown layer type 'Convolutoin'; did you mean "
+        "Convolution?\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer type 'Quux'",
+    ),
+    "shapes of a sum": (
+        DATA
+        + 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 2 } }\n'
+        + 'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "p" top: "e" }',
+        "net.prototxt:3:1: error: layer 'e' (Eltwise): bottoms differ in shape: data is 2×3×7×5, p is 2×3×6×4",
+    ),
+    "kernel too large": (
+        DATA + 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+        "convolution_param { num_output: 2 kernel_size: 9 } }",
+        "net.prototxt:2:1: error: layer 'c' (Convolution): the kernel 9×9 does not fit the bottom 2×3×7×5",
+    ),
+    "group": (
+        DATA + 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+        "convolution_param { num_output: 4 kernel_size: 1 group: 2 } }",
+        "net.prototxt:2:1: error: layer 'c' (Convolution): 3 channels are no multiple of group 2",
+    ),
+    "no kernel size": (
+        DATA + 'layer { name: "c" type: "Convolution" bottom: "data" top: "c"\n  convolution_param { num_output: 4 } }',
+        "net.prototxt:3:3: error: layer 'c' (Convolution): no kernel_size; expected kernel_size, or kernel_h and "
+        "kernel_w",
+    ),
+    "reshape": (
+        DATA + 'layer { name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { shape { dim: 4 dim: -1 } } }',
+        "net.prototxt:2:1: error: layer 'r' (Reshape): 210 values can't fill rows of 4",
+    ),
+    "axis": (
+        DATA + 'layer { name: "s" type: "Softmax" bottom: "data" top: "s" softmax_param { axis: 4 } }',
+        "net.prototxt:2:1: error: layer 's' (Softmax): axis 4 is out of range for a blob of 4 axes",
+    ),
+    "no outputs": (
+        DATA + 'layer { name: "q" type: "Silence" bottom: "data" }',
+        "net.prototxt: error: the net has no outputs: every blob is read by a layer",
+    ),
+    "only a loss": (
+        DATA + 'layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 2 dim: 7 dim: 5 } } }\n'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "t" top: "loss" }',
+        "net.prototxt: error: the net has no outputs: every blob is read by a layer; ask for a loss or measure with "
+        "--outputs loss",
+    ),
+    "data of unknown size": (
+        'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }',
+        "net.prototxt:1:1: error: layer 'd' (Data): the prototxt doesn't give the shape of 'data'; give it with "
+        "--input-shape data=N,C,H,W",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_no_net_is_refused(name: str) -> None:
+    text, message = CASES[name]
+    assert error_of(text) == message
+
+
+CONV = (
+    'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 } }'
+)
+
+
+def test_missing_weights_name_every_layer() -> None:
+    text = DATA + CONV + CONV.replace('"c"', '"d"')
+    assert error_of(text) == (
+        "net.prototxt: error: 2 layers need weights; give the .caffemodel, or --random-weights SEED: c, d"
+    )
+    lacking = error_of(text, ArrayWeights({"other": [np.ones(3)]}, path="w.caffemodel"))
+    assert lacking.startswith("w.caffemodel: error: has no weights for 2 layers of the net: 'c' (net.prototxt:2:1)")
+
+
+def test_a_blob_of_another_shape_names_both_places() -> None:
+    weights = ArrayWeights({"c": [np.ones((4, 3, 5, 5)), np.ones(4)]}, path="w.caffemodel")
+    assert error_of(DATA + CONV, weights) == (
+        "w.caffemodel: error: layer 'c' (Convolution): blob 0 is 4×3×5×5, but the prototxt (net.prototxt:2:1) "
+        "makes it 4×3×3×3"
+    )
+
+
+def test_an_unknown_output_names_the_nearest() -> None:
+    assert error_of(DATA + 'layer { name: "r" type: "ReLU" bottom: "data" top: "relu1" }', outputs=["relu"]) == (
+        "error: the net has no blob 'relu'; did you mean 'relu1'?"
+    )
+
+
+def test_an_unknown_input_shape_is_refused() -> None:
+    text = DATA + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    assert error_of(text, input_shapes={"image": (1, 3, 4, 4)}) == (
+        "error: --input-shape names 'image'; the net's inputs are data"
+    )
+
+
+def test_free_axes_that_weights_fix_are_refused() -> None:
+    text = (
+        DATA
+        + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }'
+    )
+    assert error_of(text, input_shapes={"data": ("N", 3, "H", 5)}) == (
+        "net.prototxt:2:1: error: layer 'fc' (InnerProduct): its weights fix the size of the axes from 1 on; they "
+        "can't be left free"
+    )
+
+
+def test_a_train_val_net_becomes_its_inference_net() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TEST }\n'
+        " transform_param { crop_size: 6 mean_value: 1 mean_value: 2 mean_value: 3 } data_param { batch_size: 4 } }\n"
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 7 } }\n'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
+    )
+    graph = prepare(parse_net(text), None, Options(random_weights=0)).graph
+    assert [(v.name, v.shape) for v in graph.inputs] == [("data", (4, 3, 6, 6))]
+    assert graph.output_names == ["fc"]
+    asked = prepare(parse_net(text), None, Options(random_weights=0, outputs=["loss"])).graph
+    assert [v.name for v in asked.inputs] == ["data", "label"]
+    assert asked.inputs[1].shape == (4,)
+    assert asked.outputs[0].shape == ()
+
+
+def test_in_place_layers_become_values_of_their_own() -> None:
+    text = DATA + (
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }\n'
+        'layer { name: "p" type: "Power" bottom: "data" top: "data" power_param { scale: 2 } }\n'
+        'layer { name: "t" type: "TanH" bottom: "data" top: "t" }'
+    )
+    graph = prepare(parse_net(text), None, Options()).graph
+    assert str(graph) == (
+        "graph ''\n"
+        "  in  data: 2×3×7×5\n"
+        "  data/r: 2×3×7×5 = ReLU(negative_slope=0.0)(data)  # r (ReLU)\n"
+        "  data/p: 2×3×7×5 = Power(scale=2.0, shift=0.0, power=1.0)(data/r)  # p (Power)\n"
+        "  t: 2×3×7×5 = TanH()(data/p)  # t (TanH)\n"
+        "  out t: 2×3×7×5"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from converter.build import InputShapes, build
 from converter.graph import Graph, Tensor
-from converter.parameters import random_parameters
+from converter.parameters import RandomParameters
 from converter.passes import Fold, run_passes
 from converter.preprocess import Preprocessing, bake
 from prototxt import Net, load_net
@@ -84,7 +84,7 @@ class Options:
 
 @dataclass
 class Prepared:
-    """A net read and rewritten, ready to be written out."""
+    """A net read and rewritten, ready to be written out; `weights` are those that it was filled with."""
 
     graph: Graph
     net: Net
@@ -92,6 +92,7 @@ class Prepared:
     notes: list[str]
     warnings: list[str]
     metadata: dict[str, str]
+    weights: Weights | None
 
 
 def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
@@ -102,17 +103,18 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
     """
     if options.fold not in get_args(Fold):
         raise RequestError(f"fold {options.fold!r}; expected none, bn or conv")
-    make = None if options.random_weights is None else random_parameters(options.random_weights)
+    make = None if options.random_weights is None else RandomParameters(options.random_weights)
     graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
     notes = list(net.notes)
     fired = run_passes(graph, options.fold, notes.append)
     metadata = {}
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
-    return Prepared(graph, net, fired, notes, _warnings(graph, weights), metadata)
+    used = make.with_file(weights) if make else weights
+    return Prepared(graph, net, fired, notes, _warnings(graph), metadata, used)
 
 
-def _warnings(graph: Graph, weights: Weights | None) -> list[str]:
+def _warnings(graph: Graph) -> list[str]:
     """What looks wrong though Caffe would run it."""
     from converter.layers.normalization import BatchNorm
 

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape
-from converter.layers.base import BottomsDiffer, Layer, registry, require
+from converter.layers.base import BottomsDifferError, Layer, registry, require
 from converter.layers.data import Source
 from converter.parameters import MakeParameter, Slot, fill_parameters
 from prototxt import Net, NetLayer, Position
@@ -206,7 +206,7 @@ def _is_read(net: Net, top: str) -> bool:
 def _infer(layer: Layer, bottoms: Sequence[Value]) -> list[Shape]:
     try:
         return layer.infer([value.shape for value in bottoms])
-    except BottomsDiffer as error:
+    except BottomsDifferError as error:
         shapes = ", ".join(f"{value.blob} is {format_shape(value.shape)}" for value in bottoms)
         raise NetError(f"{error.message}: {shapes}") from None
 

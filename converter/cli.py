@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 the model is at fault, 2 usage, 3 verification failed (130 interrupted).
     """
+    # A polite end by the system ends like Ctrl-C: what is half written is taken away.
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
         _report_warnings()
@@ -37,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _command(verb: str) -> Callable[[Arguments], int]:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from converter.graph import Node, Origin, Shape, Tensor
+from converter.graph import Array, Node, Origin, Shape, Tensor
 from converter.layers.base import Parameter
 from prototxt.caffe_pb2 import FillerParameter
 from prototxt.errors import CaffeModelError, ErrorGroup, Position, WeightsError
-from weights import Blob, Wanted, Weights, fill, match_weights
+from weights import ArrayWeights, Blob, Wanted, Weights, fill, match_weights
 
-MakeParameter = Callable[[Origin, Parameter], npt.NDArray[np.float32]]
+MakeParameter = Callable[[Origin, Parameter], Array]
 
 
 @dataclass
@@ -104,44 +103,56 @@ def _tensor(slot: Slot, index: int, blob: Blob | None, make: MakeParameter | Non
     return tensor
 
 
-def _loader(blob: Blob, shape: Shape) -> Callable[[], npt.NDArray[np.float32]]:
+def _loader(blob: Blob, shape: Shape) -> Callable[[], Array]:
     return lambda: blob.array().reshape(shape)
 
 
-def _constant(values: npt.NDArray[np.float32]) -> Callable[[], npt.NDArray[np.float32]]:
+def _constant(values: Array) -> Callable[[], Array]:
     return lambda: values
 
 
-def random_parameters(seed: int) -> MakeParameter:
+class RandomParameters:
     """Values from the net's own fillers; where it states none, such as keep a deep net's numbers in range.
 
     A net for deployment often has no fillers, and zeros would prove nothing: weights are then msra (He) normal, biases
     small, factors near 1, and a BatchNorm's statistics those of a trained layer (mean near 0, variance near 1).
+
+    Attributes:
+        made: what was drawn so far, by layer, in the order of its parameters.
     """
-    rng = np.random.default_rng(seed)
 
-    def make(origin: Origin, parameter: Parameter) -> npt.NDArray[np.float32]:
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self.made: dict[str, list[Array]] = {}
+
+    def __call__(self, origin: Origin, parameter: Parameter) -> Array:
+        values = self._draw(origin, parameter)
+        self.made.setdefault(origin.name, []).append(values)
+        return values
+
+    def _draw(self, origin: Origin, parameter: Parameter) -> Array:
         shape = tuple(map(int, parameter.shape))
-        if origin.type == "BatchNorm":
-            return _statistics(parameter.name, shape, rng)
         stated = parameter.filler
-        if stated is not None and not _is_zero(stated):
-            return fill(stated, shape, rng)
-        if stated is not None and parameter.name == "bias":
-            return fill(stated, shape, rng)
+        if origin.type == "BatchNorm":
+            return _statistics(parameter.name, shape, self._rng)
+        if stated is not None and (parameter.name == "bias" or not _is_zero(stated)):
+            return fill(stated, shape, self._rng)
         if parameter.name == "weight" and len(shape) > 1:
-            return fill(FillerParameter(type="msra"), shape, rng)
+            return fill(FillerParameter(type="msra"), shape, self._rng)
         centre = 1.0 if parameter.name == "weight" else 0.0
-        return (centre + 0.05 * rng.standard_normal(shape)).astype(np.float32)
+        return (centre + 0.05 * self._rng.standard_normal(shape)).astype(np.float32)
 
-    return make
+    def with_file(self, weights: Weights | None) -> Weights:
+        """What was drawn and what the file gave, as one set of weights."""
+        read = {x.name: [b.array() for b in x.blobs] for x in weights.layers} if weights else {}
+        return ArrayWeights({**read, **self.made}, path="random weights")
 
 
 def _is_zero(stated: FillerParameter) -> bool:
     return stated.type == "constant" and stated.value == 0
 
 
-def _statistics(name: str, shape: Shape, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def _statistics(name: str, shape: Shape, rng: np.random.Generator) -> Array:
     if name == "mean":
         return (0.1 * rng.standard_normal(shape)).astype(np.float32)
     return (rng.uniform(0.5, 1.5, shape) if name == "variance" else np.ones(shape)).astype(np.float32)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from functools import cache
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from prototxt.errors import PrototxtError
 from prototxt.scan import Field, Lines, shortened
@@ -29,6 +30,7 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
 }
+_ENTRIES = {"LayerParameter": "a layer", "V1LayerParameter": "a layer", "V0LayerParameter": "a layer"}
 _DECIMALS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
@@ -48,7 +50,8 @@ class Checker:
 
     def check(self, message: Field, descriptor: Descriptor, path: str = "") -> None:
         """Walk a message beside its descriptor; `path` is its name in errors, with a dot at the end."""
-        known, seen = _fields(descriptor), {}  # type: dict[str, FieldDescriptor], dict[str, Field]
+        known = _fields(descriptor)
+        seen: dict[str, Field] = {}
         for child in message.children:
             if len(self.errors) >= MOST_FAULTS:
                 return
@@ -75,23 +78,23 @@ class Checker:
 
     def _unknown(self, child: Field, descriptor: Descriptor, path: str) -> None:
         if self.allow_unknown:
-            self.unknown.setdefault((child.name, path[:-1]), []).append(child)
+            where = path[:-1] or _ENTRIES.get(descriptor.name, "")
+            self.unknown.setdefault((child.name, where), []).append(child)
             return
         close = difflib.get_close_matches(child.name, list(_fields(descriptor)), 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        self._fault(child.offset, f"unknown field {shortened(child.name)!r}{f' in {path[:-1]}' if path else ''}{hint}")
+        where = path[:-1] or _ENTRIES.get(descriptor.name, "")
+        self._fault(child.offset, f"unknown field {shortened(child.name)!r}{f' in {where}' if where else ''}{hint}")
 
     def _fault(self, offset: int, message: str) -> None:
         if message:
             self.errors.append(PrototxtError(message, position=self.lines.position(offset)))
 
 
-def _fields(descriptor: Descriptor, _cache: dict[str, dict[str, FieldDescriptor]] = {}) -> dict[str, FieldDescriptor]:  # noqa: B006
-    """Name -> field; protobuf builds its own mapping anew at each access."""
-    known = _cache.get(descriptor.full_name)
-    if known is None:
-        known = _cache[descriptor.full_name] = dict(descriptor.fields_by_name.items())
-    return known
+@cache
+def _fields(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
+    """Name -> field; protobuf's own mapping is slower."""
+    return dict(descriptor.fields_by_name.items())
 
 
 def _is_entry(field: FieldDescriptor) -> bool:
@@ -101,7 +104,7 @@ def _is_entry(field: FieldDescriptor) -> bool:
 
 def _is_repeated(field: FieldDescriptor) -> bool:
     repeated = getattr(field, "is_repeated", None)  # since protobuf 6; `label` is on its way out
-    return bool(repeated) if repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
+    return bool(repeated) if repeated is not None else getattr(field, "label", 0) == FieldDescriptor.LABEL_REPEATED
 
 
 def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
@@ -110,7 +113,7 @@ def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
     if value is None:
         return f"{name} is '{{ … }}'; expected {_expected(field)}"
     if field.enum_type is not None:
-        return _wrong_enum(value, field, name)
+        return _wrong_enum(value, field.enum_type, name)
     if field.cpp_type in _RANGES:
         return _wrong_whole(value, _RANGES[field.cpp_type], name)
     if field.cpp_type in _DECIMALS:
@@ -126,7 +129,7 @@ def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
 
 def _expected(field: FieldDescriptor) -> str:
     if field.enum_type is not None:
-        return _listed(_offered(field)[:8])
+        return _listed(_offered(field.enum_type)[:8])
     if field.cpp_type in _RANGES:
         return "a whole number"
     if field.cpp_type in _DECIMALS:
@@ -156,13 +159,12 @@ def _wrong_string(value: str, name: str) -> str:
     return ""
 
 
-def _wrong_enum(value: str, field: FieldDescriptor, name: str) -> str:
-    enum = field.enum_type
+def _wrong_enum(value: str, enum: EnumDescriptor, name: str) -> str:
     if value in enum.values_by_name:
         return ""
     if _WHOLE.match(value) and len(value) < 40 and _number(value) in enum.values_by_number:
         return ""
-    names = _offered(field)
+    names = _offered(enum)
     if value[0] in "\"'":
         close = difflib.get_close_matches(value[1:-1].upper(), list(enum.values_by_name), 1)
         return f"{name} is {quoted(value)}; expected a name without quotes{f', {close[0]}' if close else ''}"
@@ -172,8 +174,8 @@ def _wrong_enum(value: str, field: FieldDescriptor, name: str) -> str:
     return f"unknown value {quoted(value)} for {name}{f'; did you mean {close[0]}?' if close else ''}"
 
 
-def _offered(field: FieldDescriptor) -> list[str]:
-    return [value.name for value in field.enum_type.values if value.number < FIRST_PRIVATE_NUMBER]
+def _offered(enum: EnumDescriptor) -> list[str]:
+    return [value.name for value in enum.values if value.number < FIRST_PRIVATE_NUMBER]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter
-from prototxt.errors import Position, PrototxtError
-from prototxt.parse import is_solver, parse, read_text
+from prototxt.errors import NetError, Position, PrototxtError
+from prototxt.parse import parse, read_text
 from prototxt.phase import filter_net, net_state
+from prototxt.places import Places
 from prototxt.scan import Field, Lines
 from prototxt.upgrade import upgrade_net
 
@@ -21,23 +21,23 @@ class NetLayer:
 
     Attributes:
         param: its message.
-        position: where its `layer {` stands.
+        position: where its `layer {`, `layers {` or first `input:` stands in the user's file.
     """
 
     param: LayerParameter
     position: Position
+    _places: Places | None = field(default=None, repr=False, compare=False)
     _written: Field | None = field(default=None, repr=False, compare=False)
-    _lines: Lines | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """The layer's name."""
-        return self.param.name
+        return str(self.param.name)
 
     @property
     def type(self) -> str:
-        """The layer's type."""
-        return self.param.type
+        """The layer's type, such as "Convolution"."""
+        return str(self.param.type)
 
     @property
     def bottoms(self) -> tuple[str, ...]:
@@ -49,17 +49,16 @@ class NetLayer:
         """Names of the blobs that it writes."""
         return tuple(self.param.top)
 
-    def where(self, *path: str) -> Position:
-        """The place of a field, e.g. `where("pooling_param", "pad")`; of what encloses it where it isn't written."""
-        if self._written is None or self._lines is None:
+    def where(self, *path: str | int) -> Position:
+        """The place of a field of this layer, by its name of today whatever form the file has.
+
+        Args:
+            path: names from the outside in, such as `where("pooling_param", "pad")`; a number picks one of several of
+                the name before it, such as `where("bottom", 1)`. What isn't written gives the place around it.
+        """
+        if self._places is None or self._written is None:
             return self.position
-        found = self._written
-        for name in path:
-            # V0 files write a layer's fields without the section around them.
-            inner = found.find(name) or [f for child in found.find("layer") for f in child.find(name)]
-            if inner:
-                found = inner[0]
-        return self._lines.position(found.offset)
+        return self._places.inside(self._written, path)
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Net:
     Attributes:
         path: the file it came from.
         name: the prototxt's `name`.
-        layers: in the order of the file.
-        message: the whole in today's form, with these layers only.
+        layers: those that take part, in the order of the file.
+        message: the whole in today's form, with these layers only; its `layer` entries are the layers' `param`.
         notes: what was upgraded, in words.
     """
 
@@ -86,7 +85,7 @@ def load_net(
     *,
     phase: str = "TEST",
     level: int = 0,
-    stages: Sequence[str] = (),
+    stages: Iterable[str] = (),
     allow_unknown: bool = False,
 ) -> Net:
     """Read a prototxt of any age: V0, V1 or V2, with input fields or Input layers.
@@ -95,11 +94,12 @@ def load_net(
         path: the file.
         phase: TEST or TRAIN.
         level, stages: the rest of Caffe's net state, against which include and exclude rules are held.
-        allow_unknown: leave out fields that the schema lacks instead of refusing them.
+        allow_unknown: leave out fields that the schema lacks, with a warning, instead of refusing them.
 
     Raises:
-        PrototxtError: not a prototxt, or faults in it, all of them at once.
-        NetError: a form that Caffe can't upgrade, rules that contradict each other.
+        PrototxtError: not a prototxt, or faults in it, all of them at once (ErrorGroup).
+        NetError: a form that Caffe can't upgrade, rules that contradict each other, no layer in this phase.
+        RequestError: a phase that does not exist.
     """
     text = read_text(path)
     return parse_net(text, str(path), phase=phase, level=level, stages=stages, allow_unknown=allow_unknown)
@@ -111,13 +111,12 @@ def parse_net(
     *,
     phase: str = "TEST",
     level: int = 0,
-    stages: Sequence[str] = (),
+    stages: Iterable[str] = (),
     allow_unknown: bool = False,
 ) -> Net:
     """Like `load_net`, from text; `path` is its name in messages."""
-    _refuse_solver(text, path)
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
-    return net_from_message(message, path, phase=phase, level=level, stages=stages, written=(root, lines))
+    return _build(message, Places(path, root, lines), phase, level, stages)
 
 
 def net_from_message(
@@ -126,55 +125,13 @@ def net_from_message(
     *,
     phase: str = "TEST",
     level: int = 0,
-    stages: Sequence[str] = (),
+    stages: Iterable[str] = (),
     written: tuple[Field, Lines] | None = None,
 ) -> Net:
-    """Like `load_net`, from a message, which is upgraded in place; `written` gives the places of its fields."""
-    root, lines = written or (None, None)
-    places = _Places(path, root, lines)
-    upgraded = upgrade_net(message, places.where, keep_inputs=True)
-    state = net_state(upgraded.message, phase=phase, level=level, stages=stages)
-    origins = upgraded.origins
-    kept = filter_net(upgraded.message, state, lambda _, index: places.of_entry(origins[index]))
-    layers = tuple(
-        NetLayer(
-            upgraded.message.layer[i],
-            places.of_entry(upgraded.origins[i]),
-            places.field(upgraded.origins[i]),
-            lines,
-        )
-        for i in kept
-    )
-    if not layers:
-        raise PrototxtError("the net has no layers", position=Position(path))
-    whole = NetParameter()
-    whole.CopyFrom(upgraded.message)
-    del whole.layer[:]
-    whole.layer.extend(layer.param for layer in layers)
-    return Net(path, upgraded.message.name, layers, whole, upgraded.notes)
-
-
-class _Places:
-    """Where the entries of the original file stand: k-th layer for k >= 0, the (-1 - k)-th `input` field below."""
-
-    def __init__(self, path: str, root: Field | None, lines: Lines | None) -> None:
-        self._path, self._lines = path, lines
-        children = root.children if root else []
-        self._layers = [f for f in children if f.name in ("layer", "layers")]
-        self._inputs = [f for f in children if f.name == "input"]
-
-    def field(self, origin: int) -> Field | None:
-        entries = self._layers if origin >= 0 else self._inputs
-        index = origin if origin >= 0 else -1 - origin
-        return entries[index] if index < len(entries) else None
-
-    def where(self, field: str, index: int) -> Position:
-        """The place of the `index`-th entry of `layers`, `layer` or `input`."""
-        return self.of_entry(-1 - index if field == "input" else index)
-
-    def of_entry(self, origin: int) -> Position:
-        found = self.field(origin)
-        return self._lines.position(found.offset) if found and self._lines else Position(self._path)
+    """Like `load_net`, from a message, which is copied; `written` gives the places of its fields."""
+    own = NetParameter()
+    own.CopyFrom(message)
+    return _build(own, Places(path, *(written or (None, None))), phase, level, stages)
 
 
 def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tuple[NetParameter, tuple[str, ...]]:
@@ -183,15 +140,31 @@ def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tu
     Raises:
         PrototxtError, NetError: as `load_net`.
     """
-    _refuse_solver(text, path)
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
-    upgraded = upgrade_net(message, _Places(path, root, lines).where)
+    upgraded = upgrade_net(message, Places(path, root, lines).where)
     return upgraded.message, upgraded.notes
 
 
-def _refuse_solver(text: str, path: str) -> None:
-    """A solver in place of a net is a common slip, worth more than forty unknown fields."""
-    if is_solver(text):
-        net = re.search(r"^\s*(?:net|train_net)\s*:\s*[\"']([^\"'\n]*)", text, re.M)
-        hint = f"; the net it trains is {net[1]!r}" if net else ""
-        raise PrototxtError(f"this is a solver, not a net{hint}", position=Position(path))
+def _build(message: NetParameter, places: Places, phase: str, level: int, stages: Iterable[str]) -> Net:
+    """The net of a message that nobody else holds."""
+    state = net_state(message, phase=phase, level=level, stages=stages)
+    upgraded = upgrade_net(message, places.where, keep_inputs=True)
+    message, written = upgraded.message, [places.written(origin) for origin in upgraded.origins]
+    kept = filter_net(message, state, lambda name, index: places.position(written[index]))
+    _refuse_empty(message, kept, places, phase)
+    for index in sorted(set(range(len(message.layer))).difference(kept), reverse=True):
+        del message.layer[index]
+    layers = tuple(
+        NetLayer(param, places.position(written[index]), places, written[index])
+        for param, index in zip(message.layer, kept, strict=True)
+    )
+    return Net(places.path, message.name, layers, message, upgraded.notes)
+
+
+def _refuse_empty(message: NetParameter, kept: list[int], places: Places, phase: str) -> None:
+    if not message.layer:
+        raise PrototxtError("the net has no layers", position=Position(places.path))
+    if not kept:
+        rules = "by their include and exclude rules"
+        what = f"none of the {len(message.layer)} layers takes part in phase {phase}, {rules}"
+        raise NetError(what, position=Position(places.path))

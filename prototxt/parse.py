@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from prototxt.caffe_pb2 import NetParameter, SolverParameter
@@ -38,13 +39,13 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
         allow_unknown: leave out fields that the schema lacks, with a warning each, instead of refusing them.
 
     Raises:
-        PrototxtError: the grammar is broken; a field or an enum's value is unknown, of the wrong kind, out of range or given
-            twice; a solver stands where a net is expected, or the other way round. Several faults come as one ErrorGroup.
+        PrototxtError: the grammar is broken; a field or an enum's value is unknown, of the wrong kind, out of range or
+            given twice; a solver stands where a net is expected, or the other way round. Several: ErrorGroup.
     """
     root, lines = scan(text, path)
     _refuse_other_kind(root, cls, path)
     checker = Checker(lines, allow_unknown=allow_unknown)
-    checker.check(root, cls.DESCRIPTOR)
+    checker.check(root, cast(Descriptor, cls.DESCRIPTOR))
     raise_all(_with_last_word(checker.errors, path))
     for (name, where), fields in checker.unknown.items():
         _warn(name, where, fields, lines)

@@ -1,8 +1,8 @@
 """One pass over protobuf text that keeps what protobuf's own parser forgets: where each field stands.
 
-The grammar is that of text_format: `name: value`, `name { … }`, `name < … >`, `name: [a, b]`, strings side by side that are
-one string, `#` comments, `;` or `,` between fields, `[extension.name]`. Values stay as written; what they mean, the schema
-decides later. Open messages are kept on a list, so depth costs no stack.
+The grammar is that of text_format: `name: value`, `name { … }`, `name < … >`, `name: [a, b]`, strings side by side that
+are one string, `#` comments, `;` or `,` between fields, `[extension.name]`. Values stay as written; what they mean, the
+schema decides later. Open messages are kept on a list, so depth costs no stack.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKEN = re.compile(
       | [-+]?(?:\d|\.\d)[\w.+-]*        # a number
       | "(?:[^"\\\n]|\\.)*"
       | '(?:[^'\\\n]|\\.)*'
-      | -[ \t]*[A-Za-z]\w*              # -inf
+      | -[A-Za-z]\w*                   # -inf
       | [{}<>\[\]:;,.]
       | \Z)""",
     re.X | re.A,
@@ -79,7 +79,7 @@ def scan(text: str, path: str) -> tuple[Field, Lines]:
         path: its name in positions.
 
     Raises:
-        PrototxtError: the grammar is broken, messages are nested more than 100 deep, or there are over two million fields.
+        PrototxtError: the grammar is broken, messages are nested more than 100 deep, there are over two million fields.
     """
     lines = Lines(text, path)
     return _Scanner(text, lines).run(), lines
@@ -93,6 +93,7 @@ class _Open:
     opening: str
     offset: int
     closing: str
+    colon: bool = True
 
 
 class _Scanner:
@@ -108,13 +109,12 @@ class _Scanner:
         root = self.stack[0].message
         while True:
             now = self.stack[-1]
-            if self.token in (",", ";"):
-                self.advance()
-            elif self.token == now.closing:
+            if self.token == now.closing:
                 if not now.closing:
                     return root
                 self.stack.pop()
                 self.advance()
+                self.separator()
             elif not self.token:
                 raise self.unclosed()
             elif now.closing == "]":
@@ -137,10 +137,10 @@ class _Scanner:
         if colon:
             self.advance()
         made.value_offset = self.offset
-        if colon and self.token == "[":
+        if self.token == "[":
             holder = Field(made.name, made.offset)
             holder.children = now.message.children
-            self.open(holder, made.offset, "]")
+            self.open(holder, made.offset, "]", colon=colon)
         elif colon or self.token in _CLOSES:
             self.value(now.message, made)
         else:
@@ -154,7 +154,7 @@ class _Scanner:
             if name in ("}", ">", "]"):
                 what = f"'{now.message.name} {now.opening}' of line {self.lines.position(now.offset).line} is open"
                 raise self.error(f"unexpected {name!r}; {what if now.closing else 'nothing is open here'}")
-            template = "; an unfilled template?" if name == "{" else ""
+            template = "; an unfilled template?" if self.text[self.offset - 1 : self.offset + 1] in ("{{", "{%") else ""
             raise self.error(f"expected a field name, found {self.found()}{template}")
         self.advance()
         return name
@@ -177,6 +177,8 @@ class _Scanner:
             parent.children.append(made)
             self.open(made, made.offset, _CLOSES[self.token])
             return
+        if not self.stack[-1].colon:
+            raise self.error(f"expected ':' before the list of {made.name!r}, which holds no messages", parent.offset)
         if self.token in _NO_VALUE:
             raise self.error(f"expected a value for {made.name!r}, found {self.found()}")
         parent.children.append(made)
@@ -186,9 +188,23 @@ class _Scanner:
             value += " " + self.token
             self.advance()
         made.value = value
+        self.separator()
 
-    def open(self, message: Field, offset: int, closing: str) -> None:
-        self.stack.append(_Open(message, self.token, offset, closing))
+    def separator(self) -> None:
+        """What may follow a field: one `,` or `;`. Between the entries of a list a `,` must stand, and not after the last."""
+        name, closing = self.stack[-1].message.name, self.stack[-1].closing
+        if closing != "]":
+            if self.token in (",", ";"):
+                self.advance()
+        elif self.token == ",":
+            self.advance()
+            if self.token == "]":
+                raise self.error(f"expected a value for {name!r}, found ']'")
+        elif self.token not in ("]", ""):
+            raise self.error(f"expected ',' or ']' in the list of {name!r}, found {self.found()}")
+
+    def open(self, message: Field, offset: int, closing: str, *, colon: bool = True) -> None:
+        self.stack.append(_Open(message, self.token, offset, closing, colon))
         if len(self.stack) > DEEPEST:
             raise self.error(f"messages are nested more than {DEEPEST} deep")
         self.advance()

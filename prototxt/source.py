@@ -17,11 +17,11 @@ LARGEST_FILE = 64 << 20
 def read_text(path: str | Path) -> str:
     """A text file's content.
 
-    UTF-8 with or without a byte order mark, and UTF-16 with one; anything else is read as Latin-1, one character a byte, so
-    that a comment in an old Chinese or Japanese encoding harms nothing.
+    UTF-8 with or without a byte order mark, and UTF-16 with one; anything else is read as Latin-1, a character a byte,
+    so that a comment in an old Chinese or Japanese encoding harms nothing.
 
     Raises:
-        PrototxtError: no such file, a directory, an empty file, a web page, a Git LFS pointer, a binary file, over 64 MiB.
+        PrototxtError: no such file, a directory, empty, a web page, a Git LFS pointer, a binary file, over 64 MiB.
     """
     place = Position(str(path))
     try:

@@ -1,134 +1,138 @@
-"""An ONNX file in onnxruntime, twice: as it is, and with every blob that it names as a further output.
+"""ONNX models in onnxruntime: once as shipped, and once with every Caffe blob made an output.
 
-The second model is the file's bytes with a few more behind them: by protobuf's rule, a message that follows another
-of its type is merged into it, and lists grow. So 240 MB of weights are neither parsed nor written again. What is asked
-for as an output can't be fused away, which is why the first run is needed: it has all of the runtime's own fusions.
+protobuf merges repeated fields of concatenated messages, so a few bytes behind the file's own,
+ModelProto{graph{output{name}}}, add outputs to a model of any size without parsing it here.
 """
 
 from __future__ import annotations
 
-import mmap
-import tempfile
+import io
+import os
+import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from prototxt.errors import RequestError
+from verify.engines import Answers, Array, Described, File, ModelInput, assign_feeds, fault, first_line, need
+from verify.interpreter import Key
 
-from prototxt import Position
-from prototxt.errors import CaffeModelError, WeightsError
-from verify.engine import Answer, Array, Key, Preprocessing, Sizes, describe, fed, missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-GRAPH, OUTPUT, VALUE_NAME = 7, 12, 1
-"""Field numbers of ModelProto.graph, GraphProto.output and ValueInfoProto.name."""
-
-EXTERNAL = b"\x0a\x08location"
-"""How an entry `location` of TensorProto.external_data begins: weights lie in a file beside the model."""
-
-ERRORS_ONLY = 3
+QUIET = 4
+"""onnxruntime's log level for fatal errors only; what matters comes as an exception."""
 
 
 class OnnxRuntime:
-    """A model file in onnxruntime on the CPU; see `verify.engine.Engine`.
+    """A model file in onnxruntime on the CPU.
 
-    A file of another maker has no list of blobs: only its outputs are compared, by name.
+    Weights that lie in files beside the model are found there. The model is loaded anew for each of the two runs, one
+    after the other, so that its weights are never in memory twice.
 
     Raises:
+        RequestError: not a model that onnxruntime loads.
         MissingDependencyError: onnxruntime is not installed.
-        WeightsError: the file is absent, damaged, or uses what this onnxruntime does not know.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise missing("onnxruntime", "running an ONNX model", error) from error
+    def __init__(self, path: File) -> None:
         self.path = Path(path)
-        self.name = f"onnxruntime {onnxruntime.__version__}"
-        with self._faults():
-            self._as_it_is: Any | None = self._session(str(path))
-            self.inputs: Mapping[str, Sizes | None] = {
-                value.name: tuple(d if isinstance(d, int) else None for d in value.shape)
-                for value in self._as_it_is.get_inputs()
-            }
-            self.outputs = tuple(value.name for value in self._as_it_is.get_outputs())
-            description = describe(self._as_it_is.get_modelmeta().custom_metadata_map, self.path)
-            self._values = [(str(value), (str(layer), str(top))) for value, layer, top in description.tops or ()]
-        self.preprocessing: Preprocessing | None = description.preprocessing
-        self.tops: tuple[Key, ...] = tuple(key for _, key in self._values)
+        self._ort: Any = need("onnxruntime", "onnxruntime", f"running {self.path}")
+        self._shipped: Any = self._session(str(self.path), fused=True)
+        self.name = f"onnxruntime {self._ort.__version__}"
+        self.metadata: Mapping[str, str] = dict(self._shipped.get_modelmeta().custom_metadata_map)
+        self.inputs = tuple(ModelInput(i.name, _shape(i.shape)) for i in self._shipped.get_inputs())
+        self.values = self._named_values()
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Whatever onnxruntime raises is a fault of the file."""
+    def run(self, feeds: Mapping[str, Array]) -> Answers:
+        """Run the model as shipped for its outputs, then without fusions for every blob."""
+        given = assign_feeds(self.inputs, feeds, self.path)
+        session = self._shipped or self._session(str(self.path), fused=True)
+        self._shipped = None
+        names = [output.name for output in session.get_outputs()]
+        outputs = dict(zip(names, self._results(session, names, given), strict=True))
+        del session
+        if not self.values:
+            return Answers({}, outputs, ("the model does not say which blobs it holds: only its outputs are compared",))
+        hidden = [name for name in self.values if name not in given and name not in outputs]
         try:
-            yield
-        except CaffeModelError:
-            raise
-        except Exception as error:
-            first = str(error).strip().splitlines()[:1]
-            message = f"onnxruntime cannot run it: {''.join(first) or type(error).__name__}"
-            raise WeightsError(message, position=Position(str(self.path))) from error
+            session = self._session(self._exposing(hidden), fused=False)
+        except RequestError:
+            note = "the graph was changed since its conversion and lost blobs: only its outputs are compared"
+            return Answers({}, outputs, (note,))
+        wanted = [name for name in self.values if name not in given]
+        results = zip(wanted, self._results(session, wanted, given), strict=True)
+        return Answers({key: array for name, array in results for key in self.values[name]}, outputs)
 
-    def _session(self, model: str | bytes) -> Any:
-        import onnxruntime
+    def _named_values(self) -> dict[str, list[Key]]:
+        """Value names in net order, each with the tops it stands for."""
+        values: dict[str, list[Key]] = {}
+        for entry in Described(self.metadata).entries(self.path):
+            if not (isinstance(entry, list) and len(entry) == 3 and all(isinstance(part, str) for part in entry)):
+                raise fault(self.path, f"its metadata names a blob by {entry!r}; expected [value, layer, top]")
+            values.setdefault(entry[0], []).append((entry[1], entry[2]))
+        return values
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        options.enable_cpu_mem_arena = False
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def _exposing(self, names: Iterable[str]) -> bytes:
+        """The file's bytes with more outputs; BytesIO hands its buffer over without a copy."""
+        whole = io.BytesIO()
+        with self.path.open("rb") as file:
+            shutil.copyfileobj(file, whole, 1 << 20)
+        whole.write(more_outputs(names))
+        return whole.getvalue()
 
-    def run(self, feeds: Mapping[str, npt.ArrayLike]) -> Answer:
-        """Run the model as it is, then with every blob shown; at no time are both in memory."""
-        values = fed(feeds, self.inputs)
-        with self._faults():
-            session = self._as_it_is or self._session(str(self.path))
-            outputs = _results(session, self.outputs, values)
-            self._as_it_is = session = None
-            if not self._values:
-                note = "the model does not say which blob each of its values is: only its outputs were compared"
-                return Answer({}, outputs, (note,))
-            names = list(dict.fromkeys(name for name, _ in self._values))
-            computed = [name for name in names if name not in values]
-            shown = _results(self._showing(computed), computed, values) | values
-        return Answer({key: shown[name] for name, key in self._values}, outputs)
+    def _session(self, model: str | bytes, *, fused: bool) -> Any:
+        ort = self._ort
+        options = ort.SessionOptions()
+        options.log_severity_level = QUIET
+        options.use_deterministic_compute = True
+        options.enable_cpu_mem_arena = False  # one run each: an arena only keeps what was freed
+        options.intra_op_num_threads = _processors()
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
+        if isinstance(model, bytes):
+            folder = str(self.path.resolve().parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        try:
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _faults() as error:
+            raise fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 
-    def _showing(self, names: Iterable[str]) -> Any:
-        more = _more_outputs(name for name in names if name not in self.outputs)
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as old:
-            if old.find(EXTERNAL) < 0:
-                return self._session(b"".join((old, more)))
-            with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".verify-", suffix=".onnx") as beside:
-                beside.write(old)
-                beside.write(more)
-                beside.flush()
-                return self._session(beside.name)
-
-
-def _results(session: Any, names: Iterable[str], values: Mapping[str, Array]) -> dict[str, Array]:
-    names = list(names)
-    results = session.run(names, dict(values)) if names else []
-    return {name: np.asarray(value, np.float32) for name, value in zip(names, results, strict=True)}
-
-
-def _more_outputs(names: Iterable[str]) -> bytes:
-    """A ModelProto that holds nothing but graph outputs, without types: onnxruntime knows them."""
-    outputs = b"".join(_field(OUTPUT, _field(VALUE_NAME, name.encode())) for name in names)
-    return _field(GRAPH, outputs)
+    def _results(self, session: Any, names: list[str], given: Mapping[str, Array]) -> list[Array]:
+        try:
+            results: list[Array] = session.run(names, dict(given))
+        except _faults() as error:
+            raise fault(self.path, f"onnxruntime cannot run it: {first_line(error)}") from error
+        return results
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field of protobuf's wire format."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def more_outputs(names: Iterable[str]) -> bytes:
+    """ModelProto{graph = 7 {output = 12 {name = 1}}} in protobuf's wire format."""
+    outputs = b"".join(_record(12, _record(1, name.encode())) for name in names)
+    return _record(7, outputs) if outputs else b""
 
 
-def _varint(value: int) -> bytes:
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
+def _record(field: int, payload: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def _shape(shape: Iterable[object] | None) -> tuple[int | None, ...] | None:
+    return None if shape is None else tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def _processors() -> int:
+    """Those that this process may use; onnxruntime would count the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Every exception of onnxruntime's, which share no base; and what its Python part raises for odd feeds."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, ValueError, RuntimeError)

@@ -1,77 +1,196 @@
-"""A converted PyTorch folder, run with a note taken of what each statement of `forward` assigned.
+"""Generated PyTorch modules: `DIR/model.py` run with every assigned blob recorded.
 
-The weight file's header names the blob of every assignment of `forward`, in order, so a copy of the module's syntax
-tree gets a call behind each assignment that keeps the value. Nothing in the folder is changed.
+model.py is executed, as importing it would. Its syntax tree gets one call behind each assignment of `Model.forward`,
+so the statements that run are the file's own, and neither a debugger nor a coverage tool is in the way.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import struct
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from prototxt import Position
-from prototxt.errors import CaffeModelError, MissingDependencyError, WeightsError
-from verify.engine import Answer, Array, Description, Key, Preprocessing, Sizes, describe, fed, missing
+from prototxt.errors import RequestError
+from verify.engines import Answers, Array, Described, File, ModelInput, assign_feeds, fault, first_line, need
+from verify.interpreter import Key
 
-if TYPE_CHECKING:
-    import torch
-
-KEEP = "__verify_keep__"
-MODULE = "_resnet_convert_verified_model"
-LONGEST_HEADER = 100_000_000  # safetensors' own limit
+RECORD = "_record_for_verification"
+LARGEST_HEADER = 100_000_000  # safetensors' own limit
 
 
 class TorchModel:
-    """A folder with model.py and model.safetensors in PyTorch on the CPU; see `verify.engine.Engine`.
-
-    **This runs the folder's model.py as Python code**, as importing it would: verify only folders that you made or
-    trust. A `forward` that someone changed no longer matches the header's list of blobs; then only outputs are
-    compared, and the answer's notes say so.
+    """A folder with model.py and model.safetensors, on the CPU.
 
     Raises:
+        RequestError: files that are missing or broken, or a model.py without `load`.
         MissingDependencyError: torch or safetensors is not installed.
-        WeightsError: a file is absent or damaged, or the code raises.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder)
-        try:
-            import safetensors.torch  # noqa: F401 (model.py imports it; better told here)
-            import torch
-        except ImportError as error:
-            raise missing("torch safetensors", "running a PyTorch model", error) from error
-        self.name = f"torch {torch.__version__}"
-        self._kept: list[Any] = []
-        description = _description(self.path / "model.safetensors")
-        source, arguments, self._assignments = _instrumented(self.path / "model.py")
-        self._listed = description.tops
-        self._whole = self._listed is not None and len(self._listed) == self._assignments
-        with self._faults():
-            self._model, names = self._load(source)
-        self.inputs: Mapping[str, Sizes | None] = dict.fromkeys(names or arguments)
-        self.tops: tuple[Key, ...] = tuple(key for key in self._keys() if key) if self._whole else ()
-        self.preprocessing: Preprocessing | None = description.preprocessing
+    def __init__(self, folder: File) -> None:
+        self.path = Path(folder) / "model.py"
+        self._torch: Any = need("torch", "torch", f"running {self.path}")
+        need("safetensors", "safetensors", f"running {self.path}")
+        self.name = f"PyTorch {self._torch.__version__}"
+        self.metadata: Mapping[str, str] = safetensors_metadata(Path(folder) / "model.safetensors")
+        self._tree = self._parse()
+        self.assigned = record_assignments(self._tree)
+        self._recorded: dict[int, Array] = {}
+        self._model = self._load()
+        self.inputs = tuple(ModelInput(name) for name in _parameters(self._tree))
 
-    def _keys(self) -> list[Key | None]:
-        return [None if entry is None else (str(entry[0]), str(entry[1])) for entry in self._listed or ()]
+    def run(self, feeds: Mapping[str, Array]) -> Answers:
+        """Run the module once; its outputs are the same pass's."""
+        given = assign_feeds(self.inputs, feeds, self.path)
+        self._recorded.clear()
+        torch = self._torch
+        with torch.no_grad(), _as_fault(self.path, "fails to run:"):
+            made = self._model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in given.values()))
+            outputs = _arrays(made)
+        keys, notes = self._keys()
+        tops = {keys[place]: array for place, array in self._recorded.items() if place in keys}
+        self._recorded.clear()
+        if list(outputs) == [""]:
+            outputs = {_returned_name(self._tree, self.assigned, keys) or "output": outputs[""]}
+        return Answers(tops, outputs, notes)
 
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Whatever the folder's code raises is a fault of the folder."""
+    def _keys(self) -> tuple[dict[int, Key], tuple[str, ...]]:
+        """The top that each recorded statement computes."""
+        entries = Described(self.metadata).entries(self.path)
+        if not entries:
+            return {}, ("the model does not say which blobs it holds: only its outputs are compared",)
+        if len(entries) != len(self.assigned):
+            counts = f"{len(self.assigned)} assignments, {len(entries)} expected"
+            return {}, (f"model.py was changed since its conversion ({counts}): only its outputs are compared",)
+        return {place: (str(e[0]), str(e[1])) for place, e in enumerate(entries) if e}, ()
+
+    def _parse(self) -> ast.Module:
         try:
-            yield
-        except CaffeModelError:
-            raise
-        except Exception as error:
-            message = f"its code raised {type(error).__name__}: {error}"
-            raise WeightsError(message, position=Position(str(self.path / "model.py"))) from error
+            return ast.parse(self.path.read_bytes(), str(self.path))
+        except OSError as error:
+            raise fault(self.path, f"cannot be read: {error.strerror}") from error
+        except (SyntaxError, ValueError) as error:
+            raise fault(self.path, f"is no Python source: {first_line(error)}") from error
+
+    def _load(self) -> Any:
+        module = ModuleType("_resnet_convert_model")
+        module.__file__ = str(self.path.resolve())
+        vars(module)[RECORD] = self._record
+        with _as_fault(self.path, "fails to load:"):
+            exec(compile(self._tree, str(self.path), "exec"), vars(module))
+            if not callable(getattr(module, "load", None)):
+                raise fault(self.path, "has no function load()")
+            return module.load()
+
+    def _record(self, place: int, value: Any) -> None:
+        if isinstance(value, self._torch.Tensor):
+            self._recorded[place] = value.detach().cpu().numpy().copy()  # a later statement may work in place
+
+
+@contextmanager
+def _as_fault(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever a user's file raises into the project's own error, with the line at fault."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except Exception as error:  # noqa: BLE001 (model.py may hold anything)
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = Position(str(path), lines[-1] or 0 if lines else 0)
+        raise RequestError(f"{what} {type(error).__name__}: {first_line(error)}", position=where) from error
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """The `__metadata__` of a .safetensors file's header; the tensors are not read.
+
+    Raises:
+        RequestError: not such a file.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= LARGEST_HEADER else None
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise fault(path, "is no safetensors file: its header is not JSON") from error
+    if not isinstance(header, dict):
+        raise fault(path, "is no safetensors file: its header is not a JSON object")
+    entries = header.get("__metadata__") or {}
+    return {str(key): str(value) for key, value in entries.items()}
+
+
+def _arrays(made: Any) -> dict[str, Array]:
+    """What `forward` gave, by name: a dict's own names, "" for a lone tensor, numbers for a sequence."""
+    if isinstance(made, Mapping):
+        named = {str(name): value for name, value in made.items()}
+    elif isinstance(made, (tuple, list)):
+        named = {f"output {place}": value for place, value in enumerate(made, 1)}
+    else:
+        named = {"": made}
+    return {name: value.detach().cpu().numpy() for name, value in named.items()}
+
+
+def _forward(tree: ast.Module) -> ast.FunctionDef | None:
+    """`Model.forward`, if the file has it."""
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef) and statement.name == "Model":
+            for inner in statement.body:
+                if isinstance(inner, ast.FunctionDef) and inner.name == "forward":
+                    return inner
+    return None
+
+
+def _parameters(tree: ast.Module) -> list[str]:
+    forward = _forward(tree)
+    return [argument.arg for argument in forward.args.args[1:]] if forward else []
+
+
+def record_assignments(tree: ast.Module) -> list[str | None]:
+    """Put `RECORD(place, variable)` behind each assignment of `Model.forward`; returns the variables in order.
+
+    An assignment to several names or to an attribute counts, as None, and is not recorded.
+    """
+    forward = _forward(tree)
+    if forward is None:
+        return []
+    variables: list[str | None] = []
+    body: list[ast.stmt] = []
+    for statement in forward.body:
+        body.append(statement)
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            variable = _target(statement)
+            if variable is not None:
+                body.append(_record_call(len(variables), variable, statement))
+            variables.append(variable)
+    forward.body = body
+    return variables
+
+
+def _target(statement: ast.Assign | ast.AnnAssign | ast.AugAssign) -> str | None:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+
+
+def _record_call(place: int, variable: str, beside: ast.stmt) -> ast.stmt:
+    call = ast.Call(
+        ast.Name(RECORD, ast.Load()), [ast.Constant(place), ast.Name(variable, ast.Load())], keywords=[]
+    )
+    return ast.fix_missing_locations(ast.copy_location(ast.Expr(call), beside))
+
+
+def _returned_name(tree: ast.Module, assigned: list[str | None], keys: Mapping[int, Key]) -> str | None:
+    """The blob that `return variable` gives: the top of the variable's last assignment."""
+    forward = _forward(tree)
+    last = forward.body[-1] if forward and forward.body else None
+    if not (isinstance(last, ast.Return) and isinstance(last.value, ast.Name)):
+        return None
+    places = [place for place, name in enumerate(assigned) if name == last.value.id]
+    return keys[places[-1]][1] if places and places[-1] in keys else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from converter.graph import Shape, format_shape
 from converter.layers.base import (
     UNLIMITED,
-    BottomsDiffer,
+    BottomsDifferError,
     Layer,
     OnnxOps,
     Parameter,
@@ -56,7 +56,7 @@ class Eltwise(Layer):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         if len({tuple(map(int, s)) for s in inputs}) != 1:
-            raise BottomsDiffer("bottoms differ in shape")
+            raise BottomsDifferError("bottoms differ in shape")
         return [inputs[0]]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:

@@ -111,7 +111,7 @@ def canonical_axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
-class BottomsDiffer(NetError):
+class BottomsDifferError(NetError):
     """Bottoms whose shapes do not go together; the builder adds each one's name and shape."""
 
 
@@ -134,7 +134,7 @@ def filler(message: object, name: str) -> FillerParameter | None:
 
 __all__ = [
     "UNLIMITED",
-    "BottomsDiffer",
+    "BottomsDifferError",
     "Layer",
     "OnnxOps",
     "Parameter",

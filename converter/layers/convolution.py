@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
-    BottomsDiffer,
+    BottomsDifferError,
     Layer,
     OnnxOps,
     Parameter,
@@ -104,7 +104,7 @@ class _Convolving(Layer):
         shape = inputs[0]
         axis = canonical_axis(self.axis, len(shape))
         if any(tuple(s) != tuple(shape) for s in inputs):
-            raise BottomsDiffer("bottoms differ in shape")
+            raise BottomsDifferError("bottoms differ in shape")
         spatial = len(shape) - axis - 1
         require(spatial >= 1, f"a blob of {format_shape(shape)} has no spatial axes behind the channels (axis {axis})")
         require(shape[axis] % self.group == 0, f"{shape[axis]} channels are no multiple of group {self.group}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
-    BottomsDiffer,
+    BottomsDifferError,
     Layer,
     OnnxOps,
     TorchOps,
@@ -46,7 +46,7 @@ class Concat(Layer):
         axis = canonical_axis(self.axis, len(inputs[0]))
         rest = {(*map(int, s[:axis]), *map(int, s[axis + 1 :]), len(s)) for s in inputs}
         if len(rest) != 1:
-            raise BottomsDiffer(f"bottoms differ in another axis than {axis}")
+            raise BottomsDifferError(f"bottoms differ in another axis than {axis}")
         return [(*inputs[0][:axis], sum(s[axis] for s in inputs), *inputs[0][axis + 1 :])]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:

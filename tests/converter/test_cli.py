@@ -1,0 +1,248 @@
+"""The command as a person uses it: messages, exit statuses, files left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import LAYERS, GoldenCase
+
+from converter.cli import main
+
+CASE = GoldenCase(LAYERS / "conv_bn_scale_relu")
+NET, WEIGHTS = str(CASE.net), str(CASE.weights)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_convert_is_the_default_verb_and_names_its_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([NET, WEIGHTS, "--to", "onnx", "--no-verify"]) == 0
+    assert files(tmp_path) == ["net.onnx"]
+    assert "net.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("onnx", ["net.onnx"]),
+        ("torch", ["net_torch/model.py", "net_torch/model.safetensors"]),
+        ("safetensors", ["net.safetensors"]),
+        ("npz", ["net.npz"]),
+        ("hdf5", ["net.h5"]),
+        ("caffe", ["net_caffe/deploy.prototxt", "net_caffe/model.caffemodel"]),
+    ],
+)
+def test_every_target_writes_what_it_says(
+    target: str, expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", NET, WEIGHTS, "--to", target, "--no-verify", "--json"]) == 0
+    assert files(tmp_path) == expected
+    assert json.loads(capsys.readouterr().out)["files"] == expected
+
+
+def test_weights_carry_layer_and_parameter_names(tmp_path: Path) -> None:
+    assert main([NET, WEIGHTS, "--to", "npz", "--fold", "none", "--no-verify", "-q"]) == 0
+    with np.load(tmp_path / "net.npz") as arrays:
+        assert sorted(arrays.files) == ["bn.mean", "bn.variance", "sc.bias", "sc.weight", "y.bias", "y.weight"]
+
+
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([NET, WEIGHTS, "-q", "--no-verify"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_explain_gives_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([NET, WEIGHTS, "--no-verify", "--explain", "--outputs", "y"]) == 0
+    assert "fold_batch_norm 1x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["inspect", "-h"], ["upgrade", "-h"]])
+def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert "exit status" in capsys.readouterr().out
+
+
+USAGE = [
+    ([NET, "--too", "onnx"], "unrecognized arguments: --too"),
+    ([NET, WEIGHTS, "--to", "tflite"], "invalid choice: 'tflite'"),
+    ([NET, WEIGHTS, "--input-shape", "x"], "'x' is no shape; expected BLOB=N,C,H,W"),
+    ([NET, WEIGHTS, "--input-shape", "x=1,-3,4,4"], "'-3' in 'x=1,-3,4,4' is neither a size above 0 nor a letter"),
+    ([NET, WEIGHTS, "--opset", "9"], "opset 9; expected 13 to"),
+    ([NET, WEIGHTS, "--to", "torch", "--opset", "13"], "--opset goes with --to onnx, not with torch"),
+    ([NET, WEIGHTS, "--outputs", "nope"], "the net has no blob 'nope'"),
+    ([NET, WEIGHTS, "--input-shape", "q=1,2"], "--input-shape names 'q'; the net's inputs are x"),
+    ([NET, WEIGHTS, "-o", "missing/net.onnx"], "the folder missing does not exist"),
+    ([NET, WEIGHTS, "-o", "."], "is a directory"),
+    ([NET, WEIGHTS, "--mean", "1,x"], "expected numbers like 104,117,123"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE, ids=lambda a: " ".join(a[2:]) if isinstance(a, list) else "")
+def test_usage_errors_exit_with_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--no-verify"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "error: " in error
+    assert files(tmp_path) == []
+
+
+def write(name: str, content: bytes | str) -> str:
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return name
+
+
+HTML = b"<!DOCTYPE html><html><body>Not found</body></html>"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (HTML, "web page"),
+        (LFS, "Git LFS pointer"),
+        (CASE.net.read_bytes(), "is a prototxt, not the weights"),
+        (CASE.weights.read_bytes()[:-7] if CASE.weights else b"", "error"),
+        (b"PK\x03\x04" + bytes(60), "ZIP archive"),
+    ],
+    ids=["empty", "html", "lfs", "prototxt", "truncated", "zip"],
+)
+def test_wrong_weights_say_what_they_are(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([NET, write("w.caffemodel", content), "--no-verify"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("w.caffemodel")
+    assert message in error
+    assert error.count("\n") == 1
+    assert files(tmp_path) == ["w.caffemodel"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (HTML, "web page"),
+        (LFS, "Git LFS pointer"),
+        (CASE.weights.read_bytes() if CASE.weights else b"", "binary file"),
+        (b"net: 'x.prototxt'\nbase_lr: 0.1\nlr_policy: 'fixed'\n", "this is a solver, not a net"),
+        (b"layer { name: 'x' ", "is never closed"),
+        (b"layer { nam: 'x' }", "unknown field 'nam'"),
+    ],
+    ids=["empty", "html", "lfs", "caffemodel", "solver", "open", "field"],
+)
+def test_wrong_prototxts_say_what_they_are(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write("n.prototxt", content), WEIGHTS, "--no-verify"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("n.prototxt")
+    assert message in error
+    assert files(tmp_path) == ["n.prototxt"]
+
+
+def test_missing_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nowhere.prototxt", WEIGHTS]) == 1
+    assert capsys.readouterr().err == "nowhere.prototxt: error: can't read the file: no such file or directory\n"
+    assert main([NET, "nowhere.caffemodel"]) == 1
+    assert "nowhere.caffemodel: error: " in capsys.readouterr().err
+
+
+def test_nan_weights_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    from weights import LayerWeights, blob_from_array, open_weights, write_caffemodel
+
+    layers = []
+    for layer in open_weights(WEIGHTS).layers:
+        arrays = [np.array(b.array()) for b in layer.blobs]
+        if layer.name == "y":
+            arrays[0].flat[:3] = [np.nan, np.inf, -np.inf]
+        layers.append(LayerWeights(layer.name, layer.type, tuple(map(blob_from_array, arrays))))
+    write_caffemodel("bad.caffemodel", "bad", layers)
+    assert main([NET, "bad.caffemodel", "--no-verify", "-q"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("warning: bad.caffemodel: layer 'y': blob 0 holds 1 NaN and 2 infinite values of ")
+
+
+def test_an_existing_output_survives_a_failure(tmp_path: Path) -> None:
+    write("net.onnx", b"precious")
+    assert main(["nowhere.prototxt", "-o", "net.onnx"]) == 1
+    assert main([NET, "-o", "net.onnx", "--no-verify"]) == 1  # no weights
+    assert (tmp_path / "net.onnx").read_bytes() == b"precious"
+
+
+def test_inspect_prints_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", NET, WEIGHTS]) == 0
+    out = capsys.readouterr().out
+    assert "Convolution" in out
+    assert "parameters" in out
+    assert main(["inspect", NET, "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert [x["type"] for x in layers] == ["Input", "Convolution", "BatchNorm", "Scale", "ReLU"]
+
+
+def test_upgrade_prints_todays_form(capsys: pytest.CaptureFixture[str]) -> None:
+    old = 'name: "n"\ninput: "d"\ninput_dim: 1\ninput_dim: 2\ninput_dim: 3\ninput_dim: 4\n'
+    old += 'layers { name: "r" type: RELU bottom: "d" top: "r" }\n'
+    assert main(["upgrade", write("old.prototxt", old)]) == 0
+    captured = capsys.readouterr()
+    assert 'type: "ReLU"' in captured.out
+    assert 'type: "Input"' in captured.out
+    assert "old.prototxt: " in captured.err
+    write("new.prototxt", captured.out)
+    assert main(["upgrade", "new.prototxt", "-o", "newer.prototxt"]) == 0
+    assert Path("newer.prototxt").read_text() == captured.out
+    assert "nothing to upgrade" in capsys.readouterr().err
+
+
+def test_upgrade_takes_solvers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upgrade", write("solver.prototxt", "net: 'n'\nbase_lr: 0.1\nsolver_type: ADAM\n"), "-q"]) == 0
+    assert 'type: "Adam"' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+    code = (
+        "import sys, time, converter.writers as w\n"
+        "write = w._write_values\n"
+        "def slow(*a):\n    print('writing', flush=True); time.sleep(5); write(*a)\n"
+        "w._write_values = slow\n"
+        "from converter.cli import main\n"
+        f"sys.exit(main([{NET!r}, {WEIGHTS!r}, '--no-verify', '-o', 'out.onnx']))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "writing\n"
+    time.sleep(0.2)
+    os.kill(child.pid, number)
+    _, error = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert error == "interrupted; nothing was written\n"
+    assert files(tmp_path) == []
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m converter.cli inspect {NET} | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == ""

@@ -12,6 +12,7 @@ import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape
 from converter.layers.base import BottomsDifferError, Layer, registry, require
 from converter.layers.data import Source
+from converter.layers.shaping import Split
 from converter.parameters import MakeParameter, Slot, fill_parameters
 from prototxt import Net, NetLayer, Position
 from prototxt.errors import CaffeModelError, NetError, RequestError, UnsupportedError, raise_all
@@ -62,6 +63,7 @@ class _Builder:
     losses: set[int] = field(default_factory=set)
     errors: list[CaffeModelError] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    top_index: dict[int, int] = field(default_factory=dict)  # value -> its place among its layer's tops
 
     def add_layers(self) -> None:
         """Every layer in the order of the net; one that fails is noted, and its tops are lost to those behind."""
@@ -129,6 +131,7 @@ class _Builder:
         if top in self.current:
             _rename_superseded(self.current[top])
         self.current[top] = value
+        self.top_index[id(value)] = source.tops.index(top)
         return value
 
     def _add_inputs(self, source: NetLayer, layer: Source) -> None:
@@ -161,7 +164,7 @@ class _Builder:
     def finish(self, asked: list[str]) -> Graph:
         """Choose the outputs, and keep what they need."""
         for name in asked:
-            if name not in self.current:
+            if name not in self.current and not self._add_copy(name):
                 close = difflib.get_close_matches(name, self.current, 3)
                 hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
                 raise RequestError(f"the net has no blob {name!r}{hint}")
@@ -174,6 +177,24 @@ class _Builder:
         inputs = [v for v in self.inputs if id(v) in read]
         _give_unique_names(inputs, nodes, outputs)
         return Graph(self.net.name, inputs, outputs, nodes, [v.blob for v in outputs], PurePath(self.net.path).name)
+
+    def _add_copy(self, name: str) -> bool:
+        """Make the blob that Caffe itself adds where several layers read one: `<blob>_<layer>_<top index>_split_<k>`."""
+        readers = [id(v) for node in self.nodes for v in node.inputs]
+        for value in [*self.inputs, *(v for node in self.nodes for v in node.outputs)]:
+            layer, top = value.tops[0]
+            index = self.top_index[id(value)]
+            prefix = f"{top}_{layer}_{index}_split_"
+            number = name.removeprefix(prefix)
+            copies = readers.count(id(value))
+            if name.startswith(prefix) and copies > 1 and number.isdecimal() and int(number) < copies:
+                copy = Value(name, value.shape, name)
+                origin = Origin(prefix[: prefix.rindex("_")], "Split", Position(self.net.path))
+                copy.producer = Node(Split(1), [value], [copy], {}, (origin,))
+                self.nodes.append(copy.producer)
+                self.current[name] = copy
+                return True
+        return False
 
     def _default_outputs(self) -> list[Value]:
         read = {id(v) for node in self.nodes if id(node) not in self.losses for v in node.inputs}

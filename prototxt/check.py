@@ -15,14 +15,14 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from prototxt.errors import PrototxtError
 from prototxt.scan import Field, Lines, shortened
+from prototxt.strings import unescape
 
-MOST_FAULTS = 50
+MOST_FAULTS = 1000
 FIRST_PRIVATE_NUMBER = 20001
 """Enum values from here on are of single forks; an error does not offer them."""
 
 _WHOLE = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
-_DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?[fF]?\Z|-?[ \t]*(?:inf|infinity|nan)f?\Z", re.I | re.A)
-_ESCAPE = re.compile(r"""\\(?:[abfnrtv\\'"?]|[0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|\\""")
+_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)\.?\d*|\.\d+)(?:e[-+]?\d+)?f?\Z|-?(?:inf|infinity|nan)f?\Z", re.I | re.A)
 _TRUTHS = frozenset(("true", "false", "True", "False", "t", "f", "0", "1"))
 _RANGES = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
@@ -121,7 +121,7 @@ def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
     elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         fits = value in _TRUTHS
     elif value[0] in "\"'":
-        return _wrong_string(value, name)
+        return _wrong_string(value, name, binary=field.type == FieldDescriptor.TYPE_BYTES)
     else:
         fits = False
     return "" if fits else f"{name} is {quoted(value)}; expected {_expected(field)}"
@@ -151,11 +151,17 @@ def _number(value: str) -> int:
     return int(value, base)
 
 
-def _wrong_string(value: str, name: str) -> str:
-    for found in _ESCAPE.finditer(value):
-        if found[0] == "\\":
-            after = value[found.end() : found.end() + 1]
-            return f"{name} has the escape '\\{after}', which means nothing; a backslash is written '\\\\'"
+def _wrong_string(value: str, name: str, *, binary: bool) -> str:
+    if "\\" not in value and value.isascii():
+        return ""
+    try:
+        content = unescape(value)
+        if not binary:
+            content.decode()
+    except UnicodeError:
+        return f"{name} is {quoted(value)}, which is not UTF-8"
+    except ValueError as error:
+        return f"{name} {error}"
     return ""
 
 

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from prototxt.caffe_pb2 import NetParameter, SolverParameter
 from prototxt.check import MOST_FAULTS, Checker
 from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
-from prototxt.scan import Field, Lines, scan
+from prototxt.scan import Field, Lines, scan, shortened
 from prototxt.source import read_text
 
 __all__ = ["is_solver", "parse", "read_text"]
@@ -42,6 +42,7 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
         PrototxtError: the grammar is broken; a field or an enum's value is unknown, of the wrong kind, out of range or
             given twice; a solver stands where a net is expected, or the other way round. Several: ErrorGroup.
     """
+    text = text.removeprefix("\ufeff")
     root, lines = scan(text, path)
     _refuse_other_kind(root, cls, path)
     checker = Checker(lines, allow_unknown=allow_unknown)
@@ -53,7 +54,7 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
     try:
         text_format.Parse(text, message, allow_unknown_field=allow_unknown)
     except (text_format.ParseError, UnicodeError, ValueError, RecursionError) as error:
-        raise _from_protobuf(error, path) from None
+        raise _from_protobuf(error, text, path) from None
     return message, root, lines
 
 
@@ -93,10 +94,13 @@ def _warn(name: str, where: str, fields: list[Field], lines: Lines) -> None:
     log.warning("%s: warning: unknown field %r%s is left out%s", lines.position(fields[0].offset), name, inside, more)
 
 
-def _from_protobuf(error: Exception, path: str) -> PrototxtError:
-    """What the check let pass and protobuf did not, in protobuf's words."""
-    text = str(error).strip() or type(error).__name__
-    found = re.match(r"(?P<line>\d+):(?P<column>\d+)\s*:\s*(?P<text>.*)", text, re.S)
-    line, column, what = (int(found["line"]), int(found["column"]), found["text"]) if found else (0, 0, text)
-    first = what.strip().splitlines()[0].rstrip(".")
-    return PrototxtError(f"{first[:1].lower()}{first[1:]}", position=Position(path, line, column))
+def _from_protobuf(error: Exception, text: str, path: str) -> PrototxtError:
+    """What the check let pass and protobuf did not, in protobuf's words, without the whole line that it quotes."""
+    said = str(error).strip() or type(error).__name__
+    found = re.match(r"(?P<line>\d+):(?P<column>\d+)\s*:\s*(?P<what>.*)", said, re.S)
+    if found is None:
+        return PrototxtError(said.splitlines()[0], position=Position(path))
+    line, column = int(found["line"]), int(found["column"])
+    quoted = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
+    what = shortened(found["what"].removeprefix(f"'{quoted}': ").strip().rstrip("."), 200)
+    return PrototxtError(f"{what[:1].lower()}{what[1:]}", position=Position(path, line, column))

@@ -238,5 +238,7 @@ class _Scanner:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """At most `most` characters of a text, the cut marked."""
+    """At most `most` characters of a text, the cut marked, and what would upset a terminal written as an escape."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:most])
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -190,3 +190,15 @@ def test_in_place_layers_become_values_of_their_own() -> None:
         "  t: 2×3×7×5 = TanH()(data/p)  # t (TanH)\n"
         "  out t: 2×3×7×5"
     )
+
+
+def test_the_copies_that_caffe_makes_of_a_blob_read_twice_can_be_asked_for() -> None:
+    text = DATA + (
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+        'layer { name: "a" type: "TanH" bottom: "r" top: "a" }\n'
+        'layer { name: "b" type: "AbsVal" bottom: "r" top: "b" }'
+    )
+    graph = prepare(parse_net(text), None, Options(outputs=["r_r_0_split_1", "a"])).graph
+    assert graph.output_names == ["r_r_0_split_1", "a"]
+    assert error_of(text, outputs=["r_r_0_split_2"]).startswith("error: the net has no blob 'r_r_0_split_2'")
+    assert error_of(text, outputs=["data_data_0_split_0"]).startswith("error: the net has no blob")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -45,6 +45,7 @@ class Conversion:
         graph: the net that was written, after folding.
         net: the parsed prototxt.
         fired: how often each pass fired, by name.
+        weights: what the net was filled with; closed once the conversion is over.
         notes: upgrades of old files and refusals of passes, in words.
         warnings: what the user should know though nothing failed.
     """
@@ -53,6 +54,7 @@ class Conversion:
     graph: Graph
     net: Net
     fired: dict[str, int]
+    weights: Weights | None = field(default=None, repr=False)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -164,17 +166,32 @@ def convert(
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
     """
+    with converted(net, weights, to=to, output=output, opset=opset, options=options) as done:
+        return done
+
+
+@contextmanager
+def converted(
+    net: File,
+    weights: File | None,
+    *,
+    to: Target,
+    output: File | None,
+    opset: int | None,
+    options: Options | None,
+) -> Iterator[Conversion]:
+    """Like `convert`, with the weight file open until the block ends, for a check of what was written."""
     if to not in get_args(Target):
         raise RequestError(f"target {to!r}; expected {', '.join(get_args(Target))}")
     options = options or Options()
     target = Path(output) if output is not None else Path(default_output(net, to))
+    parsed = load_parsed(net, options)
     with ExitStack() as stack:
-        parsed = load_parsed(net, options)
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
         ready.warnings += weight_warnings(source, ready.graph)
         files = write(ready, to, target, opset)
-        return Conversion(files, ready.graph, parsed, ready.fired, ready.notes, ready.warnings)
+        yield Conversion(files, ready.graph, parsed, ready.fired, ready.weights, ready.notes, ready.warnings)
 
 
 def load_parsed(net: File, options: Options) -> Net:

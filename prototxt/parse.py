@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
+from itertools import chain
 from typing import TypeVar, cast
 
 from google.protobuf import text_format
@@ -16,6 +18,7 @@ from google.protobuf.message import Message
 from prototxt.caffe_pb2 import NetParameter, SolverParameter
 from prototxt.check import MOST_FAULTS, Checker
 from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
+from prototxt.repair import Edit, repair
 from prototxt.scan import Field, Lines, scan, shortened
 from prototxt.source import read_text
 
@@ -45,11 +48,14 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
     text = text.removeprefix("\ufeff")
     root, lines = scan(text, path)
     _refuse_other_kind(root, cls, path)
+    edits = repair(root, lines)
     checker = Checker(lines, allow_unknown=allow_unknown)
     checker.check(root, cast(Descriptor, cls.DESCRIPTOR))
     raise_all(_with_last_word(checker.errors, path))
     for (name, where), fields in checker.unknown.items():
         _warn(name, where, fields, lines)
+    edits += [_blanked(text, span) for span in {f.span for f in chain.from_iterable(checker.unknown.values())}]
+    text = _edited(text, edits)
     message = cls()
     try:
         text_format.Parse(text, message, allow_unknown_field=allow_unknown)
@@ -92,6 +98,19 @@ def _warn(name: str, where: str, fields: list[Field], lines: Lines) -> None:
     inside = f" in {where}" if where else ""
     more = f", here and {len(fields) - 1} times more" if len(fields) > 1 else ""
     log.warning("%s: warning: unknown field %r%s is left out%s", lines.position(fields[0].offset), name, inside, more)
+
+
+def _blanked(text: str, span: tuple[int, int]) -> Edit:
+    """A field made blank, so that what follows keeps its place."""
+    return (*span, re.sub(r"[^\n]", " ", text[slice(*span)]))
+
+
+def _edited(text: str, edits: Iterable[Edit]) -> str:
+    done, parts = 0, []
+    for start, end, new in sorted(edits):
+        parts += [text[done:start], new]
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def _from_protobuf(error: Exception, text: str, path: str) -> PrototxtError:

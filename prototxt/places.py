@@ -59,11 +59,12 @@ class Places:
     def inside(self, field: Field, path: tuple[str | int, ...]) -> Position:
         """The place of what `path` names within a layer, or of the innermost part of it that is written."""
         entry = _today(field) if field.name == "layers" else field
-        found, named = entry, [entry]
+        outer, found, named = entry, entry, [entry]
         for step in path:
             if isinstance(step, int):
-                found = named[step] if -len(named) <= step < len(named) else found
+                found = named[step] if -len(named) <= step < len(named) else outer
                 continue
+            outer = found
             named = found.find(step) or ([] if found is not entry else _flat(entry, step))
             found, named = (named[0], named) if named else (found, [found])
         return self.position(found)

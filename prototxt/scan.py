@@ -44,6 +44,7 @@ class Field:
         value_offset: where the value begins.
         children: the fields of a message, in order; empty for a scalar.
         listed: whether it is an entry of `[a, b]`.
+        span: where the whole field begins and ends, with the `,` or `;` after it; an entry of a list has the list's.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Field:
     value_offset: int = 0
     children: list[Field] = field(default_factory=list)
     listed: bool = False
+    span: tuple[int, int] = (0, 0)
 
     def find(self, name: str) -> list[Field]:
         """The children of this name, in order."""
@@ -93,16 +95,17 @@ class _Open:
     opening: str
     offset: int
     closing: str
-    colon: bool = True
+    colon: bool
+    before: int
 
 
 class _Scanner:
     def __init__(self, text: str, lines: Lines) -> None:
         self.text, self.lines = text, lines
-        self.end = 0
+        self.end = self.previous_end = 0
         self.fields = 0
         self.token, self.offset = "", 0
-        self.stack = [_Open(Field("", 0), "", 0, "")]
+        self.stack = [_Open(Field("", 0), "", 0, "", True, 0)]
         self.advance()
 
     def run(self) -> Field:
@@ -112,9 +115,7 @@ class _Scanner:
             if self.token == now.closing:
                 if not now.closing:
                     return root
-                self.stack.pop()
-                self.advance()
-                self.separator()
+                self.close(self.stack.pop())
             elif not self.token:
                 raise self.unclosed()
             elif now.closing == "]":
@@ -129,6 +130,7 @@ class _Scanner:
         found = _TOKEN.match(self.text, self.end)
         if found is None:
             raise self.strange_character()
+        self.previous_end = self.end
         self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
 
     def field(self, now: _Open) -> None:
@@ -187,11 +189,11 @@ class _Scanner:
         while value[0] in "\"'" and self.token[:1] in ("'", '"'):
             value += " " + self.token
             self.advance()
-        made.value = value
         self.separator()
+        made.value, made.span = value, (made.offset, self.previous_end)
 
     def separator(self) -> None:
-        """What may follow a field: one `,` or `;`. Between the entries of a list a `,` must stand, and not after the last."""
+        """What may follow a field: one `,` or `;`. Between two entries of a list a `,` must stand."""
         name, closing = self.stack[-1].message.name, self.stack[-1].closing
         if closing != "]":
             if self.token in (",", ";"):
@@ -204,23 +206,33 @@ class _Scanner:
             raise self.error(f"expected ',' or ']' in the list of {name!r}, found {self.found()}")
 
     def open(self, message: Field, offset: int, closing: str, *, colon: bool = True) -> None:
-        self.stack.append(_Open(message, self.token, offset, closing, colon))
+        self.stack.append(_Open(message, self.token, offset, closing, colon, len(message.children)))
         if len(self.stack) > DEEPEST:
             raise self.error(f"messages are nested more than {DEEPEST} deep")
         self.advance()
 
+    def close(self, closed: _Open) -> None:
+        self.advance()
+        self.separator()
+        span = closed.message.span = (closed.offset, self.previous_end)
+        if closed.closing == "]":
+            for entry in closed.message.children[closed.before :]:
+                entry.span = span
+
     def found(self) -> str:
         if not self.token:
             return "the end of the file"
-        return self.token if self.token[0] in "\"'" else f"'{shortened(self.token)}'"
+        return shortened(self.token) if self.token[0] in "\"'" else f"'{shortened(self.token)}'"
 
     def unclosed(self) -> PrototxtError:
         """Which bracket is missing: a layer inside a layer shows best where."""
-        for outer, inner in zip(self.stack[1:], self.stack[2:], strict=False):
-            names = (outer.message.name, inner.message.name)
-            if names[1] in ("layer", "layers") and names != ("layers", "layer"):
+        for outer in self.stack[1:]:
+            name = outer.message.name
+            fits = ("layer",) if name == "layers" else ()
+            inner = next((f for f in outer.message.children if f.name in ("layer", "layers") and f.name not in fits), None)
+            if inner is not None:
                 line = self.lines.position(outer.offset).line
-                what = f"'{names[0]} {outer.opening}' of line {line} is not closed before the next {names[1]}"
+                what = f"'{name} {outer.opening}' of line {line} is not closed before the next {inner.name}"
                 return self.error(what, inner.offset)
         last = self.stack[-1]
         return self.error(f"'{last.message.name} {last.opening}' is never closed", last.offset)

@@ -32,7 +32,8 @@ def _byte(found: re.Match[bytes]) -> bytes:
     if kind == "letter":
         return bytes([_LETTERS[digits[0]]])
     if kind == "wrong":
-        raise ValueError(f"has the escape '\\{digits.decode('latin-1')}', which means nothing; a backslash is written '\\\\'")
+        escape = found[0].decode("latin-1")
+        raise ValueError(f"has the escape '{escape}', which means nothing; a backslash is written '\\\\'")
     if int(digits, 16) > 0x10FFFF:
         raise ValueError(f"has the escape '{found[0].decode()}', which is no character")
     return chr(int(digits, 16)).encode()

@@ -31,56 +31,91 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from verify.engine import Array
-from verify.interpreter import Step, Trace
+from prototxt import Net
+from verify.engines import Array
+from verify.inputs import exact_inputs, input_layers
+from verify.interpreter import Key, Step, Trace, run
+from weights import Weights
 
-UNIT = 2.0**-24
+UNIT_ROUNDOFF = 2.0**-24
 LAMBDA = 9.0
 PROBE = 2.0**-12
 FEW = 256
 """Blobs of fewer values may all stand still by chance under the probe; the layer's own gain is then asked too."""
+OUTSIDE = float(np.finfo(np.float32).max)
+"""Magnitudes from here on are infinities: Caffe writes FLT_MAX where a window is empty."""
+
+
+def estimate(
+    net: Net,
+    weights: Weights | None,
+    trace: Trace,
+    *,
+    blobs: Collection[str] | None = None,
+    feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    seed: int = 0,
+) -> dict[Key, float]:
+    """The largest absolute error that rounding explains, for each top of a trace.
+
+    Runs the net once more, on inputs changed by the probe.
+
+    Args:
+        net, weights, blobs: what `trace` was made from.
+        trace: the reference.
+        feed_errors: standard errors of fed blobs by name, where the model computes them itself; others are exact.
+        seed: of the probe's noise.
+    """
+    inputs = input_layers(net)
+    fed = {step.top: step.value for step in trace.steps if not step.inputs and step.top in inputs}
+    probe = run(net, weights, perturbed(fed, exact_inputs(net), seed=seed), blobs=blobs)
+    known = {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in (feed_errors or {}).items()}
+    return dict(zip((step.key for step in trace.steps), error_bounds(trace, probe, known), strict=True))
 
 
 def perturbed(feeds: Mapping[str, Array], exact: Collection[str] = (), *, seed: int = 0) -> dict[str, Array]:
     """The feeds with noise of PROBE times their root mean square; those in `exact` (labels, indices) as they are."""
-    rng = np.random.default_rng([seed, 0x9E3779B9])
+    rng = np.random.default_rng([seed, 1])
     changed = {}
     for name, value in feeds.items():
-        noise = rng.standard_normal(value.shape)
         size = 0.0 if name in exact else PROBE * _root_mean_square(value)
-        changed[name] = (value + size * noise).astype(np.float32)
+        changed[name] = (value + size * rng.standard_normal(value.shape)).astype(np.float32)
     return changed
 
 
-def error_bounds(trace: Trace, probe: Trace, *, fed: Mapping[str, float] | None = None) -> list[float]:
-    """The largest absolute error that rounding explains, for each step of a trace.
+def error_bounds(trace: Trace, probe: Trace, fed: Mapping[str, float] | None = None) -> list[float]:
+    """The bound of each step of a trace.
 
     Args:
         trace: the reference.
         probe: the same net run on `perturbed` feeds.
-        fed: absolute error of fed blobs by name, where the model computes them (baked preprocessing); others are exact.
+        fed: absolute error of fed blobs by name.
     """
-    moved = [_moved(a.value, b.value) for a, b in zip(trace.steps, probe.steps, strict=True)]
+    pairs = zip(trace.steps, probe.steps, strict=True)
+    motions = [_motion(before.value, after.value) for before, after in pairs]
     ledger = _Ledger(len(trace.steps))
     for index, step in enumerate(trace.steps):
-        own = _rounding(step, trace) if step.inputs else (fed or {}).get(step.top, 0.0)
-        ledger.add(index, step, own, _Motion(moved[index], _reach(step, trace, moved), _peak(step.value)))
+        sources = [motions[i] for i in step.inputs]
+        own = _rounding(step, motions[index], sources) if step.inputs else (fed or {}).get(step.top, 0.0)
+        reach = _reach(step, sources)
+        ledger.add(index, step, own, motions[index], reach)
     return ledger.bounds
 
 
 @dataclass(frozen=True)
-class _Moved:
+class _Motion:
+    """A blob under the probe.
+
+    Attributes:
+        peak: its largest value.
+        largest, typical: how far its values moved, at most and as root mean square.
+        peaks, moves: largest value and move of each channel.
+    """
+
+    peak: float
     largest: float
     typical: float
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """How a blob moved under the probe, by how much it may move at least by its layer's gain, its largest value."""
-
-    moved: _Moved
-    reach: float
-    peak: float
+    peaks: npt.NDArray[np.float64]
+    moves: npt.NDArray[np.float64]
 
 
 class _Ledger:
@@ -89,69 +124,75 @@ class _Ledger:
     def __init__(self, count: int) -> None:
         self.bounds: list[float] = []
         self._inherits = np.zeros((count, count), bool)
-        self._per_motion = np.zeros(count)  # r_k / d_k
-        self._per_value = np.zeros(count)  # r_k / max|k| where k stood still
+        self._per_move = np.zeros(count)  # r_k / d_k
+        self._per_value = np.zeros(count)  # r_k / max|k|, where k stood still
 
-    def add(self, index: int, step: Step, own: float, motion: _Motion) -> None:
+    def add(self, index: int, step: Step, own: float, motion: _Motion, reach: float) -> None:
+        """Enter the rounding `own` of a step, and note its bound."""
         ancestors = self._inherits[index]
         for source in step.inputs:
             ancestors |= self._inherits[source]
             ancestors[source] = True
-        distance = max(motion.moved.largest, motion.reach)
-        inherited = math.hypot(
-            distance * _norm(self._per_motion[ancestors]), motion.peak * _norm(self._per_value[ancestors])
-        )
-        bound = math.hypot(own, inherited)
-        if self._jumps(step) and motion.moved.largest > 0:
-            bound = math.inf
-        if any(math.isinf(self.bounds[source]) for source, gain in zip(step.inputs, step.gains, strict=True) if gain):
-            bound = math.inf
-        self.bounds.append(bound)
-        if motion.moved.largest > 0:
-            self._per_motion[index] = own / motion.moved.largest
+        moved = max(motion.largest, reach) * _norm(self._per_move[ancestors])
+        inherited = math.hypot(moved, motion.peak * _norm(self._per_value[ancestors]))
+        self.bounds.append(math.inf if self._lost(step, motion) else math.hypot(own, inherited))
+        if motion.largest > 0:
+            self._per_move[index] = own / motion.largest
         elif motion.peak > 0:
             self._per_value[index] = own / motion.peak
 
-    def _jumps(self, step: Step) -> bool:
-        return any(math.isinf(g) and self.bounds[i] > 0 for i, g in zip(step.inputs, step.gains, strict=True))
+    def _lost(self, step: Step, motion: _Motion) -> bool:
+        """Whether a jump is near, here or before."""
+        for source, gain in zip(step.inputs, step.gains, strict=True):
+            error = self.bounds[source]
+            if math.isinf(error) and gain > 0:
+                return True
+            if math.isinf(gain) and error > 0 and motion.largest > 0:
+                return True
+        return False
 
 
-def _rounding(step: Step, trace: Trace) -> float:
+def _rounding(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
     """r of the module's docstring."""
-    terms = [
-        gain * _peak(trace.steps[i].value)
-        for i, gain in zip(step.inputs, step.gains, strict=True)
-        if gain and math.isfinite(gain)
-    ]
-    scale = max(_peak(step.value), _norm(terms))
-    return LAMBDA * math.sqrt(step.fan_in) * UNIT * scale
+    finite = [(gain, source) for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf]
+    terms = [min(gain * source.peak, _by_channel(step, motion, source)) for gain, source in finite]
+    return LAMBDA * math.sqrt(step.fan_in) * UNIT_ROUNDOFF * max(motion.peak, _norm(terms))
 
 
-def _reach(step: Step, trace: Trace, moved: Sequence[_Moved]) -> float:
+def _by_channel(step: Step, motion: _Motion, source: _Motion) -> float:
+    """gain · max|input| of a layer that works value by value, with each channel's own gain, as the probe found it.
+
+    A BatchNorm's dead channel has the largest gain of all, and next to nothing to multiply by it.
+    """
+    if step.fan_in > 2 or source.peaks.shape != motion.peaks.shape or not source.moves.all():
+        return math.inf
+    return float((source.peaks * motion.moves / source.moves).max(initial=0.0))
+
+
+def _reach(step: Step, sources: Sequence[_Motion]) -> float:
+    """How far a blob of few values should move by its layer's gain."""
     if step.value.size >= FEW:
         return 0.0
-    gains = zip(step.inputs, step.gains, strict=True)
-    return _norm([gain * moved[i].typical for i, gain in gains if gain and math.isfinite(gain)])
+    return _norm([gain * source.typical for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf])
 
 
-def _moved(before: Array, after: Array) -> _Moved:
+def _motion(before: Array, after: Array) -> _Motion:
     with np.errstate(all="ignore"):
-        change = np.abs(after.astype(np.float64) - before)
-    change[~np.isfinite(change)] = 0.0
-    return _Moved(float(change.max(initial=0.0)), _root_mean_square(change))
+        move = np.abs(after.astype(np.float64) - before)
+    move[~np.isfinite(move)] = 0.0
+    size = np.abs(before.astype(np.float64))
+    size[~(size < OUTSIDE)] = 0.0
+    lanes = before.shape[:2] if before.ndim > 1 else (1, before.size)
+    by_channel = (lanes[0], lanes[1], -1) if before.size else (1, 1, 0)
+    peaks = size.reshape(by_channel).max(axis=(0, 2), initial=0.0)
+    moves = move.reshape(by_channel).max(axis=(0, 2), initial=0.0)
+    return _Motion(peak(before), float(moves.max(initial=0.0)), _root_mean_square(move), peaks, moves)
 
 
-def _peak(value: Array) -> float:
-    """Largest magnitude short of float32's own largest, which stands for infinity in Caffe."""
-    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
-    peak = max(-low, high)
-    if peak < LARGEST:
-        return peak
-    magnitude = np.abs(value)
-    return float(magnitude.max(initial=0.0, where=magnitude < LARGEST))
-
-
-LARGEST = float(np.finfo(np.float32).max)
+def peak(value: npt.NDArray[np.generic]) -> float:
+    """Largest magnitude in a blob, infinities and Caffe's FLT_MAX left out; 0 when it has no other value."""
+    magnitude = np.abs(value.astype(np.float64))
+    return float(magnitude.max(initial=0.0, where=magnitude < OUTSIDE))
 
 
 def _root_mean_square(values: npt.NDArray[np.floating]) -> float:

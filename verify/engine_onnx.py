@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prototxt.errors import RequestError
-from verify.engines import Answers, Array, Described, File, ModelInput, assign_feeds, fault, first_line, need
+from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line, need
 from verify.interpreter import Key
 
 QUIET = 4
@@ -39,15 +39,16 @@ class OnnxRuntime:
         self.name = f"onnxruntime {self._ort.__version__}"
         self.metadata: Mapping[str, str] = dict(self._shipped.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(ModelInput(i.name, _shape(i.shape)) for i in self._shipped.get_inputs())
+        self.outputs = tuple(output.name for output in self._shipped.get_outputs())
         self.values = self._named_values()
+        self.blobs = tuple(key for keys in self.values.values() for key in keys)
 
     def run(self, feeds: Mapping[str, Array]) -> Answers:
         """Run the model as shipped for its outputs, then without fusions for every blob."""
         given = assign_feeds(self.inputs, feeds, self.path)
         session = self._shipped or self._session(str(self.path), fused=True)
         self._shipped = None
-        names = [output.name for output in session.get_outputs()]
-        outputs = dict(zip(names, self._results(session, names, given), strict=True))
+        outputs = dict(zip(self.outputs, self._results(session, list(self.outputs), given), strict=True))
         del session
         if not self.values:
             return Answers({}, outputs, ("the model does not say which blobs it holds: only its outputs are compared",))
@@ -64,7 +65,7 @@ class OnnxRuntime:
     def _named_values(self) -> dict[str, list[Key]]:
         """Value names in net order, each with the tops it stands for."""
         values: dict[str, list[Key]] = {}
-        for entry in Described(self.metadata).entries(self.path):
+        for entry in described_tops(self.metadata, self.path):
             if not (isinstance(entry, list) and len(entry) == 3 and all(isinstance(part, str) for part in entry)):
                 raise fault(self.path, f"its metadata names a blob by {entry!r}; expected [value, layer, top]")
             values.setdefault(entry[0], []).append((entry[1], entry[2]))

@@ -38,6 +38,8 @@ class OpenCv:
             )
         self.name = f"OpenCV {version}"
         self.metadata: Mapping[str, str] = {}
+        self.blobs: tuple[Key, ...] = ()
+        self.outputs: tuple[str, ...] = ()
         self.inputs = tuple(ModelInput(top) for layer in net.layers if not layer.bottoms for top in layer.tops)
         self._path, self._tops = net.path, {layer.name: layer.tops for layer in net.layers}
         with _quiet(self._cv2), self._faults("cannot read it"):

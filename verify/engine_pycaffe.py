@@ -27,6 +27,8 @@ class PyCaffe:
         caffe.set_mode_cpu()
         self.name = f"Caffe {getattr(caffe, '__version__', '')}".strip()
         self.metadata: Mapping[str, str] = {}
+        self.blobs: tuple[Key, ...] = ()
+        self.outputs: tuple[str, ...] = ()
         self.inputs = tuple(ModelInput(top) for layer in net.layers if not layer.bottoms for top in layer.tops)
         self._path = net.path
         try:

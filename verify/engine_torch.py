@@ -19,7 +19,7 @@ import numpy as np
 
 from prototxt import Position
 from prototxt.errors import RequestError
-from verify.engines import Answers, Array, Described, File, ModelInput, assign_feeds, fault, first_line, need
+from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line, need
 from verify.interpreter import Key
 
 RECORD = "_record_for_verification"
@@ -42,6 +42,9 @@ class TorchModel:
         self.metadata: Mapping[str, str] = safetensors_metadata(Path(folder) / "model.safetensors")
         self._tree = self._parse()
         self.assigned = record_assignments(self._tree)
+        self._keys, self._notes = self._read_keys()
+        self.blobs = tuple(self._keys.values())
+        self.outputs: tuple[str, ...] = ()
         self._recorded: dict[int, Array] = {}
         self._model = self._load()
         self.inputs = tuple(ModelInput(name) for name in _parameters(self._tree))
@@ -54,22 +57,27 @@ class TorchModel:
         with torch.no_grad(), _as_fault(self.path, "fails to run:"):
             made = self._model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in given.values()))
             outputs = _arrays(made)
-        keys, notes = self._keys()
-        tops = {keys[place]: array for place, array in self._recorded.items() if place in keys}
+        tops = {self._keys[place]: array for place, array in self._recorded.items()}
         self._recorded.clear()
         if list(outputs) == [""]:
-            outputs = {_returned_name(self._tree, self.assigned, keys) or "output": outputs[""]}
-        return Answers(tops, outputs, notes)
+            outputs = {_returned_name(self._tree, self.assigned, self._keys) or "output": outputs[""]}
+        return Answers(tops, outputs, self._notes)
 
-    def _keys(self) -> tuple[dict[int, Key], tuple[str, ...]]:
-        """The top that each recorded statement computes."""
-        entries = Described(self.metadata).entries(self.path)
+    def _read_keys(self) -> tuple[dict[int, Key], tuple[str, ...]]:
+        """The top that each recorded statement computes, and a note when that is not known."""
+        entries = described_tops(self.metadata, self.path)
         if not entries:
             return {}, ("the model does not say which blobs it holds: only its outputs are compared",)
         if len(entries) != len(self.assigned):
             counts = f"{len(self.assigned)} assignments, {len(entries)} expected"
             return {}, (f"model.py was changed since its conversion ({counts}): only its outputs are compared",)
-        return {place: (str(e[0]), str(e[1])) for place, e in enumerate(entries) if e}, ()
+        keys: dict[int, Key] = {}
+        for place, entry in enumerate(entries):
+            if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
+                keys[place] = (entry[0], entry[1])
+            elif entry is not None:
+                raise fault(self.path, f"its metadata names a blob by {entry!r}; expected [layer, top]")
+        return keys, ()
 
     def _parse(self) -> ast.Module:
         try:
@@ -90,7 +98,7 @@ class TorchModel:
             return module.load()
 
     def _record(self, place: int, value: Any) -> None:
-        if isinstance(value, self._torch.Tensor):
+        if place in self._keys and isinstance(value, self._torch.Tensor):
             self._recorded[place] = value.detach().cpu().numpy().copy()  # a later statement may work in place
 
 

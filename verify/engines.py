@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -73,6 +73,14 @@ class Engine(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """What the converter wrote into the model; empty for a model from elsewhere."""
 
+    @property
+    def blobs(self) -> tuple[Key, ...]:
+        """The tops that the model says it has; empty where it says nothing."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of its outputs, where they are known before it runs."""
+
     def run(self, feeds: Mapping[str, Array]) -> Answers:
         """Run it.
 
@@ -84,21 +92,19 @@ class Engine(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Described:
-    """The part of the metadata that says which values are Caffe's blobs."""
+def described_tops(metadata: Mapping[str, str], where: Path) -> list[Any]:
+    """The list behind `TOPS`; empty for a model from elsewhere.
 
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-    def entries(self, where: Path) -> list[Any]:
-        """The list behind `TOPS`; empty for a model from elsewhere."""
-        try:
-            entries = json.loads(self.metadata.get(TOPS, "[]"))
-        except ValueError as error:
-            raise fault(where, f"its metadata {TOPS!r} is not JSON: {error}") from error
-        if not isinstance(entries, list):
-            raise fault(where, f"its metadata {TOPS!r} is not a list")
-        return entries
+    Raises:
+        RequestError: something else stands there.
+    """
+    try:
+        entries = json.loads(metadata.get(TOPS, "[]"))
+    except ValueError as error:
+        raise fault(where, f"its metadata {TOPS!r} is not JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise fault(where, f"its metadata {TOPS!r} is not a list")
+    return entries
 
 
 def fault(path: Path | str, message: str) -> RequestError:
@@ -127,20 +133,33 @@ def need(module: str, package: str, why: str) -> ModuleType:
 
 
 def assign_feeds(inputs: tuple[ModelInput, ...], feeds: Mapping[str, Array], where: Path) -> dict[str, Array]:
-    """The feeds under the model's own names: by name, or by place when the names differ and the counts agree.
+    """The feeds under the model's own names, in its order; see `rename_inputs`.
 
     Raises:
         RequestError: an input that no feed is for.
     """
-    names = [entry.name for entry in inputs]
-    if all(name in feeds for name in names):
-        return {name: feeds[name] for name in names}
-    by_identifier = {identifier(name): array for name, array in feeds.items()}
-    if len(by_identifier) == len(feeds) and all(identifier(name) in by_identifier for name in names):
-        return {name: by_identifier[identifier(name)] for name in names}
-    if len(names) == len(feeds):
-        return dict(zip(names, feeds.values(), strict=True))
-    raise fault(where, f"its inputs are {', '.join(names)}, but the net's are {', '.join(feeds)}")
+    blobs = rename_inputs(inputs, list(feeds))
+    if len(blobs) != len(inputs):
+        names = ", ".join(entry.name for entry in inputs)
+        raise fault(where, f"its inputs are {names or 'none'}, but those of the net are {', '.join(feeds) or 'none'}")
+    return {entry.name: feeds[blob.name] for entry, blob in zip(inputs, blobs, strict=True)}
+
+
+def rename_inputs(inputs: tuple[ModelInput, ...], blobs: list[str]) -> tuple[ModelInput, ...]:
+    """A model's inputs under the names of the net's blobs: by name, by name as an identifier, or else by place.
+
+    Empty when nothing fits: neither names nor counts agree.
+    """
+    by_identifier = {identifier(blob): blob for blob in blobs}
+    if all(entry.name in blobs for entry in inputs):
+        names = [entry.name for entry in inputs]
+    elif len(by_identifier) == len(blobs) and all(identifier(entry.name) in by_identifier for entry in inputs):
+        names = [by_identifier[identifier(entry.name)] for entry in inputs]
+    elif len(inputs) == len(blobs):
+        names = blobs
+    else:
+        return ()
+    return tuple(ModelInput(name, entry.shape) for name, entry in zip(names, inputs, strict=True))
 
 
 def identifier(name: str) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from converter.api import Conversion, Options, Target, convert
+from converter.api import Conversion, Options, Target, converted
 from converter.cli_options import Arguments
 from converter.graph import count
 from converter.names import printable
 from converter.passes import Fold
 from converter.preprocess import Preprocessing, read_mean
+from prototxt.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from verify import Report
 
 
 def options_of(arguments: Arguments) -> Options:
@@ -33,26 +36,41 @@ def options_of(arguments: Arguments) -> Options:
 
 
 def run(arguments: Arguments) -> int:
-    """Convert, verify unless told not to, and print a summary; the exit status."""
+    """Convert, verify unless told not to, and print what happened; 3 if the numbers leave their bounds."""
     options = options_of(arguments)
-    with ExitStack():
-        done = convert(
-            arguments.net,
-            arguments.weights,
-            to=cast(Target, arguments.to),
-            output=arguments.output,
-            opset=arguments.opset,
-            options=options,
-        )
-    for warning in done.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    to = cast(Target, arguments.to)
+    report = None
+    with converted(
+        arguments.net, arguments.weights, to=to, output=arguments.output, opset=arguments.opset, options=options
+    ) as done:
+        for warning in done.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if not arguments.quiet and not arguments.json:
+            print(_summary(done))
+            if arguments.explain:
+                print("\n".join(f"  {note}" for note in done.notes))
+        if to in VERIFIED and not arguments.no_verify:
+            report = _verified(done, to, arguments)
     if arguments.json:
-        print(json.dumps(_as_json(done)))
-    elif not arguments.quiet:
-        print(_summary(done))
-        if arguments.explain:
-            print("\n".join(f"  {note}" for note in done.notes))
-    return 0
+        print(json.dumps({**_as_json(done), "verification": report.to_json() if report else None}))
+    return 0 if report is None or report.ok else 3
+
+
+VERIFIED = ("onnx", "torch")  # what an engine can run; the other targets hold weights alone
+
+
+def _verified(done: Conversion, to: Target, arguments: Arguments) -> Report | None:
+    from converter.commands.verify import check, show, write_pages
+
+    model = done.files[0] if to == "onnx" else done.files[0].parent
+    try:
+        report = check(done.net, done.weights, model, arguments)
+    except MissingDependencyError as error:
+        print(f"warning: not verified: {error.message}", file=sys.stderr)
+        return None
+    show(report, arguments)
+    write_pages([report], arguments)
+    return report
 
 
 def _as_json(done: Conversion) -> dict[str, object]:

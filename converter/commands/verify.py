@@ -1,0 +1,103 @@
+"""`resnet-convert verify`, and the check that follows every conversion."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from converter.api import load_parsed
+from converter.cli_options import Arguments
+from converter.commands.convert import options_of
+from converter.preprocess import read_mean
+from prototxt import Net
+from prototxt.errors import RequestError
+from verify import Report, format_report, judge, load_image, verify_model, write_html
+from weights import Weights, atomic_path, open_weights
+
+
+def check(net: Net, weights: Weights | None, model: Path, arguments: Arguments) -> Report:
+    """Compare one model with the Caffe net, on what the command line asks to feed it."""
+    mean = None if arguments.mean is None else read_mean(arguments.mean)
+    with _progress(arguments, f"verifying {model} against {net.path}"):
+        return verify_model(
+            net,
+            weights,
+            model,
+            feeds=_feeds(net, arguments),
+            seed=arguments.seed,
+            shapes=_fixed_shapes(arguments),
+            mean=mean if mean is not None and mean.ndim == 3 else None,
+        )
+
+
+def run(arguments: Arguments) -> int:
+    """Compare every model and print what was found; 3 if one of them leaves its bound."""
+    net = load_parsed(arguments.net, options_of(arguments))
+    reports = []
+    with ExitStack() as stack:
+        weights = stack.enter_context(open_weights(arguments.weights)) if arguments.weights else None
+        if arguments.judge is not None:
+            by = "opencv" if arguments.judge == "opencv" else "pycaffe"
+            reports.append(judge(net, weights, by, seed=arguments.seed, shapes=_fixed_shapes(arguments)))
+        reports += [check(net, weights, Path(model), arguments) for model in arguments.models]
+    for report in reports:
+        show(report, arguments)
+    write_pages(reports, arguments)
+    if arguments.json:
+        print(json.dumps([report.to_json() for report in reports]))
+    return 0 if all(report.ok for report in reports) else 3
+
+
+def show(report: Report, arguments: Arguments) -> None:
+    """Print a report: to standard output when it is good, to standard error when it is not."""
+    if report.ok and (arguments.quiet or arguments.json):
+        return
+    print(format_report(report, verbose=arguments.verbose), file=sys.stdout if report.ok else sys.stderr)
+
+
+def write_pages(reports: list[Report], arguments: Arguments) -> None:
+    """The reports as pages, where the command line asks for them: FILE.html, FILE-2.html …"""
+    if arguments.report is None:
+        return
+    target = Path(arguments.report)
+    for number, report in enumerate(reports, 1):
+        page = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+        with atomic_path(page) as temporary:
+            write_html(report, temporary)
+
+
+def _feeds(net: Net, arguments: Arguments) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] | None:
+    if arguments.image is None:
+        return None
+    images = [top for layer in net.layers if not layer.bottoms for top in layer.tops]
+    if len(images) != 1:
+        raise RequestError(f"--image feeds one input, but the net's are {', '.join(images)}")
+    layer = next(x for x in net.layers if images[0] in x.tops)
+    shape = _fixed_shapes(arguments).get(images[0])
+    stated = tuple(layer.param.input_param.shape[0].dim) if layer.param.input_param.shape else None
+    if shape is None and stated is None:
+        raise RequestError(f"the size of {images[0]!r} is unknown; give it with --input-shape")
+    return {images[0]: load_image(arguments.image, shape or stated or ())}
+
+
+def _fixed_shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
+    """The input shapes of the command line without free axes; those come from the prototxt."""
+    fixed = {}
+    for name, dims in arguments.input_shapes.items():
+        sizes = tuple(d for d in dims if isinstance(d, int))
+        if len(sizes) == len(dims):
+            fixed[name] = sizes
+    return fixed
+
+
+def _progress(arguments: Arguments, what: str) -> ExitStack:
+    """A line on the terminal while the block runs, nothing elsewhere."""
+    stack = ExitStack()
+    if sys.stderr.isatty() and not (arguments.quiet or arguments.json):
+        print(what, end="\r", file=sys.stderr, flush=True)
+        stack.callback(print, "\x1b[K", end="", file=sys.stderr, flush=True)
+    return stack

@@ -1,0 +1,180 @@
+"""What is read off a net's scores: Accuracy and ArgMax (Caffe: accuracy_layer.cpp, argmax_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.graph import Shape, count
+from converter.layers import labels
+from converter.layers.base import Layer, OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
+from converter.layers.sizes import FLOAT, int_size
+from prototxt import NetLayer
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+_LEAST_INDEX = -(2**63) + 1
+
+
+@register
+@dataclass(frozen=True)
+class Accuracy(Layer):
+    """Share of positions whose label is among the `top_k` best scores; a second top has the share of each class.
+
+    A label ranks behind every other class that scores at least as high, so a tie counts against it. Where no label
+    counts, and for a class that no label names, the share is 0 (Caffe: accuracy_layer.cpp).
+    """
+
+    types = ("Accuracy",)
+    bottoms = (2, 2)
+    tops = (0, 2)
+    role = "loss"
+    top_k: int = 1
+    axis: int = 1
+    ignore_label: int | None = None
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Accuracy:
+        p = source.param.accuracy_param
+        return cls(p.top_k, p.axis, p.ignore_label if p.HasField("ignore_label") else None)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        scores = inputs[0]
+        labels.check_labels(self.axis, *inputs)
+        classes = scores[canonical_axis(self.axis, len(scores))]
+        require(self.top_k <= int(classes), f"top_k is {self.top_k}, but there are {classes} classes")
+        return [(), (classes,)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        labelled = labels.onnx_labels(g, node, x[1], self.axis, self.ignore_label)
+        own = g.op("GatherElements", x[0], labelled.column, axis=labelled.axis)
+        better = g.op("Cast", g.op("GreaterOrEqual", x[0], own), to=FLOAT)
+        rank = g.reduce("ReduceSum", better, [labelled.axis])
+        right = g.op("Cast", g.op("LessOrEqual", rank, g.scalar(float(self.top_k), "top_k")), to=FLOAT)
+        axes = range(len(node.shape))
+        if labelled.counted is None:
+            share = g.reduce("ReduceMean", right, axes, keepdims=False)
+            counted = g.op("Add", g.op("Mul", right, g.scalar(0.0, "zero")), g.scalar(1.0, "one"))
+        else:
+            counted = labelled.counted
+            right = g.op("Mul", right, counted)
+            share = _onnx_share(g, right, counted, list(axes))
+        return [share] if len(node.outputs) < 2 else [share, self._onnx_by_class(g, node, labelled, right, counted)]
+
+    def _onnx_by_class(self, g: OnnxOps, node: Node, labelled: labels.Labelled, right: str, counted: str) -> str:
+        classes = node.shape[labelled.axis]
+        labels.fixed([classes], "the number of classes")
+        flat = [g.op("Reshape", v, g.ints([-1, 1], "shape")) for v in (labelled.column, right, counted)]
+        every = g.constant(np.arange(int(classes), dtype=np.int64)[None], "classes")
+        member = g.op("Cast", g.op("Equal", flat[0], every), to=FLOAT)
+        return _onnx_share(g, g.op("Mul", member, flat[1]), g.op("Mul", member, flat[2]), [0])
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        axis = canonical_axis(self.axis, len(node.shape))
+        t.helper("label_column", labels.TORCH_LABELS)
+        t.helper("accuracy", ACCURACY)
+        both = t.let("shares", f"accuracy({x[0]}, {x[1]}, {axis}, {self.top_k}, {self.ignore_label})")
+        return [f"{both}[0]", f"{both}[1]"][: len(node.outputs)]
+
+
+def _onnx_share(g: OnnxOps, part: str, whole: str, axes: list[int]) -> str:
+    """The sum of a part over that of the whole, 0 where the whole is nothing."""
+    total = g.op("Max", g.reduce("ReduceSum", whole, axes, keepdims=False), g.scalar(1.0, "one"))
+    return g.op("Div", g.reduce("ReduceSum", part, axes, keepdims=False), total)
+
+
+@register
+@dataclass(frozen=True)
+class ArgMax(Layer):
+    """Positions of the `top_k` largest values, the largest first; among equal ones the last position comes first.
+
+    Along `axis`, where `out_max_val` gives the values instead. Without axis, over everything but the first axis: N×1×k
+    positions, or with `out_max_val` N×2×k, positions and values; axes of 1 follow up to the bottom's rank (Caffe:
+    argmax_layer.cpp, which sorts pairs of value and position downwards).
+    """
+
+    types = ("ArgMax",)
+    top_k: int = 1
+    axis: int | None = None
+    values: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ArgMax:
+        p = source.param.argmax_param
+        if p.min_first:
+            raise unsupported(source, "min_first, of a fork; expected false", "argmax_param", "min_first")
+        if p.top_k < 1:
+            raise fault(source, f"top_k is {p.top_k}; expected at least 1", "argmax_param", "top_k")
+        return cls(p.top_k, p.axis if p.HasField("axis") else None, p.out_max_val)
+
+    def _lanes(self, shape: Shape) -> Shape:
+        """The shape in which the values stand along the axis that is searched."""
+        return shape if self.axis is not None else (shape[0], count(shape[1:]))
+
+    def _along(self, shape: Shape) -> int:
+        return 1 if self.axis is None else canonical_axis(self.axis, len(shape))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        axis = self._along(shape)
+        size = self._lanes(shape)[axis]
+        require(self.top_k <= int(size), f"top_k is {self.top_k}, but there are {size} values")
+        if self.axis is not None:
+            return [(*shape[:axis], self.top_k, *shape[axis + 1 :])]
+        return [(shape[0], 2 if self.values else 1, self.top_k, *[1] * (len(shape) - 3))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        axis, lanes = self._along(node.shape), self._lanes(node.shape)
+        flat = x[0] if len(lanes) == len(node.shape) else g.op("Flatten", x[0], axis=1)
+        values, places = self._onnx_top(g, flat, lanes, axis)
+        if self.axis is not None:
+            return values if self.values else places
+        y = g.unsqueeze(places, [1])
+        if self.values:
+            y = g.op("Concat", y, g.unsqueeze(values, [1]), axis=1)
+        rank = len(node.shape)
+        return g.unsqueeze(y, list(range(3, rank))) if rank > 3 else y
+
+    def _onnx_top(self, g: OnnxOps, x: str, lanes: Shape, axis: int) -> tuple[str, str]:
+        """Values and positions; TopK prefers the first of equals, so it works on the lanes turned around."""
+        if self.top_k == 1 and not self.values:
+            return "", g.op("Cast", g.op("ArgMax", x, axis=axis, keepdims=1, select_last_index=1), to=FLOAT)
+        turned = g.slice(x, axis, -1, _LEAST_INDEX, -1)
+        values, places = g.multi("TopK", turned, g.ints([self.top_k], "top_k"), outputs=2, axis=axis)
+        last = g.op("Sub", int_size(g, x, lanes, axis), g.constant(np.asarray(1, np.int64), "one"))
+        return values, g.op("Cast", g.op("Sub", last, places), to=FLOAT)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("argmax", ARGMAX)
+        axis = self._along(node.shape)
+        flat = x[0] if self.axis is not None or len(node.shape) == 2 else f"{x[0]}.flatten(1)"
+        top = t.let("top", f"argmax({flat}, {axis}, {self.top_k})")
+        if self.axis is not None:
+            return f"{top}[{0 if self.values else 1}]"
+        y = f"torch.stack({top}[::-1], dim=1)" if self.values else f"{top}[1].unsqueeze(1)"
+        rank = len(node.shape)
+        return f"{y}[{', '.join(['...', *['None'] * (rank - 3)])}]" if rank > 3 else y
+
+
+ACCURACY = '''
+def accuracy(scores, labels, axis, top_k, ignore_label):
+    """Share of labels among the `top_k` best scores, of all and of each class; a tie counts against the label."""
+    labels, counted = label_column(scores, labels, axis, ignore_label)
+    rank = (scores >= scores.gather(axis, labels)).sum(axis, keepdim=True)
+    right = (rank <= top_k) & counted
+    member = F.one_hot(labels.flatten(), scores.shape[axis])
+    seen, hits = ((member * mask.flatten()[:, None]).sum(0) for mask in (counted, right))
+    return right.sum() / counted.sum().clamp_min(1), hits / seen.clamp_min(1)
+'''
+
+ARGMAX = '''
+def argmax(x, axis, top_k):
+    """The `top_k` largest values along an axis and their positions; of equal values the last comes first."""
+    values, places = torch.sort(x.flip(axis), dim=axis, descending=True, stable=True)
+    places = x.shape[axis] - 1 - places
+    return values.narrow(axis, 0, top_k), places.narrow(axis, 0, top_k).to(x.dtype)
+'''

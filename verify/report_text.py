@@ -1,0 +1,118 @@
+"""A report for the terminal: the verdict in one line, and beside which blobs it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from verify.layers.parameters import shape_text
+from verify.report import Report, Row
+
+NAME_WIDTH = 36
+HEADINGS = ("", "blob", "layer", "shape", "max abs", "max rel", "bound", "of bound")
+
+
+def format_report(report: Report, *, worst: int = 5, verbose: bool = False) -> str:
+    """The table and the verdict; no line ends in a blank, and no name in it can move the cursor.
+
+    Args:
+        report: what was found.
+        worst: rows to show besides the outputs: those with the largest share of their bound. When blobs are out of
+            bounds, the first of them in net order is always among them.
+        verbose: every row, in net order.
+    """
+    rows = list(report.rows) if verbose else _chosen(report, worst)
+    lines = _table(rows) if rows else []
+    hidden = len(report.rows) - len(rows)
+    if hidden > 0:
+        lines.append(f"  ({hidden} more within their bounds)" if report.ok else f"  ({hidden} more)")
+    lines += _fault_lines(report)
+    lines += [f"  note: {printable(note)}" for note in report.notes]
+    return "\n".join([*lines, verdict(report)])
+
+
+def verdict(report: Report) -> str:
+    """One line: how many blobs are within their bounds, in which engine, and the worst or the first that is not."""
+    rows, engine = (*report.rows, *report.shipped), printable(report.engine)
+    if not rows:
+        return f"parity: NOTHING COMPARED in {engine}"
+    good = sum(row.ok for row in report.rows)
+    what = f"{good} of {len(report.rows)} blobs within bound"
+    if not report.rows:
+        good = sum(row.ok for row in report.shipped)
+        what = f"{good} of {len(report.shipped)} outputs within bound"
+    first, worst = report.first_bad, report.worst
+    if first is not None:
+        shipped = " (in the model as it is shipped)" if first not in report.rows else ""
+        return f"parity: FAILED: {what} in {engine}; first out of bounds: {_sentence(first)}{shipped}"
+    assert worst is not None
+    share = f"worst {printable(worst.layer)} at {percent(worst.share)} of its bound (max abs {worst.max_abs:.1e})"
+    return f"parity: {what} in {engine}; {share}"
+
+
+def printable(text: str) -> str:
+    """A name as one line: whatever a terminal would act upon is shown as its Python escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def percent(share: float) -> str:
+    """`3.1 %`, `0.02 %`; beyond ten times the bound `210 ×`, without a bound's meaning `∞`."""
+    if math.isinf(share):
+        return "∞"
+    if share > 10:
+        return f"{share:.3g} ×"
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _sentence(row: Row) -> str:
+    where = printable(row.label)
+    if row.fault:
+        return f"{where}: {printable(row.fault)}"
+    return f"{where} at {percent(row.share)} of its bound (max abs {row.max_abs:.1e}, bound {row.bound:.1e})"
+
+
+def _fault_lines(report: Report) -> list[str]:
+    """What the first blob out of bounds looks like at its worst place."""
+    first = report.first_bad
+    if first is None or first.worst is None:
+        return []
+    index, got, expected = first.worst
+    place = ", ".join(map(str, index))
+    return [f"  {printable(first.top)}[{place}] is {got:.9g} in the model and {expected:.9g} in Caffe's net"]
+
+
+def _chosen(report: Report, worst: int) -> list[Row]:
+    """The first row out of bounds, outputs, and those with the largest shares, in net order."""
+    ranked = sorted(report.rows, key=lambda row: (row.ok, -row.share))[:worst]
+    first = [row for row in report.rows if not row.ok][:1]
+    outputs = [row for row in report.rows if row.output]
+    kept = {id(row) for row in (*first, *ranked, *outputs[:worst])}
+    return [row for row in report.rows if id(row) in kept]
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    cells = [HEADINGS, *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    return [_line(line, widths) for line in cells]
+
+
+def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
+    """Words to the left, numbers (from the fifth column on) to the right."""
+    pairs = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(cell.ljust(width) if i < 4 else cell.rjust(width) for i, (cell, width) in pairs).rstrip()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    mark = "ok" if row.ok else "BAD"
+    numbers = (f"{row.max_abs:.1e}", f"{row.max_rel:.1e}", f"{row.bound:.1e}", percent(row.share))
+    name = _short(row.top) + (" (output)" if row.output else "")
+    return (mark, name, f"{_short(row.layer)} ({_short(row.layer_type)})", shape_text(row.shape) or "scalar", *numbers)
+
+
+def _short(name: str) -> str:
+    """A name cut in its middle, so that both its beginning and its number stay."""
+    text = printable(name)
+    if len(text) <= NAME_WIDTH:
+        return text
+    half = (NAME_WIDTH - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import converter.layers  # noqa: F401 (registers the layers)
-from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape
+from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape, is_free
 from converter.layers.base import BottomsDifferError, Layer, registry, require
 from converter.layers.data import Source
 from converter.layers.shaping import Split
@@ -104,6 +104,9 @@ class _Builder:
         if len(source.tops) > len(tops):
             raise NetError(f"{len(source.tops)} tops; expected {len(tops)}")
         node = Node(layer, bottoms, [], {}, (origin,))
+        for parameter in parameters:
+            fixed = not any(map(is_free, parameter.shape))
+            require(fixed, f"its {parameter.name} is {format_shape(parameter.shape)}; no axis of it can be left free")
         if parameters:
             names = [p.name for p in source.param.param][: len(parameters)]
             self.slots.append(Slot(node, parameters, (*names, *[""] * (len(parameters) - len(names)))))
@@ -179,7 +182,7 @@ class _Builder:
         return Graph(self.net.name, inputs, outputs, nodes, [v.blob for v in outputs], PurePath(self.net.path).name)
 
     def _add_copy(self, name: str) -> bool:
-        """Make the blob that Caffe itself adds where several layers read one: `<blob>_<layer>_<top index>_split_<k>`."""
+        """Make the blob that Caffe adds where several layers read one: `<blob>_<layer>_<top index>_split_<k>`."""
         readers = [id(v) for node in self.nodes for v in node.inputs]
         for value in [*self.inputs, *(v for node in self.nodes for v in node.outputs)]:
             layer, top = value.tops[0]

@@ -22,7 +22,9 @@ FIRST_PRIVATE_NUMBER = 20001
 """Enum values from here on are of single forks; an error does not offer them."""
 
 _WHOLE = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)\Z")
-_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)\.?\d*|\.\d+)(?:e[-+]?\d+)?f?\Z|-?(?:inf|infinity|nan)f?\Z", re.I | re.A)
+_DECIMAL = re.compile(
+    r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?f?\Z|-?(?:inf|infinity|nan)f?\Z", re.I | re.A
+)
 _TRUTHS = frozenset(("true", "false", "True", "False", "t", "f", "0", "1"))
 _RANGES = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),

@@ -156,7 +156,8 @@ class _Scanner:
             if name in ("}", ">", "]"):
                 what = f"'{now.message.name} {now.opening}' of line {self.lines.position(now.offset).line} is open"
                 raise self.error(f"unexpected {name!r}; {what if now.closing else 'nothing is open here'}")
-            template = "; an unfilled template?" if self.text[self.offset - 1 : self.offset + 1] in ("{{", "{%") else ""
+            around = self.text[max(self.offset - 1, 0) : self.offset + 2]
+            template = "; an unfilled template?" if "{{" in around or "{%" in around else ""
             raise self.error(f"expected a field name, found {self.found()}{template}")
         self.advance()
         return name
@@ -228,8 +229,8 @@ class _Scanner:
         """Which bracket is missing: a layer inside a layer shows best where."""
         for outer in self.stack[1:]:
             name = outer.message.name
-            fits = ("layer",) if name == "layers" else ()
-            inner = next((f for f in outer.message.children if f.name in ("layer", "layers") and f.name not in fits), None)
+            misplaced = ("layers",) if name == "layers" else ("layer", "layers")  # V0 has a layer inside a layers
+            inner = next((child for child in outer.message.children if child.name in misplaced), None)
             if inner is not None:
                 line = self.lines.position(outer.offset).line
                 what = f"'{name} {outer.opening}' of line {line} is not closed before the next {inner.name}"

@@ -19,7 +19,8 @@ Roundings of different layers are independent of one another and add as squares:
 Each k is counted once, however many paths lead from it to s: a ResNet's skips would double it at every block.
 
 A layer that jumps (ArgMax, Threshold, a label) has no slope. If the probe, thousands of times larger than the rounding,
-does not change its top, the top must agree; if it does, a tie is near and nothing can be asked: the bound is infinite.
+does not change its top in either direction, the top must agree; if it does, a tie is near and nothing can be asked: the
+bound is infinite.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def estimate(
 ) -> dict[Key, float]:
     """The largest absolute error that rounding explains, for each top of a trace.
 
-    Runs the net once more, on inputs changed by the probe.
+    Runs the net once more, on inputs changed by the probe, and again with its sign turned where a layer jumps.
 
     Args:
         net, weights, blobs: what `trace` was made from.
@@ -67,31 +68,38 @@ def estimate(
     """
     inputs = input_layers(net)
     fed = {step.top: step.value for step in trace.steps if not step.inputs and step.top in inputs}
-    probe = run(net, weights, perturbed(fed, exact_inputs(net), seed=seed), blobs=blobs)
+    signs = (1, -1) if any(math.isinf(gain) for step in trace.steps for gain in step.gains) else (1,)
+    exact = exact_inputs(net)
+    probes = [run(net, weights, perturbed(fed, exact, seed=seed, sign=sign), blobs=blobs) for sign in signs]
     known = {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in (feed_errors or {}).items()}
-    return dict(zip((step.key for step in trace.steps), error_bounds(trace, probe, known), strict=True))
+    return dict(zip((step.key for step in trace.steps), error_bounds(trace, probes, known), strict=True))
 
 
-def perturbed(feeds: Mapping[str, Array], exact: Collection[str] = (), *, seed: int = 0) -> dict[str, Array]:
-    """The feeds with noise of PROBE times their root mean square; those in `exact` (labels, indices) as they are."""
+def perturbed(
+    feeds: Mapping[str, Array], exact: Collection[str] = (), *, seed: int = 0, sign: int = 1
+) -> dict[str, Array]:
+    """The feeds with noise of PROBE times their root mean square; those in `exact` (labels, indices) as they are.
+
+    `sign` -1 gives the opposite noise: of two probes on both sides of a tie one crosses it.
+    """
     rng = np.random.default_rng([seed, 1])
     changed = {}
     for name, value in feeds.items():
-        size = 0.0 if name in exact else PROBE * _root_mean_square(value)
+        size = 0.0 if name in exact else sign * PROBE * _root_mean_square(value)
         changed[name] = (value + size * rng.standard_normal(value.shape)).astype(np.float32)
     return changed
 
 
-def error_bounds(trace: Trace, probe: Trace, fed: Mapping[str, float] | None = None) -> list[float]:
+def error_bounds(trace: Trace, probes: Sequence[Trace], fed: Mapping[str, float] | None = None) -> list[float]:
     """The bound of each step of a trace.
 
     Args:
         trace: the reference.
-        probe: the same net run on `perturbed` feeds.
+        probes: the same net run on `perturbed` feeds.
         fed: absolute error of fed blobs by name.
     """
-    pairs = zip(trace.steps, probe.steps, strict=True)
-    motions = [_motion(before.value, after.value) for before, after in pairs]
+    after = zip(*(probe.steps for probe in probes), strict=True)
+    motions = [_motion(step.value, [s.value for s in moved]) for step, moved in zip(trace.steps, after, strict=True)]
     ledger = _Ledger(len(trace.steps))
     for index, step in enumerate(trace.steps):
         sources = [motions[i] for i in step.inputs]
@@ -155,18 +163,20 @@ class _Ledger:
 def _rounding(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
     """r of the module's docstring."""
     finite = [(gain, source) for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf]
-    terms = [min(gain * source.peak, _by_channel(step, motion, source)) for gain, source in finite]
+    terms = [_term(step, gain, motion, source) for gain, source in finite]
     return LAMBDA * math.sqrt(step.fan_in) * UNIT_ROUNDOFF * max(motion.peak, _norm(terms))
 
 
-def _by_channel(step: Step, motion: _Motion, source: _Motion) -> float:
-    """gain · max|input| of a layer that works value by value, with each channel's own gain, as the probe found it.
+def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:
+    """gain · max|input|; of a layer that works value by value, with each channel's own gain as the probe found it.
 
     A BatchNorm's dead channel has the largest gain of all, and next to nothing to multiply by it.
     """
-    if step.fan_in > 2 or source.peaks.shape != motion.peaks.shape or not source.moves.all():
-        return math.inf
-    return float((source.peaks * motion.moves / source.moves).max(initial=0.0))
+    if step.fan_in > 2 or len(step.inputs) > 1 or source.peaks.shape != motion.peaks.shape:
+        return gain * source.peak
+    gains = np.full(source.moves.shape, gain)
+    np.divide(motion.moves, source.moves, out=gains, where=source.moves > 0)
+    return float((source.peaks * np.minimum(gains, gain)).max(initial=0.0))
 
 
 def _reach(step: Step, sources: Sequence[_Motion]) -> float:
@@ -176,17 +186,22 @@ def _reach(step: Step, sources: Sequence[_Motion]) -> float:
     return _norm([gain * source.typical for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf])
 
 
-def _motion(before: Array, after: Array) -> _Motion:
-    with np.errstate(all="ignore"):
-        move = np.abs(after.astype(np.float64) - before)
-    move[~np.isfinite(move)] = 0.0
+def _motion(before: Array, after: Sequence[Array]) -> _Motion:
+    move = np.max([_distance(before, other) for other in after], axis=0)
     size = np.abs(before.astype(np.float64))
     size[~(size < OUTSIDE)] = 0.0
     lanes = before.shape[:2] if before.ndim > 1 else (1, before.size)
-    by_channel = (lanes[0], lanes[1], -1) if before.size else (1, 1, 0)
+    by_channel = (*lanes, -1) if before.size else (1, 1, 0)
     peaks = size.reshape(by_channel).max(axis=(0, 2), initial=0.0)
     moves = move.reshape(by_channel).max(axis=(0, 2), initial=0.0)
-    return _Motion(peak(before), float(moves.max(initial=0.0)), _root_mean_square(move), peaks, moves)
+    return _Motion(float(peaks.max(initial=0.0)), float(moves.max(initial=0.0)), _root_mean_square(move), peaks, moves)
+
+
+def _distance(before: Array, after: Array) -> npt.NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        move = np.abs(after.astype(np.float64) - before)
+    move[~np.isfinite(move)] = 0.0
+    return move
 
 
 def peak(value: npt.NDArray[np.generic]) -> float:

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from converter.commands.convert import options_of
 from converter.preprocess import read_mean
 from prototxt import Net
 from prototxt.errors import RequestError
-from verify import Report, format_report, judge, load_image, verify_model, write_html
+from verify import Report, format_report, judge, load_image, verdict, verify_model, write_html
 from weights import Weights, atomic_path, open_weights
 
 
@@ -41,7 +42,7 @@ def run(arguments: Arguments) -> int:
     with ExitStack() as stack:
         weights = stack.enter_context(open_weights(arguments.weights)) if arguments.weights else None
         if arguments.judge is not None:
-            by = "opencv" if arguments.judge == "opencv" else "pycaffe"
+            by: Literal["opencv", "pycaffe"] = "opencv" if arguments.judge == "opencv" else "pycaffe"
             reports.append(judge(net, weights, by, seed=arguments.seed, shapes=_fixed_shapes(arguments)))
         reports += [check(net, weights, Path(model), arguments) for model in arguments.models]
     for report in reports:
@@ -56,7 +57,9 @@ def show(report: Report, arguments: Arguments) -> None:
     """Print a report: to standard output when it is good, to standard error when it is not."""
     if report.ok and (arguments.quiet or arguments.json):
         return
-    print(format_report(report, verbose=arguments.verbose), file=sys.stdout if report.ok else sys.stderr)
+    after_conversion = arguments.verb == "convert" and report.ok
+    text = verdict(report) if after_conversion else format_report(report, verbose=arguments.verbose)
+    print(text, file=sys.stdout if report.ok else sys.stderr)
 
 
 def write_pages(reports: list[Report], arguments: Arguments) -> None:

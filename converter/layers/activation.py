@@ -320,6 +320,43 @@ class Swish(Layer):
 
 @register
 @dataclass(frozen=True)
+class HardSigmoid(Layer):
+    """alpha * x + beta, held between 0 and 1 (forks: hard_sigmoid_layer.cpp)."""
+
+    types = ("HardSigmoid",)
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    @classmethod
+    def read(cls, source: NetLayer) -> HardSigmoid:
+        p = source.param.hardsigmoid_param
+        return cls(shortest(p.alpha), shortest(p.beta))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("HardSigmoid", x[0], alpha=self.alpha, beta=self.beta)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"({self.alpha!r} * {x[0]} + {self.beta!r}).clamp(0.0, 1.0)"
+
+
+@register
+@dataclass(frozen=True)
+class HardSwish(Layer):
+    """x * min(max(x + 3, 0), 6) / 6 (forks: hard_swish_layer.cpp)."""
+
+    types = ("HardSwish",)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if g.opset >= 14:
+            return g.op("HardSwish", x[0])
+        return g.op("Mul", x[0], g.op("HardSigmoid", x[0], alpha=1 / 6, beta=0.5))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{t.module('nn.Hardswish')}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
 class Dropout(Layer):
     """Nothing at test time: Caffe scales by 1 / (1 - ratio) while it trains (Caffe: dropout_layer.cpp)."""
 

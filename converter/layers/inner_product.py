@@ -1,4 +1,4 @@
-"""Fully connected layers (Caffe: inner_product_layer.cpp)."""
+"""Fully connected layers, and the table that stands for one on indices (inner_product_layer.cpp, embed_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from converter.layers.base import (
     register,
     require,
 )
+from converter.layers.sizes import INT64
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
@@ -91,3 +92,58 @@ class InnerProduct(Layer):
         module = t.module("nn.Linear", terms, self.num_output, state=dict(state), **keywords)
         flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
         return f"{module}({flat})"
+
+
+@register
+@dataclass(frozen=True)
+class Embed(Layer):
+    """Row x of a table of `input_dim` rows, plus a bias (Caffe: embed_layer.cpp).
+
+    Indices are floats, truncated. The table is inputs × num_output, the other way round than InnerProduct's matrix.
+    """
+
+    types = ("Embed",)
+    num_output: int = 0
+    input_dim: int = 0
+    bias_term: bool = True
+    fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Embed:
+        p = source.param.embed_param
+        for name, value in (("num_output", p.num_output), ("input_dim", p.input_dim)):
+            if value < 1:
+                raise fault(source, f"{name} is {value}; expected at least 1", "embed_param", name)
+        return cls(p.num_output, p.input_dim, p.bias_term, (filler(p, "weight_filler"), filler(p, "bias_filler")))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [(*inputs[0], self.num_output)]
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        weight = Parameter("weight", (self.input_dim, self.num_output), self.fillers[0])
+        return (weight, Parameter("bias", (self.num_output,), self.fillers[1])) if self.bias_term else (weight,)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        y = g.op("Gather", g.weight(node.tensors["weight"]), g.op("Cast", x[0], to=INT64), axis=0)
+        return g.op("Add", y, g.weight(node.tensors["bias"])) if self.bias_term else y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if not self.bias_term:
+            table = t.module("nn.Embedding", self.input_dim, self.num_output, state=dict(node.tensors))
+            return f"{table}({x[0]}.long())"
+        t.helper("Embed", EMBED)
+        return f"{t.module('Embed', self.input_dim, self.num_output, state=dict(node.tensors))}({x[0]})"
+
+
+EMBED = '''
+class Embed(nn.Module):
+    """A row of a table by its index, plus a bias (Caffe's Embed layer)."""
+
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(rows, columns))
+        self.bias = nn.Parameter(torch.zeros(columns))
+
+    def forward(self, x):
+        return F.embedding(x.long(), self.weight) + self.bias
+'''

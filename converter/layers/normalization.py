@@ -1,16 +1,16 @@
-"""Batch normalisation and local response normalisation (Caffe: batch_norm_layer.cpp, lrn_layer.cpp)."""
+"""Normalisation by statistics of the batch, of neighbours, or of the item itself (BatchNorm, LRN, MVN, Normalize)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Array, Shape, Tensor, constant, count, format_shape
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, register, require, shortest
+from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require, shortest
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter, LRNParameter
 
@@ -172,3 +172,126 @@ class LRN(Layer):
             return f"{module}({x[0]})"
         mean = f"F.avg_pool2d({x[0]} * {x[0]}, {self.size}, stride=1, padding={(self.size - 1) // 2})"
         return f"{x[0]} * (1 + {self.alpha!r} * {mean}) ** {-self.beta!r}"
+
+
+@register
+@dataclass(frozen=True)
+class MVN(Layer):
+    """(x - mean) / (standard deviation + eps) over a channel of an item, or the whole item (Caffe: mvn_layer.cpp).
+
+    eps is added to the root, not under it, unless Synopsys' `add_eps_before_sqrt` asks for that; the variance divides
+    by the number of values, not one less.
+    """
+
+    types = ("MVN",)
+    normalize_variance: bool = True
+    across_channels: bool = False
+    eps: float = 1e-9
+    eps_under_root: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> MVN:
+        p = source.param.mvn_param
+        return cls(p.normalize_variance, p.across_channels, shortest(p.eps), p.add_eps_before_sqrt)
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(1 if self.across_channels else 2, rank))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(1 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 1 to 4 axes")
+        return list(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        axes = self._axes(len(node.shape))
+        y = g.op("Sub", x[0], g.reduce("ReduceMean", x[0], axes) if axes else x[0])
+        if not self.normalize_variance or not axes:  # The mean of one value is that value, and 0 / eps is 0.
+            return y
+        variance, eps = g.reduce("ReduceMean", g.op("Mul", y, y), axes), g.scalar(self.eps, "eps")
+        if self.eps_under_root:
+            return g.op("Div", y, g.op("Sqrt", g.op("Add", variance, eps)))
+        return g.op("Div", y, g.op("Add", g.op("Sqrt", variance), eps))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        axes = self._axes(len(node.shape))
+        if not axes:
+            return f"{x[0]} - {x[0]}"
+        centred = f"{x[0]} - {x[0]}.mean({axes}, keepdim=True)"
+        if not self.normalize_variance:
+            return centred
+        y = t.let("centred", centred)
+        variance = f"({y} * {y}).mean({axes}, keepdim=True)"
+        if self.eps_under_root:
+            return f"{y} / ({variance} + {self.eps!r}).sqrt()"
+        return f"{y} / ({variance}.sqrt() + {self.eps!r})"
+
+
+@register
+@dataclass(frozen=True)
+class Normalize(Layer):
+    """A learned factor times x / sqrt(sum of squares + eps), of a pixel or the whole item (SSD: normalize_layer.cpp).
+
+    The sum runs over the channels of each pixel, or with `across_spatial` over all pixels of the item as well.
+    Synopsys' fork can add eps to the root instead (`add_eps_before_sqrt: false`), but only across pixels; elsewhere it
+    ignores that field.
+    """
+
+    types = ("Normalize",)
+    across_spatial: bool = True
+    channel_shared: bool = True
+    eps: float = 1e-10
+    eps_under_root: bool = True
+    scale_filler: FillerParameter | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Normalize:
+        p = source.param.norm_param
+        factor = filler(p, "scale_filler") or FillerParameter(type="constant", value=1)
+        under_root = p.add_eps_before_sqrt or not p.across_spatial
+        return cls(p.across_spatial, p.channel_shared, shortest(p.eps), under_root, factor)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(2 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 2 to 4 axes")
+        return list(inputs)
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        return (Parameter("scale", () if self.channel_shared else (inputs[0][1],), self.scale_filler),)
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(1, rank)) if self.across_spatial else (1,)
+
+    def _factor(self, node: Node) -> Tensor:
+        return node.tensors["scale"].map(lambda a: a, (1,) if self.channel_shared else _beside(node))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        squares = g.reduce("ReduceSum", g.op("Mul", x[0], x[0]), self._axes(len(node.shape)))
+        eps = g.scalar(self.eps, "eps")
+        if self.eps_under_root:
+            norm = g.op("Sqrt", g.op("Add", squares, eps))
+        else:
+            norm = g.op("Add", g.op("Sqrt", squares), eps)
+        return g.op("Mul", g.op("Div", x[0], norm), g.weight(self._factor(node)))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("Normalize", NORMALIZE)
+        factor = self._factor(node)
+        keywords: dict[str, Any] = {} if self.eps_under_root else {"eps_under_root": False}
+        shape, axes = tuple(map(int, factor.shape)), self._axes(len(node.shape))
+        return f"{t.module('Normalize', shape, axes, self.eps, state={'scale': factor}, **keywords)}({x[0]})"
+
+
+NORMALIZE = '''
+class Normalize(nn.Module):
+    """A learned factor times x over its Euclidean norm along some axes (SSD's Normalize layer)."""
+
+    def __init__(self, shape, dim, eps, eps_under_root=True):
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+        self.eps_under_root = eps_under_root
+        self.scale = nn.Parameter(torch.ones(shape))
+
+    def forward(self, x):
+        squares = (x * x).sum(self.dim, keepdim=True)
+        norm = (squares + self.eps).sqrt() if self.eps_under_root else squares.sqrt() + self.eps
+        return x / norm * self.scale
+'''

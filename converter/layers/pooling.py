@@ -1,4 +1,4 @@
-"""Pooling over windows (Caffe: pooling_layer.cpp)."""
+"""Pooling over windows, and over a pyramid of them (Caffe: pooling_layer.cpp, spp_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from converter.graph import Shape, count, format_shape, is_free
+from converter.graph import Node, Shape, Value, count, format_shape, is_free
 from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.sizes import FLOAT, int_size
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import PoolingParameter
+from prototxt.caffe_pb2 import PoolingParameter, SPPParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    import numpy.typing as npt
 
 LEAST = float(np.finfo(np.float32).min)
+SMALLEST = float(np.finfo(np.float32).tiny)
 
-PoolMethod = Literal["MAX", "AVE", "STOCHASTIC"]
+PoolMethod = Literal["MAX", "AVE", "AVE_EXC_PAD", "STOCHASTIC"]
+Pair = tuple[int, int]
 
 
 def windows_rounded_up(size: int, kernel: int, stride: int, pad: int) -> int:
-    """Caffe's own rule: a last window may hang over the end."""
-    return -(-(size + 2 * pad - kernel) // stride) + 1
+    """Caffe's own rule: a last window may hang over the end. `pad` is that of both ends together."""
+    return -(-(size + pad - kernel) // stride) + 1
 
 
 def windows_rounded_down(size: int, kernel: int, stride: int, pad: int) -> int:
     """The rule of convolution, and of pooling with round_mode FLOOR."""
-    return (size + 2 * pad - kernel) // stride + 1
+    return (size + pad - kernel) // stride + 1
 
 
 def without_window_in_padding(windows: int, size: int, stride: int, pad: int) -> int:
@@ -42,149 +45,202 @@ class Pooling(Layer):
     """Max or average over a window (Caffe: pooling_layer.cpp).
 
     Output sizes round *up*, and a last window that would start in the padding is dropped, where convolution rounds
-    down. AVE divides by the window clipped to the padded image, so windows that hang over its end divide by less.
+    down. AVE divides by the window clipped to the padded image, so windows that hang over its end divide by less;
+    AVE_EXC_PAD (Synopsys' fork) by what lies in the image. A second top of MAX has the place of each maximum, the first
+    one in scan order, as row · width + column. STOCHASTIC is what Caffe does in phase TEST: each value weighted by its
+    share of the window's sum. Synopsys' `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own.
     """
 
     types = ("Pooling",)
+    tops = (1, 2)
     method: PoolMethod = "MAX"
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    pad_end: Pair = (0, 0)
     global_pooling: bool = False
     rounds_up: bool = True
 
     @classmethod
     def read(cls, source: NetLayer) -> Pooling:
         p, section = source.param.pooling_param, "pooling_param"
-        method = PoolingParameter.PoolMethod.Name(p.pool)
-        if method == "STOCHASTIC":
-            raise unsupported(source, "pool STOCHASTIC; expected MAX or AVE", section, "pool")
-        if len(source.tops) > 1:
-            raise unsupported(source, "a second top (the mask of the maxima); expected one top")
+        method = _METHODS[p.pool]
+        if len(source.tops) > 1 and method != "MAX":
+            raise fault(source, f"a second top with pool {method}; expected MAX", section, "pool")
+        if p.pad_type:
+            raise unsupported(
+                source, f"pad_type {p.pad_type}; expected pad_l, pad_r, pad_t, pad_b", section, "pad_type"
+            )
         kernel = (p.kernel_h, p.kernel_w) if p.HasField("kernel_h") else (p.kernel_size, p.kernel_size)
         if p.global_pooling and (p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w")):
             raise fault(source, "both global_pooling and a kernel size are given; expected one of them", section)
         if not p.global_pooling and min(kernel) < 1:
             raise fault(source, f"the kernel is {kernel[0]}×{kernel[1]}; expected at least 1×1", section, "kernel_size")
         stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
-        pad = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
         if min(stride) < 1:
             raise fault(source, f"the stride is {stride[0]}×{stride[1]}; expected at least 1×1", section, "stride")
-        if p.global_pooling and (pad != (0, 0) or stride != (1, 1)):
+        pad, end = _read_pads(source, p)
+        if p.global_pooling and (any(pad + end) or stride != (1, 1)):
             raise fault(source, f"global_pooling with pad {pad} and stride {stride}; expected pad 0, stride 1", section)
-        if not p.global_pooling and (pad[0] >= kernel[0] or pad[1] >= kernel[1]):
-            raise fault(
-                source,
-                f"pad {pad[0]}×{pad[1]} is not smaller than the kernel {kernel[0]}×{kernel[1]}",
-                section,
-                "pad",
-            )
-        return cls(_method(method), kernel, stride, pad, p.global_pooling, _rounds_up(p))
+        if not p.global_pooling and any(a >= k or b >= k for a, b, k in zip(pad, end, kernel, strict=True)):
+            message = f"pad {pad[0]}×{pad[1]} is not smaller than the kernel {kernel[0]}×{kernel[1]}"
+            raise fault(source, message, section, "pad")
+        if method == "STOCHASTIC" and any(pad + end):
+            raise fault(source, "padding with pool STOCHASTIC; expected none", section, "pad")
+        return cls(method, kernel, stride, pad, end, p.global_pooling, _rounds_up(p))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
         if self.global_pooling:
-            return [(*shape[:2], 1, 1)]
+            return [(*shape[:2], 1, 1)] * 2
         rule = windows_rounded_up if self.rounds_up else windows_rounded_down
-        sizes = [rule(shape[2 + i], self.kernel[i], self.stride[i], self.pad[i]) for i in (0, 1)]
-        if any(self.pad):
+        pads = [self.pad[i] + self.pad_end[i] for i in (0, 1)]
+        sizes = [rule(shape[2 + i], self.kernel[i], self.stride[i], pads[i]) for i in (0, 1)]
+        if any(pads):
             sizes = [without_window_in_padding(sizes[i], shape[2 + i], self.stride[i], self.pad[i]) for i in (0, 1)]
         require(
             min(sizes) >= 1,
             f"the kernel {format_shape(self.kernel)} does not fit the bottom {format_shape(shape)}",
         )
-        return [(*shape[:2], *sizes)]
+        return [(*shape[:2], *sizes)] * 2
 
-    def _overhang(self, before: Shape, after: Shape) -> tuple[int, int]:
+    def _overhang(self, node: Node) -> list[int]:
         """By how much the last window of each axis goes beyond the input's end; negative where it ends before."""
-        ends = [
-            (int(after[2 + i]) - 1) * self.stride[i] + self.kernel[i] - self.pad[i] - int(before[2 + i]) for i in (0, 1)
-        ]
-        return ends[0], ends[1]
-
-    def _follows_free_size(self, node: Node) -> bool:
-        return any(map(is_free, node.shape[2:]))
+        before, after = node.shape[2:], node.outputs[0].shape[2:]
+        return [(int(after[i]) - 1) * self.stride[i] + self.kernel[i] - self.pad[i] - int(before[i]) for i in (0, 1)]
 
     def _empty_windows(self, node: Node) -> bool:
         """Whether a window starts behind the input's end: only without padding and with a stride above the kernel."""
-        return any(h >= k for h, k in zip(self._overhang(node.shape, node.outputs[0].shape), self.kernel, strict=True))
+        return any(h >= k for h, k in zip(self._overhang(node), self.kernel, strict=True))
 
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        if self.method == "STOCHASTIC":
+            squares = self._onnx_average(g, node, g.op("Mul", x[0], x[0]))
+            total = self._onnx_average(g, node, x[0])
+            return [g.op("Div", squares, g.op("Add", total, g.scalar(SMALLEST, "smallest")))]
+        if self.method != "MAX":
+            return [self._onnx_average(g, node, x[0])]
+        if len(node.outputs) == 2:
+            return self._onnx_with_mask(g, node, x[0])
         if self.global_pooling:
-            return g.op("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x[0])
-        attributes: dict[str, Any] = {"kernel_shape": self.kernel, "strides": self.stride}
-        name = "MaxPool" if self.method == "MAX" else "AveragePool"
-        if self.method == "AVE":
-            attributes["count_include_pad"] = 1
-        if self._follows_free_size(node):
-            # The overhang depends on a size nobody knows yet; ceil_mode decides it at run time.
-            return g.op(name, x[0], pads=self.pad * 2, ceil_mode=int(self.rounds_up), **attributes)
-        ends = [max(end, 0) for end in self._overhang(node.shape, node.outputs[0].shape)]
+            return [g.op("GlobalMaxPool", x[0])]
         if self._empty_windows(node):
-            return self._onnx_with_empty_windows(g, node, x[0], ends)
-        if self.method == "MAX":
-            return g.op(name, x[0], pads=(*self.pad, *ends), **attributes)
-        return self._onnx_average(g, x[0], ends, attributes)
+            return [g.op("MaxPool", self._onnx_padded(g, node, x[0], LEAST), **self._window())]
+        return [g.op("MaxPool", x[0], **self._window(), **self._reach(node))]
 
-    def _onnx_average(self, g: OnnxOps, x: str, ends: list[int], attributes: dict[str, Any]) -> str:
-        """Averages whose divisor is the window clipped to the image padded on both sides by `pad`.
+    def _window(self) -> dict[str, Any]:
+        return {"kernel_shape": self.kernel, "strides": self.stride}
+
+    def _reach(self, node: Node) -> dict[str, Any]:
+        """Where the windows end: exact pads, or where a size is free, `ceil_mode`, which decides at run time."""
+        if any(map(is_free, node.shape[2:])):
+            return {"pads": (*self.pad, *self.pad_end), "ceil_mode": int(self.rounds_up)}
+        return {"pads": (*self.pad, *(max(end, 0) for end in self._overhang(node)))}
+
+    def _onnx_with_mask(self, g: OnnxOps, node: Node, x: str) -> list[str]:
+        if self.global_pooling:
+            flat = g.op("Reshape", x, g.ints([0, 0, -1], "shape"))
+            place = g.unsqueeze(g.op("ArgMax", flat, axis=2, keepdims=1), [3])
+            return [g.op("GlobalMaxPool", x), g.op("Cast", place, to=FLOAT)]
+        require(not self._empty_windows(node), "a mask of windows that start behind the image's end")
+        # ONNX counts places through the whole tensor, Caffe from the start of each plane.
+        y, place = g.multi("MaxPool", x, outputs=2, **self._window(), **self._reach(node))
+        plane = g.op("Mul", int_size(g, x, node.shape, 2), int_size(g, x, node.shape, 3))
+        return [y, g.op("Cast", g.op("Mod", place, plane), to=FLOAT)]
+
+    def _onnx_average(self, g: OnnxOps, node: Node, x: str) -> str:
+        """Averages whose divisor is the window clipped to the image padded on both sides.
 
         What hangs over that image's end must not count, so the image is padded by an operator of its own, and the rest
         is padding that the average leaves out.
         """
-        over = [max(end - pad, 0) for end, pad in zip(ends, self.pad, strict=True)]
-        if not any(over):
-            return g.op("AveragePool", x, pads=(*self.pad, *ends), **attributes)
-        if any(self.pad):
-            pads = g.ints([0, 0, *self.pad, 0, 0, *self.pad], "pads")
+        if self.global_pooling:
+            return g.op("GlobalAveragePool", x)
+        if self._empty_windows(node):
+            y = g.op("AveragePool", self._onnx_padded(g, node, x, 0.0), **self._window())
+            return g.op("Mul", y, g.constant(self._divisor_ratio(node), "ratio"))
+        reach = self._reach(node)
+        over = [max(h - p, 0) for h, p in zip(self._overhang(node), self.pad_end, strict=True)]
+        if self.method == "AVE_EXC_PAD" or "ceil_mode" in reach or not any(over):
+            counted = int(self.method != "AVE_EXC_PAD")
+            return g.op("AveragePool", x, **self._window(), **reach, count_include_pad=counted)
+        if any(self.pad + self.pad_end):
+            pads = g.ints([0, 0, *self.pad, 0, 0, *self.pad_end], "pads")
             x = g.op("Pad", x, pads, g.scalar(0.0, "zero"), mode="constant")
-        return g.op("AveragePool", x, **{**attributes, "pads": (0, 0, *over), "count_include_pad": 0})
+        return g.op("AveragePool", x, **self._window(), pads=(0, 0, *over), count_include_pad=0)
 
-    def _onnx_with_empty_windows(self, g: OnnxOps, node: Node, x: str, ends: list[int]) -> str:
-        fill = LEAST if self.method == "MAX" else 0.0
+    def _onnx_padded(self, g: OnnxOps, node: Node, x: str, fill: float) -> str:
+        ends = [max(end, 0) for end in self._overhang(node)]
         pads = g.ints([0, 0, *self.pad, 0, 0, *ends], "pads")
-        x = g.op("Pad", x, pads, g.scalar(fill, "fill"), mode="constant")
-        if self.method == "MAX":
-            return g.op("MaxPool", x, kernel_shape=self.kernel, strides=self.stride)
-        y = g.op("AveragePool", x, kernel_shape=self.kernel, strides=self.stride)
-        return g.op("Mul", y, g.constant(self._divisor_ratio(node), "ratio"))
+        return g.op("Pad", x, pads, g.scalar(fill, "fill"), mode="constant")
 
-    def _divisor_ratio(self, node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _divisor_ratio(self, node: Node) -> npt.NDArray[np.float32]:
         """Full window over Caffe's divisor at every output position, 1×1×H×W."""
         extents = []
         for i in (0, 1):
             size, k, s, p = int(node.shape[2 + i]), self.kernel[i], self.stride[i], self.pad[i]
             start = np.arange(int(node.outputs[0].shape[2 + i])) * s - p
-            extents.append(np.minimum(start + k, size + p) - start)
+            if self.method == "AVE_EXC_PAD":
+                extents.append(np.minimum(start + k, size) - np.maximum(start, 0))
+            else:
+                extents.append(np.minimum(start + k, size + self.pad_end[i]) - start)
         with np.errstate(divide="ignore"):
             ratio = count(self.kernel) / (extents[0][:, None] * extents[1][None, :]).astype(np.float64)
         return ratio[None, None].astype(np.float32)
 
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.global_pooling:
-            return f"{t.module('nn.AdaptiveMaxPool2d' if self.method == 'MAX' else 'nn.AdaptiveAvgPool2d', 1)}({x[0]})"
-        # torch drops a window behind the input even where Caffe doesn't, and allows only half a kernel of padding.
-        if self._empty_windows(node) or any(2 * p > k for p, k in zip(self.pad, self.kernel, strict=True)):
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        if self.method == "STOCHASTIC":
+            require(not self._empty_windows(node), "STOCHASTIC over windows that start behind the image's end")
+            pool = self._torch_module(t, node, "nn.AvgPool2d", "nn.AdaptiveAvgPool2d", {})
+            return [f"{pool}({x[0]} * {x[0]}) / ({pool}({x[0]}) + {SMALLEST!r})"]
+        if self._by_hand(node):
             return self._torch_by_hand(t, node, x[0])
-        keywords: dict[str, Any] = {"stride": _compact(self.stride)}
-        if any(self.pad):
-            keywords["padding"] = _compact(self.pad)
-        if self.rounds_up:
-            keywords["ceil_mode"] = True
-        name = "nn.MaxPool2d" if self.method == "MAX" else "nn.AvgPool2d"
-        return f"{t.module(name, _compact(self.kernel), **keywords)}({x[0]})"
+        if self.method != "MAX":
+            keywords = {"count_include_pad": False} if self.method == "AVE_EXC_PAD" else {}
+            return [f"{self._torch_module(t, node, 'nn.AvgPool2d', 'nn.AdaptiveAvgPool2d', keywords)}({x[0]})"]
+        mask = {"return_indices": True} if len(node.outputs) == 2 else {}
+        y = f"{self._torch_module(t, node, 'nn.MaxPool2d', 'nn.AdaptiveMaxPool2d', mask)}({x[0]})"
+        if not mask:
+            return [y]
+        both = t.let("with_places", y)
+        return [f"{both}[0]", f"{both}[1].to({x[0]}.dtype)"]
 
-    def _torch_by_hand(self, t: TorchOps, node: Node, x: str) -> str:
-        top, left = self.pad
-        bottom, right = self._overhang(node.shape, node.outputs[0].shape)
+    def _by_hand(self, node: Node) -> bool:
+        """torch drops a window behind the input even where Caffe doesn't, and allows only half a kernel of padding."""
+        if self.global_pooling:
+            return False
+        beyond = any(2 * p > k for p, k in zip(self.pad, self.kernel, strict=True))
+        return beyond or self.pad != self.pad_end or self._empty_windows(node)
+
+    def _torch_module(self, t: TorchOps, node: Node, name: str, over_all: str, keywords: dict[str, Any]) -> str:
+        if self.global_pooling:
+            return t.module(over_all, 1, **{k: v for k, v in keywords.items() if k == "return_indices"})
+        options: dict[str, Any] = {"stride": _compact(self.stride)}
+        if any(self.pad):
+            options["padding"] = _compact(self.pad)
+        if self.rounds_up:
+            options["ceil_mode"] = True
+        return t.module(name, _compact(self.kernel), **options, **keywords)
+
+    def _torch_by_hand(self, t: TorchOps, node: Node, x: str) -> list[str]:
+        fixed = not any(map(is_free, node.shape[2:]))
+        require(fixed, "the image's size can't be left free with this padding; PyTorch has no pooling of that kind")
+        (top, left), (bottom, right) = self.pad, self._overhang(node)
         fill = LEAST if self.method == "MAX" else 0.0
         padded = t.let("padded", f"F.pad({x}, ({left}, {right}, {top}, {bottom}), value={fill!r})")
-        if self.method == "MAX":
-            return f"F.max_pool2d({padded}, {self.kernel}, {self.stride})"
-        ratio = t.module("Constant", tuple(node.outputs[0].shape[2:]), state={"value": self._divisor_ratio(node)[0, 0]})
-        t.helper("Constant", CONSTANT)
-        return f"F.avg_pool2d({padded}, {self.kernel}, {self.stride}) * {ratio}()"
+        if self.method != "MAX":
+            ratio = self._divisor_ratio(node)[0, 0]
+            t.helper("Constant", CONSTANT)
+            constant = t.module("Constant", tuple(map(int, ratio.shape)), state={"value": ratio})
+            return [f"F.avg_pool2d({padded}, {self.kernel}, {self.stride}) * {constant}()"]
+        if len(node.outputs) == 1:
+            return [f"F.max_pool2d({padded}, {self.kernel}, {self.stride})"]
+        require(not self._empty_windows(node), "a mask of windows that start behind the image's end")
+        both = t.let("with_places", f"F.max_pool2d({padded}, {self.kernel}, {self.stride}, return_indices=True)")
+        width, padded_width = int(node.shape[3]), int(node.shape[3]) + left + right
+        row, column = f"({both}[1] // {padded_width} - {top})", f"({both}[1] % {padded_width} - {left})"
+        return [f"{both}[0]", f"({row} * {width} + {column}).to({x}.dtype)"]
 
 
 CONSTANT = '''
@@ -199,13 +255,29 @@ class Constant(nn.Module):
         return self.value
 '''
 
+_METHODS: dict[int, PoolMethod] = {
+    PoolingParameter.MAX: "MAX",
+    PoolingParameter.AVE: "AVE",
+    PoolingParameter.STOCHASTIC: "STOCHASTIC",
+    PoolingParameter.AVE_EXC_PAD: "AVE_EXC_PAD",
+}
+_SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
 
-def _compact(pair: tuple[int, int]) -> int | tuple[int, int]:
+
+def _read_pads(source: NetLayer, p: PoolingParameter) -> tuple[Pair, Pair]:
+    """Rows and columns of padding before the image, and behind it."""
+    pad = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
+    top, left, bottom, right = (getattr(p, name) for name in _SIDES)
+    if not (top or left or bottom or right):
+        return pad, pad
+    if any(p.HasField(name) for name in ("pad", "pad_h", "pad_w")):
+        given = next(name for name in _SIDES if getattr(p, name))
+        raise fault(source, f"both pad and {given} are given; expected one of them", "pooling_param", given)
+    return (top, left), (bottom, right)
+
+
+def _compact(pair: Pair) -> int | Pair:
     return pair[0] if pair[0] == pair[1] else pair
-
-
-def _method(name: str) -> PoolMethod:
-    return "MAX" if name == "MAX" else "AVE"
 
 
 def _rounds_up(p: PoolingParameter) -> bool:
@@ -213,3 +285,68 @@ def _rounds_up(p: PoolingParameter) -> bool:
     if p.HasField("ceil_mode"):
         return bool(p.ceil_mode)
     return p.round_mode == PoolingParameter.CEIL
+
+
+@register
+@dataclass(frozen=True)
+class SPP(Layer):
+    """Pooling into 1, 2×2, 4×4 … bins, each level flattened, one behind the other (Caffe: spp_layer.cpp).
+
+    A level's kernel is the image's size over the bins, rounded up, and its stride; the padding shares out what is too
+    much. So a level fits only where that padding is smaller than the kernel. A pyramid of height 1 isn't flattened.
+    """
+
+    types = ("SPP",)
+    height: int = 1
+    method: PoolMethod = "MAX"
+
+    @classmethod
+    def read(cls, source: NetLayer) -> SPP:
+        p = source.param.spp_param
+        if p.pyramid_height < 1:
+            message = f"pyramid_height is {p.pyramid_height}; expected at least 1"
+            raise fault(source, message, "spp_param", "pyramid_height")
+        if p.pyramid_height > 12:
+            message = f"pyramid_height is {p.pyramid_height}; expected at most 12"
+            raise unsupported(source, message, "spp_param", "pyramid_height")
+        methods: dict[int, PoolMethod] = {SPPParameter.MAX: "MAX", SPPParameter.AVE: "AVE"}
+        return cls(p.pyramid_height, methods.get(p.pool, "STOCHASTIC"))
+
+    def _levels(self, shape: Shape) -> list[Pooling]:
+        require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        require(
+            not any(map(is_free, shape[1:])), "the image's size and channels can't be left free: the bins follow it"
+        )
+        levels = []
+        for bins in (2**level for level in range(self.height)):
+            kernel = tuple(-(-int(size) // bins) for size in shape[2:])
+            pads = tuple((k * bins - int(size) + 1) // 2 for k, size in zip(kernel, shape[2:], strict=True))
+            fits = all(p < k for p, k in zip(pads, kernel, strict=True))
+            require(fits, f"{bins}×{bins} bins do not fit the image of {format_shape(shape[2:])}")
+            padded = self.method == "STOCHASTIC" and any(pads)
+            require(not padded, f"STOCHASTIC into {bins}×{bins} bins needs padding; expected MAX or AVE")
+            pair = (kernel[0], kernel[1])
+            levels.append(Pooling(self.method, pair, pair, (pads[0], pads[1]), (pads[0], pads[1])))
+        return levels
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        tops = [level.infer([shape])[0] for level in self._levels(shape)]
+        return tops if self.height == 1 else [(shape[0], sum(count(top[1:]) for top in tops))]
+
+    def _pooled(self, node: Node) -> list[tuple[Pooling, Node]]:
+        levels = self._levels(node.shape)
+        tops = [Value("", level.infer([node.shape])[0], "") for level in levels]
+        return [(level, Node(level, node.inputs, [top])) for level, top in zip(levels, tops, strict=True)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        parts = [level.onnx(g, at, x[0])[0] for level, at in self._pooled(node)]
+        if self.height == 1:
+            return parts[0]
+        return g.op("Concat", *(g.op("Flatten", part, axis=1) for part in parts), axis=1)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        parts = [level.torch(t, at, x[0])[0] for level, at in self._pooled(node)]
+        if self.height == 1:
+            return parts[0]
+        return f"torch.cat([{', '.join(f'({part}).flatten(1)' for part in parts)}], dim=1)"

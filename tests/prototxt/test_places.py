@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prototxt import NetLayer, Position, load_net, net_from_message, parse_net, resnet
@@ -102,27 +104,29 @@ def layer(text: str, name: str) -> NetLayer:
         (V0, "c", ("bottom",), (16, 3)),
     ],
 )
-def test_a_field_is_found_where_the_file_has_it(text, name, path, place):
+def test_a_field_is_found_where_the_file_has_it(
+    text: str, name: str, path: tuple[str | int, ...], place: tuple[int, int]
+) -> None:
     assert layer(text, name).where(*path) == Position("f", *place)
 
 
-def test_layers_keep_their_places_when_others_are_filtered_out():
+def test_layers_keep_their_places_when_others_are_filtered_out() -> None:
     assert [layer.position.line for layer in parse_net(V2).layers] == [2, 7]
     assert [layer.position.line for layer in parse_net(V2, phase="TRAIN").layers] == [2, 6, 7]
 
 
-def test_a_net_that_was_built_has_its_name_for_a_place():
+def test_a_net_that_was_built_has_its_name_for_a_place() -> None:
     first = net_from_message(resnet(18), "built").layers[0]
     assert first.where("type") == first.position == Position("built")
 
 
-def test_layer_and_message_are_the_same_object():
+def test_layer_and_message_are_the_same_object() -> None:
     net = parse_net(V2)
     net.message.layer[1].name = "renamed"
     assert net.layers[1].name == "renamed"
 
 
-def test_every_layer_of_a_real_file_stands_at_its_name(shared):
+def test_every_layer_of_a_real_file_stands_at_its_name(shared: Path) -> None:
     path = shared / "golden" / "models" / "nsfw-resnet50-thin" / "deploy.prototxt"
     if not path.is_file():
         path = next((shared / "golden" / "models" / "nsfw-resnet50-thin").glob("*.prototxt"))

@@ -50,9 +50,9 @@ def walk(net: caffe_pb2.NetParameter) -> tuple[dict[str, Shape], int]:
             side = (height + 2 * pad - kernel) // stride + 1
             channels, height, width = p.num_output, side, side
         elif layer.type == "Pooling":
-            p = layer.pooling_param
-            rounded = math.floor if p.round_mode == caffe_pb2.PoolingParameter.FLOOR else math.ceil
-            height = width = rounded((height - p.kernel_size) / p.stride) + 1
+            pool = layer.pooling_param
+            rounded = math.floor if pool.round_mode == caffe_pb2.PoolingParameter.FLOOR else math.ceil
+            height = width = rounded((height - pool.kernel_size) / pool.stride) + 1
         elif layer.type == "Scale":
             learned += 2 * channels
         elif layer.type == "InnerProduct":

@@ -16,7 +16,7 @@ from prototxt import caffe_pb2, make_schema
 FOLDER = Path(make_schema.__file__).parent
 
 # message, field, number, default; from BVLC Caffe 1.0 unless a fork is named
-FACTS = [
+FACTS: list[tuple[str, str, int, object]] = [
     ("BlobProto", "data", 5, []),
     ("BlobProto", "shape", 7, None),
     ("BlobProto", "double_data", 8, []),
@@ -105,31 +105,33 @@ def fields() -> Iterator[tuple[str, FieldDescriptor]]:
 
 
 @pytest.mark.parametrize(("message", "name", "number", "default"), FACTS, ids=lambda value: str(value)[:40])
-def test_a_field_has_the_number_and_default_that_its_program_gives_it(message, name, number, default):
+def test_a_field_has_the_number_and_default_that_its_program_gives_it(
+    message: str, name: str, number: int, default: object
+) -> None:
     made = getattr(caffe_pb2, message)()
     assert made.DESCRIPTOR.fields_by_name[name].number == number
     if default is not None:
         assert getattr(made, name) == default
 
 
-def test_descriptor_and_stub_are_made_from_the_schema_beside_them():
+def test_descriptor_and_stub_are_made_from_the_schema_beside_them() -> None:
     pytest.importorskip("grpc_tools")
     descriptor, stub = make_schema.compile_schema()
     assert descriptor == (FOLDER / "caffe.desc").read_bytes()
     assert stub == (FOLDER / "caffe_pb2.pyi").read_text(encoding="utf-8")
 
 
-def test_nothing_is_required_since_caffes_own_files_are_read_before_they_are_judged():
+def test_nothing_is_required_since_caffes_own_files_are_read_before_they_are_judged() -> None:
     required = descriptor_pb2.FieldDescriptorProto.LABEL_REQUIRED
     assert [f.name for m in schema().message_type for f in m.field if f.label == required] == []
 
 
-def test_the_stub_names_every_message_and_field():
+def test_the_stub_names_every_message_and_field() -> None:
     stub = (FOLDER / "caffe_pb2.pyi").read_text(encoding="utf-8")
     assert [f"{m}.{f.name}" for m, f in fields() if f"    {f.name}: " not in stub] == []
 
 
-def test_every_number_of_our_own_lies_where_no_fork_has_one():
+def test_every_number_of_our_own_lies_where_no_fork_has_one() -> None:
     # 8266711 and 8266712 are Fast R-CNN's; 32768 and 32769 are OpenCV's.
     own = {f.number for _, f in fields() if f.number >= 20001} - {8266711, 8266712, 32768, 32769}
     assert own
@@ -141,7 +143,7 @@ def test_every_number_of_our_own_lies_where_no_fork_has_one():
     [("", True), ("round_mode: FLOOR", False), ("round_mode: CEIL", True), ("round_mode: 1", False),
      ("ceil_mode: false", False), ("ceil_mode: true", True)],
 )  # fmt: skip
-def test_text_tells_bvlcs_rounding_from_the_forks(text, rounds_up):
+def test_text_tells_bvlcs_rounding_from_the_forks(text: str, rounds_up: bool) -> None:
     param = text_format.Parse(text, caffe_pb2.PoolingParameter())
     assert (param.round_mode == caffe_pb2.PoolingParameter.CEIL and param.ceil_mode) is rounds_up
 
@@ -162,18 +164,18 @@ def test_text_tells_bvlcs_rounding_from_the_forks(text, rounds_up):
         ("FillerParameter", 'type: "msra" variance_norm: AVERAGE'),
     ],
 )
-def test_one_schema_reads_the_texts_of_forks_that_disagree(message, text):
+def test_one_schema_reads_the_texts_of_forks_that_disagree(message: str, text: str) -> None:
     assert text_format.Parse(text, getattr(caffe_pb2, message)()).ListFields()
 
 
-def test_enums_of_the_file_are_there_as_in_generated_code():
+def test_enums_of_the_file_are_there_as_in_generated_code() -> None:
     assert caffe_pb2.Phase.keys() == ["TRAIN", "TEST"]
     assert caffe_pb2.Phase.Value("TEST") == caffe_pb2.TEST == 1
     assert caffe_pb2.FLOAT16 == 2
     assert caffe_pb2.V1LayerParameter.LayerType.Name(39) == "DECONVOLUTION"
 
 
-def test_our_messages_live_beside_another_caffe_proto():
+def test_our_messages_live_beside_another_caffe_proto() -> None:
     """As after `import caffe`, whose generated code fills the default pool."""
     code = """
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory

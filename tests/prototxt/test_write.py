@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prototxt import format_net, parse_net, resnet
-from prototxt.caffe_pb2 import BlobProto, LayerParameter, NetParameter, SolverParameter
+from prototxt.caffe_pb2 import TRAIN, BlobProto, LayerParameter, NetParameter, PoolingParameter, SolverParameter
 from prototxt.parse import parse
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden" / "upgrade"
@@ -95,8 +95,8 @@ def test_text_stays_readable_and_what_would_break_it_is_escaped() -> None:
 
 def test_enums_booleans_and_messages_are_written_as_caffe_does() -> None:
     layer = LayerParameter(name="p", propagate_down=[True, False])
-    layer.pooling_param.pool = 1
-    layer.include.add(phase=0).min_level = -3
+    layer.pooling_param.pool = PoolingParameter.AVE
+    layer.include.add(phase=TRAIN).min_level = -3
     assert format_net(layer).splitlines() == [
         'name: "p"',
         "include {",

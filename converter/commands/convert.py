@@ -86,9 +86,14 @@ def _as_json(done: Conversion) -> dict[str, object]:
     }
 
 
+FIRED = {
+    "fold_batch_norm": "{} BatchNorm + Scale merged",
+    "fold_into_convolution": "{} folded into the layer before",
+}
+
+
 def _summary(done: Conversion) -> str:
-    folded = ", ".join(f"{name} {times}x" for name, times in done.fired.items() if times)
-    files = ", ".join(str(f) for f in done.files)
     size = sum(Path(f).stat().st_size for f in done.files) / 1e6
+    facts = [f"{size:.1f} MB", *(FIRED[name].format(times) for name, times in done.fired.items() if times)]
     name = printable(done.net.name) or "the net"
-    return f"{name}: {len(done.net.layers)} layers -> {files} ({size:.1f} MB{'; ' + folded if folded else ''})"
+    return f"{name}: {len(done.net.layers)} layers -> {', '.join(map(str, done.files))} ({', '.join(facts)})"

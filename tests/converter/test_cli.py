@@ -68,7 +68,7 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_explain_gives_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([NET, WEIGHTS, "--no-verify", "--explain", "--outputs", "y"]) == 0
-    assert "fold_batch_norm 1x" in capsys.readouterr().out
+    assert "1 BatchNorm + Scale merged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["inspect", "-h"], ["upgrade", "-h"]])

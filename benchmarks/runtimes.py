@@ -16,11 +16,13 @@ import argparse
 import importlib.util
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +112,6 @@ class Outcome:
     def ok(self) -> bool:
         return not self.fault and self.error is not None and self.error <= self.bar
 
-    @property
-    def cell(self) -> str:
-        return self.fault if self.fault else f"{self.error:.1e}" + ("" if self.ok else f" in {self.blob!r}")
-
 
 def find_cases(paths: Sequence[Path], only: Sequence[str] = ()) -> list[Case]:
     """The cases at or just under each path, whose names are among `only` where it says anything."""
@@ -125,11 +123,12 @@ def find_cases(paths: Sequence[Path], only: Sequence[str] = ()) -> list[Case]:
 def convert(case: Case, command: Sequence[str], model: Path, blobs: Sequence[str]) -> str:
     """Convert a case; why it failed, or nothing."""
     sizes = [f"{name}={','.join(map(str, array.shape))}" for name, array in case.feeds().items()]
-    words = [*command, case.folder / "net.prototxt", *([case.weights] if case.weights else []), "--to", "onnx"]
+    # From within the folder: messages then name the net without this machine's paths.
+    words = [*command, "net.prototxt", *([case.weights.name] if case.weights else []), "--to", "onnx"]
     words += ["-o", model, "--no-verify", "--quiet", *(w for size in sizes for w in ("--input-shape", size))]
     words += ["--outputs", ",".join(blobs)] if blobs else []
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=CONVERTED_WITHIN, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=CONVERTED_WITHIN, cwd=case.folder)
     except subprocess.TimeoutExpired:
         return f"conversion took more than {CONVERTED_WITHIN} s"
     return "" if done.returncode == 0 else f"conversion: {_last_line(done.stderr) or done.returncode}"
@@ -140,7 +139,7 @@ def run_in(runtime: str, model: Path, feeds: Path, work: Path) -> tuple[dict[str
     answers = work / f"{runtime}.npz"
     words = [sys.executable, __file__, "--worker", runtime, model, feeds, answers]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_WITHIN, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_WITHIN)
     except subprocess.TimeoutExpired:
         return {}, f"took more than {RUN_WITHIN} s"
     if done.returncode:
@@ -248,21 +247,59 @@ def input_names(model: str) -> set[str]:
 def title(runtime: str) -> str:
     """`OpenCV 5.0.0`."""
     module, name, _ = RUNTIMES[runtime]
-    version = __import__(module).__version__.partition("-")[0]
+    version = import_module(module).__version__.partition("-")[0]
     return f"{name} {version}"
 
 
 def table(outcomes: Sequence[Outcome], runtimes: Sequence[str]) -> str:
-    """Case × runtime, in Markdown."""
-    rows = [["case", "bar", *map(title, runtimes)]]
-    by_case: dict[str, dict[str, Outcome]] = {}
-    for outcome in outcomes:
-        by_case.setdefault(outcome.case, {})[outcome.runtime] = outcome
-    for case, cells in by_case.items():
-        marks = [("" if cells[r].ok else "**no** ") + cells[r].cell.replace("|", "\\|") for r in runtimes]
-        rows.append([case, f"{cells[runtimes[0]].bar:.0e}", *marks])
-    rows.insert(1, ["---"] * len(rows[0]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    """Case × runtime in Markdown; why a run gave no numbers stands below, under its number."""
+    rows = [["case", "bar", *map(title, runtimes)], ["---", "---:", *["---:"] * len(runtimes)]]
+    notes: dict[str, int] = {}
+    for case in dict.fromkeys(outcome.case for outcome in outcomes):
+        cells = {outcome.runtime: outcome for outcome in outcomes if outcome.case == case}
+        bar = next(iter(cells.values())).bar
+        rows.append([case, f"{bar:.0e}", *(_cell(cells[runtime], notes) for runtime in runtimes)])
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, *([""] if notes else []), *(f"{i}. `{note}`" for note, i in notes.items())])
+
+
+def _cell(outcome: Outcome, notes: dict[str, int]) -> str:
+    if outcome.ok:
+        return f"{outcome.error:.1e}"
+    if not outcome.fault:
+        return f"**{outcome.error:.1e}** in `{outcome.blob}`"
+    return f"**no** ({notes.setdefault(outcome.fault, len(notes) + 1)})"
+
+
+DOCUMENT = """\
+# Runtimes
+
+What the ONNX files give in the runtimes that people load them into, against the original Caffe on the same input. A
+number is the largest error of a case as a share of the largest value that Caffe gave; **bold** is above the bar.
+Written by `benchmarks/runtimes.py`, in an environment made from `tests/runtimes/requirements.txt`.
+
+OpenCV reads them with `cv2.dnn.readNetFromONNX(path)`, as it sets itself up. OpenVINO runs on the CPU with
+`INFERENCE_PRECISION_HINT` f32: on a CPU that has bfloat16 it computes in that by default, and `nsfw-resnet50-thin` is
+then off by 2 % of its largest probability, not by 6e-7.
+
+"""
+
+
+def document(sections: dict[str, list[Outcome]], runtimes: Sequence[str]) -> str:
+    """The page docs/runtimes.md."""
+    return DOCUMENT + "\n".join(
+        f"## {name}\n\n{summary(outcomes, runtimes)}\n\n{table(outcomes, runtimes)}\n"
+        for name, outcomes in sections.items()
+    )
+
+
+def summary(outcomes: Sequence[Outcome], runtimes: Sequence[str]) -> str:
+    """One line a runtime: how many cases hold."""
+    lines = []
+    for runtime in runtimes:
+        mine = [outcome for outcome in outcomes if outcome.runtime == runtime]
+        lines.append(f"{title(runtime)}: {sum(o.ok for o in mine)} of {len(mine)} cases give Caffe's numbers.")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -276,22 +313,29 @@ def main() -> int:
     parser.add_argument("--runtime", action="append", choices=list(RUNTIMES), help=f"({', '.join(DEFAULT)})")
     parser.add_argument("--blobs", choices=["outputs", "all"], default="outputs", help="all makes every blob an output")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the cells as JSON as well")
+    parser.add_argument("--document", type=Path, metavar="FILE", help="write the tables as a page, a section a folder")
     arguments = parser.parse_args()
     runtimes = arguments.runtime or [r for r in DEFAULT if importlib.util.find_spec(RUNTIMES[r][0])]
-    cases = find_cases(arguments.cases, arguments.only)
-    if not cases or not runtimes:
-        parser.error("no golden case there" if runtimes else "neither OpenCV 5 nor OpenVINO is installed here")
-    command = shlex.split(arguments.command)
-    outcomes: list[Outcome] = []
-    for case in cases:
-        outcomes += run_case(case, command, runtimes, arguments.blobs == "all")
-    print(table(outcomes, runtimes))
-    for runtime in runtimes:
-        good = sum(o.ok for o in outcomes if o.runtime == runtime)
-        print(f"{title(runtime)}: {good}/{len(cases)} cases give Caffe's numbers", file=sys.stderr)
+    if not runtimes:
+        parser.error("neither OpenCV 5 nor OpenVINO is installed here")
+    program, *options = shlex.split(arguments.command)
+    command, sections = [str(Path(shutil.which(program) or program).absolute()), *options], {}
+    for path in arguments.cases:
+        # Nets as people load them; a layer's case may be a loss, which is an output only when asked for.
+        every_blob = arguments.blobs == "all" or path.name == "layers"
+        cases = find_cases([path], arguments.only)
+        outcomes = [o for case in cases for o in run_case(case, command, runtimes, every_blob)]
+        if outcomes:
+            sections[path.name] = outcomes
+            print(f"{table(outcomes, runtimes)}\n\n{summary(outcomes, runtimes)}\n", flush=True)
+    everything = [outcome for outcomes in sections.values() for outcome in outcomes]
+    if not everything:
+        parser.error("no golden case there")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(o) | {"ok": o.ok} for o in outcomes], indent=1) + "\n")
-    return 0 if all(o.ok for o in outcomes) else 1
+        arguments.json.write_text(json.dumps([asdict(o) | {"ok": o.ok} for o in everything], indent=1) + "\n")
+    if arguments.document:
+        arguments.document.write_text(document(sections, runtimes), encoding="utf-8")
+    return 0 if all(o.ok for o in everything) else 1
 
 
 if __name__ == "__main__":

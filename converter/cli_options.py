@@ -200,7 +200,11 @@ def _net_options(p: argparse.ArgumentParser) -> None:
     g.add_argument("--phase", type=str.upper, choices=["TEST", "TRAIN"], help="which layers count (TEST)")
     g.add_argument("--stage", dest="stages", action="append", metavar="S", help="a stage of Caffe's net state")
     g.add_argument("--level", type=int, metavar="L", help="the level of Caffe's net state")
-    g.add_argument("--allow-unknown", action="store_true", help="go on without prototxt fields that no known Caffe has")
+    g.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="go on without fields that no known Caffe has, and without placeholders",
+    )
 
 
 def _verification_options(p: argparse.ArgumentParser) -> None:

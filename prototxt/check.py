@@ -42,6 +42,8 @@ class Checker:
     Attributes:
         errors: in the order of the text, at most `MOST_FAULTS`.
         unknown: fields that the schema lacks, if they are allowed: (name, message it stands in) -> the fields.
+        unreadable: numbers of which a template has only the placeholder, such as `num_classes: cls1x`, if that is
+            allowed, and what is wrong with each.
     """
 
     def __init__(self, lines: Lines, *, allow_unknown: bool) -> None:
@@ -49,6 +51,7 @@ class Checker:
         self.allow_unknown = allow_unknown
         self.errors: list[PrototxtError] = []
         self.unknown: dict[tuple[str, str], list[Field]] = {}
+        self.unreadable: list[tuple[Field, str]] = []
 
     def check(self, message: Field, descriptor: Descriptor, path: str = "") -> None:
         """Walk a message beside its descriptor; `path` is its name in errors, with a dot at the end."""
@@ -64,11 +67,17 @@ class Checker:
             if not _is_repeated(field):
                 self._once(child, seen.setdefault(child.name, child), path)
             if field.message_type is None:
-                self._fault(child.value_offset, _wrong_scalar(child, field, path + child.name))
+                self._scalar(child, field, _wrong_scalar(child, field, path + child.name))
             elif child.value is not None:
                 self._fault(child.value_offset, f"{path}{child.name} is {quoted(child.value)}; expected '{{ … }}'")
             else:
                 self.check(child, field.message_type, "" if _is_entry(field) else f"{path}{child.name}.")
+
+    def _scalar(self, child: Field, field: FieldDescriptor, wrong: str) -> None:
+        if wrong and self.allow_unknown and not child.listed and _is_placeholder(child.value, field):
+            self.unreadable.append((child, wrong))
+        else:
+            self._fault(child.value_offset, wrong)
 
     def _once(self, child: Field, first: Field, path: str) -> None:
         """A field that holds one value may stand once, and not as a list, even of one."""
@@ -107,6 +116,12 @@ def _is_entry(field: FieldDescriptor) -> bool:
 def _is_repeated(field: FieldDescriptor) -> bool:
     repeated = getattr(field, "is_repeated", None)  # since protobuf 6; `label` is on its way out
     return bool(repeated) if repeated is not None else getattr(field, "label", 0) == FieldDescriptor.LABEL_REPEATED
+
+
+def _is_placeholder(value: str | None, field: FieldDescriptor) -> bool:
+    """Whether a word stands where a number should."""
+    wants_number = field.enum_type is None and (field.cpp_type in _RANGES or field.cpp_type in _DECIMALS)
+    return wants_number and value is not None and re.fullmatch(r"\w*[A-Za-z_]\w*", value) is not None
 
 
 def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:

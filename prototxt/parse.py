@@ -39,7 +39,8 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
         text: the prototxt.
         cls: the message class, such as NetParameter or SolverParameter.
         path: the text's name in messages.
-        allow_unknown: leave out fields that the schema lacks, with a warning each, instead of refusing them.
+        allow_unknown: leave out fields that the schema lacks, and numbers of which a template has only the placeholder,
+            with a warning each, instead of refusing them.
 
     Raises:
         PrototxtError: the grammar is broken; a field or an enum's value is unknown, of the wrong kind, out of range or
@@ -54,7 +55,10 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
     raise_all(_with_last_word(checker.errors, path))
     for (name, where), fields in checker.unknown.items():
         _warn(name, where, fields, lines)
-    edits += [_blanked(text, span) for span in {f.span for f in chain.from_iterable(checker.unknown.values())}]
+    for field, wrong in checker.unreadable:
+        log.warning("%s: warning: %s; the field is left out", lines.position(field.value_offset), wrong)
+    left_out = [*chain.from_iterable(checker.unknown.values()), *(field for field, _ in checker.unreadable)]
+    edits += [_blanked(text, span) for span in {field.span for field in left_out}]
     text = _edited(text, edits)
     message = cls()
     try:

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from prototxt.errors import Position, PrototxtError
 
 DEEPEST = 100
-MOST_FIELDS = 2_000_000
+MOST_FIELDS = 500_000
 
-_BLANK = re.compile(r"(?:[ \t\r\n\f\v]+|#[^\n]*)*")
+_BLANK = re.compile(r"[ \t\r\n\f\v]*")
 _TOKEN = re.compile(
-    r"""[ \t\r\n\f\v]*(?:\#[^\n]*(?:\n[ \t\r\n\f\v]*|\Z))*(?P<token>
+    r"""[ \t\r\n\f\v]*(?P<token>
         [A-Za-z_][\w/-]*                # a field, an enum value, true
       | [-+]?(?:\d|\.\d)[\w.+-]*        # a number
       | "(?:[^"\\\n]|\\.)*"
       | '(?:[^'\\\n]|\\.)*'
       | -[A-Za-z]\w*                   # -inf
       | [{}<>\[\]:;,.]
+      | \#[^\n]*                        # a comment
       | \Z)""",
     re.X | re.A,
 )
@@ -64,8 +67,11 @@ class Lines:
     """Offsets in a text as positions in its file."""
 
     def __init__(self, text: str, path: str) -> None:
-        self.path = path
-        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+        self.path, self._text = path, text
+
+    @cached_property
+    def _starts(self) -> array[int]:
+        return array("L", (0, *(found.end() for found in re.finditer("\n", self._text))))
 
     def position(self, offset: int) -> Position:
         """Line and column of an offset, both from 1; a column is one character."""
@@ -81,7 +87,7 @@ def scan(text: str, path: str) -> tuple[Field, Lines]:
         path: its name in positions.
 
     Raises:
-        PrototxtError: the grammar is broken, messages are nested more than 100 deep, there are over two million fields.
+        PrototxtError: the grammar is broken, messages are nested more than 100 deep, there are over 500,000 fields.
     """
     lines = Lines(text, path)
     return _Scanner(text, lines).run(), lines
@@ -127,11 +133,13 @@ class _Scanner:
         return PrototxtError(message, position=self.lines.position(self.offset if offset is None else offset))
 
     def advance(self) -> None:
-        found = _TOKEN.match(self.text, self.end)
-        if found is None:
-            raise self.strange_character()
         self.previous_end = self.end
-        self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
+        self.token = "#"
+        while self.token.startswith("#"):
+            found = _TOKEN.match(self.text, self.end)
+            if found is None:
+                raise self.strange_character()
+            self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
 
     def field(self, now: _Open) -> None:
         made = Field(self.name(now), self.name_offset)

@@ -10,8 +10,8 @@ from prototxt.errors import Position, PrototxtError
 
 log = logging.getLogger(__name__)
 
-LARGEST_FILE = 64 << 20
-"""Bytes; a net with all its weights written out as text may take tens of megabytes."""
+LARGEST_FILE = 16 << 20
+"""Bytes; eight times the largest prototxt known."""
 
 
 def read_text(path: str | Path) -> str:
@@ -21,7 +21,7 @@ def read_text(path: str | Path) -> str:
     so that a comment in an old Chinese or Japanese encoding harms nothing.
 
     Raises:
-        PrototxtError: no such file, a directory, empty, a web page, a Git LFS pointer, a binary file, over 64 MiB.
+        PrototxtError: no such file, a directory, empty, a web page, a Git LFS pointer, a binary file, over 16 MiB.
     """
     place = Position(str(path))
     try:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from prototxt import Net
+from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError
 from verify.engines import Answers, Array, ModelInput, fault, first_line, need
 from verify.interpreter import Key
@@ -42,6 +43,11 @@ class OpenCv:
         self.outputs: tuple[str, ...] = ()
         self.inputs = tuple(ModelInput(top) for layer in net.layers if not layer.bottoms for top in layer.tops)
         self._path, self._tops = net.path, {layer.name: layer.tops for layer in net.layers}
+        self._notes = tuple(
+            f"OpenCV leaves out {what} of layer {layer.name!r} ({layer.type}), so it is no judge of what follows"
+            for layer in net.layers
+            for what in _neglected(layer.param)
+        )
         with _quiet(self._cv2), self._faults("cannot read it"):
             self._net: Any = self._cv2.dnn.readNetFromCaffe(net.path, weights or "")
         self._net.enableFusion(False)
@@ -59,7 +65,7 @@ class OpenCv:
         for name, values in zip(names, made, strict=True):
             for top, value in zip(self._tops[name], values, strict=False):
                 tops[name, top] = value.copy()
-        return Answers(tops, {})
+        return Answers(tops, {}, self._notes)
 
     @contextmanager
     def _faults(self, what: str) -> Iterator[None]:
@@ -67,6 +73,19 @@ class OpenCv:
             yield
         except self._cv2.error as error:
             raise fault(self._path, f"{self.name} {what}: {first_line(error)}") from error
+
+
+def _neglected(param: LayerParameter) -> Iterator[str]:
+    """Parameters that OpenCV 4 ignores, where they are not the default; found beside the original Caffe's answers."""
+    if param.type == "InnerProduct" and param.inner_product_param.transpose:
+        yield "transpose"
+    lrn = param.lrn_param
+    if param.type == "LRN" and lrn.norm_region == lrn.ACROSS_CHANNELS and lrn.k != 1:
+        yield f"k: {lrn.k:g}"
+    if param.type == "Log" and param.log_param.base != -1:
+        yield f"base: {param.log_param.base:g}"
+    if param.type == "Swish" and param.swish_param.beta != 1:
+        yield f"beta: {param.swish_param.beta:g}"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class PyCaffe:
     """
 
     def __init__(self, net: Net, weights: str | None) -> None:
-        caffe: Any = need("caffe", "caffe (or conda install caffe, apt install caffe-cpu)", "running the original Caffe")
+        caffe: Any = need("caffe", "caffe (or: apt install caffe-cpu)", "running the original Caffe")
         caffe.set_mode_cpu()
         self.name = f"Caffe {getattr(caffe, '__version__', '')}".strip()
         self.metadata: Mapping[str, str] = {}

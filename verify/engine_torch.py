@@ -109,7 +109,7 @@ def _as_fault(path: Path, what: str) -> Iterator[None]:
         yield
     except RequestError:
         raise
-    except Exception as error:  # noqa: BLE001 (model.py may hold anything)
+    except Exception as error:  # model.py may raise anything
         lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = Position(str(path), lines[-1] or 0 if lines else 0)
         raise RequestError(f"{what} {type(error).__name__}: {first_line(error)}", position=where) from error
@@ -188,9 +188,7 @@ def _target(statement: ast.Assign | ast.AnnAssign | ast.AugAssign) -> str | None
 
 
 def _record_call(place: int, variable: str, beside: ast.stmt) -> ast.stmt:
-    call = ast.Call(
-        ast.Name(RECORD, ast.Load()), [ast.Constant(place), ast.Name(variable, ast.Load())], keywords=[]
-    )
+    call = ast.Call(ast.Name(RECORD, ast.Load()), [ast.Constant(place), ast.Name(variable, ast.Load())], keywords=[])
     return ast.fix_missing_locations(ast.copy_location(ast.Expr(call), beside))
 
 

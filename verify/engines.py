@@ -4,6 +4,8 @@
     TorchModel("model_torch")         the generated PyTorch module
     OpenCv(net, weights)              second opinion: OpenCV 4 reads the Caffe files on its own
     PyCaffe(net, weights)             the original, where it is installed
+
+`open_model` chooses between the first two.
 """
 
 from __future__ import annotations

@@ -21,9 +21,7 @@ from prototxt.errors import MissingDependencyError, RequestError
 from verify.engines import Array, ModelInput, need
 
 PIXEL_SPREAD = 64.0
-LABELLED = frozenset(
-    "Accuracy SoftmaxWithLoss HingeLoss MultinomialLogisticLoss InfogainLoss ContrastiveLoss".split()
-)
+LABELLED = frozenset("Accuracy SoftmaxWithLoss HingeLoss MultinomialLogisticLoss InfogainLoss ContrastiveLoss".split())
 
 Shape = tuple[int, ...]
 
@@ -34,7 +32,10 @@ def input_layers(net: Net) -> dict[str, NetLayer]:
 
 
 def input_shapes(
-    net: Net, wanted: Collection[str], stated: Sequence[ModelInput] = (), given: Mapping[str, Shape] | None = None,
+    net: Net,
+    wanted: Collection[str],
+    stated: Sequence[ModelInput] = (),
+    given: Mapping[str, Shape] | None = None,
     batch: int | None = None,
 ) -> dict[str, Shape]:
     """A shape for each wanted input: the one given, else the model's, its free axes filled from the prototxt or with 1.

@@ -2,6 +2,8 @@
 
     report = verify_model(load_net("deploy.prototxt"), open_weights("model.caffemodel"), "deploy.onnx")
     report.ok, report.first_bad, report.rows
+
+`judge` puts OpenCV or the original Caffe in the converted model's place.
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ class Preprocessing:
         return self.mean[:, top : top + shape[2], left : left + shape[3]]
 
 
-def read_preprocessing(
-    metadata: Mapping[str, str], mean: npt.ArrayLike | None, path: str
-) -> Preprocessing | None:
+def read_preprocessing(metadata: Mapping[str, str], mean: npt.ArrayLike | None, path: str) -> Preprocessing | None:
     """What a model's metadata says; None when nothing is baked in.
 
     Args:

@@ -4,6 +4,8 @@
     max rel error     that, as a share of the blob's largest |reference|: the size at which the next layer sees it
     bound             largest max abs error that float32 explains (verify/bounds.py)
     share             max abs error / bound; up to 1 the blob is within its bound
+
+Only what was found: how it looks is for `report_text` and `report_html`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
 @dataclass(frozen=True)

@@ -30,5 +30,4 @@ def write_html(report: Report, path: str | PathLike[str]) -> None:
 
 def escape_script(data: str) -> str:
     """JSON that may stand in a script element: no tag, comment or line separator in it means anything to a browser."""
-    table = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-    return data.translate(str.maketrans(table))
+    return data.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})

@@ -1,12 +1,14 @@
-"""Convolution over any number of spatial axes, and its transpose (Caffe: base_conv_layer.cpp)."""
+"""Convolution over any number of spatial axes, its transpose, and its columns (Caffe: base_conv_layer.cpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from converter.graph import Shape, count, format_shape, is_free
+import numpy as np
+
+from converter.graph import Node, Shape, constant, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
@@ -19,22 +21,25 @@ from converter.layers.base import (
     filler,
     register,
     require,
+    unsupported,
 )
+from converter.layers.sizes import torch_dims
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import ConvolutionParameter, FillerParameter
-
-if TYPE_CHECKING:
-    from converter.graph import Node
 
 
 @dataclass(frozen=True)
 class Window:
-    """What slides over the spatial axes; each tuple has one entry for all axes, or one an axis."""
+    """What slides over the spatial axes; each tuple has one entry for all axes, or one an axis.
+
+    `pad` lies before the image, `pad_end` behind it; only Synopsys' fork has them differ.
+    """
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     pad: tuple[int, ...]
     dilation: tuple[int, ...] = (1,)
+    pad_end: tuple[int, ...] = (0,)
 
     def over(self, axes: int) -> Window:
         """The same with one entry an axis."""
@@ -48,10 +53,12 @@ def _spread(values: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
 
 def read_window(source: NetLayer, p: ConvolutionParameter, section: str) -> Window:
     """Kernel, stride, pad and dilation; the `_h`/`_w` pair and the repeated field exclude each other."""
+    if p.pad_type:
+        raise unsupported(source, f"pad_type {p.pad_type}; expected pad_l, pad_r, pad_t, pad_b", section, "pad_type")
     kernel = _h_w_or_repeated(source, p, section, "kernel_size", "kernel", None)
     stride = _h_w_or_repeated(source, p, section, "stride", "stride", 1)
-    pad = _h_w_or_repeated(source, p, section, "pad", "pad", 0)
-    window = Window(kernel, stride, pad, tuple(p.dilation) or (1,))
+    pad, end = _read_pads(source, p, section)
+    window = Window(kernel, stride, pad, _read_dilation(source, p, section), end)
     for values, name, least in ((kernel, "kernel_size", 1), (stride, "stride", 1), (window.dilation, "dilation", 1)):
         if min(values) < least:
             raise fault(source, f"{name} is {min(values)}; expected at least {least}", section, name)
@@ -73,6 +80,28 @@ def _h_w_or_repeated(
     if not repeated and default is None:
         raise fault(source, "no kernel_size; expected kernel_size, or kernel_h and kernel_w", section)
     return repeated or (default or 0,)
+
+
+def _read_pads(source: NetLayer, p: ConvolutionParameter, section: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Padding before the image and behind it; Synopsys' fork has a field for each side."""
+    pad = _h_w_or_repeated(source, p, section, "pad", "pad", 0)
+    sides = {name: getattr(p, name) for name in ("pad_t", "pad_l", "pad_b", "pad_r")}
+    if not any(sides.values()):
+        return pad, pad
+    if p.pad or p.HasField("pad_h") or p.HasField("pad_w"):
+        given = next(name for name, value in sides.items() if value)
+        raise fault(source, f"both pad and {given} are given; expected one of them", section, given)
+    return (sides["pad_t"], sides["pad_l"]), (sides["pad_b"], sides["pad_r"])
+
+
+def _read_dilation(source: NetLayer, p: ConvolutionParameter, section: str) -> tuple[int, ...]:
+    """`dilation`, or what DeepLab's first fork calls it: `hole`, `hole_h`, `hole_w`."""
+    holes = (p.hole_h, p.hole_w) if p.HasField("hole_h") or p.HasField("hole_w") else (p.hole,)
+    if not any(p.HasField(name) for name in ("hole", "hole_h", "hole_w")):
+        return tuple(p.dilation) or (1,)
+    if p.dilation:
+        raise fault(source, "both dilation and hole are given; expected one of them", section, "hole")
+    return holes
 
 
 @dataclass(frozen=True)
@@ -98,7 +127,10 @@ class _Convolving(Layer):
         if p.group < 1 or p.num_output % p.group:
             raise fault(source, f"num_output {p.num_output} is no multiple of group {p.group}", section, "group")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
-        return cls(p.num_output, read_window(source, p, section), p.group, p.bias_term, p.axis, fillers)
+        window = read_window(source, p, section)
+        if window.pad != window.pad_end and not cls._pads_each_side:
+            raise unsupported(source, "pad_l, pad_r, pad_t or pad_b; expected pad", section)
+        return cls(p.num_output, window, p.group, p.bias_term, p.axis, fillers)
 
     def _check(self, inputs: Sequence[Shape]) -> tuple[int, Window]:
         shape = inputs[0]
@@ -107,16 +139,22 @@ class _Convolving(Layer):
             raise BottomsDifferError("bottoms differ in shape")
         spatial = len(shape) - axis - 1
         require(spatial >= 1, f"a blob of {format_shape(shape)} has no spatial axes behind the channels (axis {axis})")
-        require(shape[axis] % self.group == 0, f"{shape[axis]} channels are no multiple of group {self.group}")
+        group = self._groups(shape[axis])
+        require(shape[axis] % group == 0, f"{shape[axis]} channels are no multiple of group {group}")
         return axis, self.window.over(spatial)
 
+    def _groups(self, channels: int) -> int:
+        return self.group
+
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+        """Of one axis; `pad` is that of both ends together."""
         raise NotImplementedError
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         axis, w = self._check(inputs)
         shape = inputs[0]
-        each = zip(shape[axis + 1 :], w.kernel, w.stride, w.pad, w.dilation, strict=True)
+        pads = [a + b for a, b in zip(w.pad, w.pad_end, strict=True)]
+        each = zip(shape[axis + 1 :], w.kernel, w.stride, pads, w.dilation, strict=True)
         sizes = [self._size(*args) for args in each]
         for size in sizes:
             require(size >= 1, f"the kernel {format_shape(w.kernel)} does not fit the bottom {format_shape(shape)}")
@@ -143,9 +181,9 @@ class _Convolving(Layer):
         attributes = {
             "kernel_shape": w.kernel,
             "strides": w.stride,
-            "pads": w.pad * 2,
+            "pads": (*w.pad, *w.pad_end),
             "dilations": w.dilation,
-            "group": self.group,
+            "group": self._groups(node.shape[axis]),
         }
         results = []
         for name, value, out in zip(x, node.inputs, node.outputs, strict=True):
@@ -158,10 +196,11 @@ class _Convolving(Layer):
         axis, w = self._check([v.shape for v in node.inputs])
         spatial = len(w.kernel)
         require(spatial <= 3, f"{spatial} spatial axes; PyTorch convolves over at most 3")
-        options = {"stride": w.stride, "padding": w.pad, "dilation": w.dilation}
+        one_sided = w.pad != w.pad_end
+        options = {"stride": w.stride, "padding": (0,) * spatial if one_sided else w.pad, "dilation": w.dilation}
         keywords: dict[str, Any] = {k: _compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
-        if self.group != 1:
-            keywords["groups"] = self.group
+        if self._groups(node.shape[axis]) != 1:
+            keywords["groups"] = int(self._groups(node.shape[axis]))
         if "bias" not in node.tensors:
             keywords["bias"] = False
         channels = node.shape[axis]
@@ -173,6 +212,9 @@ class _Convolving(Layer):
             state=dict(node.tensors),
             **keywords,
         )
+        if one_sided:  # Only torch's F.pad pads each side by an amount of its own; it begins with the last axis.
+            sides = tuple(side for pair in zip(w.pad[::-1], w.pad_end[::-1], strict=True) for side in pair)
+            x = tuple(t.let("padded", f"F.pad({name}, {sides})") for name in x)
         if axis == 1:
             return [f"{module}({name})" for name in x]
         return [
@@ -184,6 +226,7 @@ class _Convolving(Layer):
 
     _onnx_name: ClassVar[str]
     _torch_name: ClassVar[str]
+    _pads_each_side: ClassVar[bool] = True
 
 
 _TORCH_DEFAULTS = {"stride": (1,), "padding": (0,), "dilation": (1,)}
@@ -198,19 +241,38 @@ def _compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
 class Convolution(_Convolving):
     """Cross-correlation; output sizes round down, where Caffe's pooling rounds up (Caffe: conv_layer.cpp)."""
 
-    types = ("Convolution",)
+    types: ClassVar[tuple[str, ...]] = ("Convolution",)
     _onnx_name = "Conv"
     _torch_name = "Conv"
 
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-        return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
+        return (size + pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
-        return (self.num_output, channels // self.group, *kernel)
+        return (self.num_output, channels // self._groups(channels), *kernel)
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         terms = count(self.parameters(inputs)[0].shape[1:])
         return terms * sum(count(s) for s in outputs)
+
+
+@register
+@dataclass(frozen=True)
+class DepthwiseConvolution(Convolution):
+    """Convolution with a group for each channel (forks: depthwise_conv_layer.cpp, conv_dw_layer.cpp).
+
+    The one's nets state that group, the other's may leave it out; any other number is refused.
+    """
+
+    types = ("DepthwiseConvolution", "ConvolutionDepthwise")
+
+    def _groups(self, channels: int) -> int:
+        require(not is_free(channels), "the number of channels can't be free")
+        channels = int(channels)
+        require(self.group in (1, channels), f"group is {self.group} for {channels} channels; expected one a channel")
+        message = f"num_output {self.num_output} is no multiple of the {channels} channels"
+        require(self.num_output % channels == 0, message)
+        return channels
 
 
 @register
@@ -221,9 +283,10 @@ class Deconvolution(_Convolving):
     types = ("Deconvolution",)
     _onnx_name = "ConvTranspose"
     _torch_name = "ConvTranspose"
+    _pads_each_side = False
 
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-        return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+        return stride * (size - 1) + dilation * (kernel - 1) + 1 - pad
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
         return (channels, self.num_output // self.group, *kernel)
@@ -231,3 +294,57 @@ class Deconvolution(_Convolving):
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         terms = count(self.parameters(inputs)[0].shape[1:])
         return terms * sum(count(s) for s in inputs)
+
+
+@register
+@dataclass(frozen=True)
+class Im2col(Layer):
+    """The windows of a convolution laid out as channels: channels × kernel positions (Caffe: im2col_layer.cpp)."""
+
+    types = ("Im2col",)
+    window: Window = Window((1,), (1,), (0,))
+    axis: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Im2col:
+        p, section = source.param.convolution_param, "convolution_param"
+        return cls(read_window(source, p, section), p.axis)
+
+    def _channels(self, shape: Shape) -> tuple[int, Convolution]:
+        """The channels, and the convolution by 0 and 1 that picks each value of a window."""
+        axis = canonical_axis(self.axis, len(shape))
+        require(not is_free(shape[axis]), "the number of channels can't be free")
+        window = self.window.over(len(shape) - axis - 1)
+        channels = int(shape[axis])
+        return channels, Convolution(channels * count(window.kernel), window, channels, False, self.axis)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return self._channels(inputs[0])[1].infer(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        channels, convolution = self._channels(node.shape)
+        kernel = convolution.window.kernel
+        picks = np.tile(np.eye(count(kernel)), (channels, 1)).reshape(-1, 1, *kernel)
+        weight = constant(f"{node.name}.picks", picks)
+        return convolution.onnx(g, Node(convolution, node.inputs, node.outputs, {"weight": weight}), *x)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        w = self._channels(node.shape)[1].window
+        spatial = len(w.kernel)
+        require(spatial == 2, f"{spatial} spatial axes; PyTorch unfolds over 2")
+        before = len(node.shape) - 3
+        require(before <= 1, f"axis {before} for the channels; PyTorch unfolds with at most one axis before them")
+        options = {"dilation": w.dilation, "stride": w.stride}
+        parts = [f"{k}={_compact(v)}" for k, v in options.items() if v != (1, 1)]
+        y = x[0]
+        if w.pad != w.pad_end:
+            y = t.let("padded", f"F.pad({y}, {(w.pad[1], w.pad_end[1], w.pad[0], w.pad_end[0])})")
+        elif w.pad != (0, 0):
+            parts.append(f"padding={_compact(w.pad)}")
+        columns = f"F.unfold({y}, {', '.join([str(_compact(w.kernel)), *parts])})"
+        if not any(map(is_free, node.shape[-2:])):
+            return f"{columns}.unflatten(-1, {tuple(map(int, node.outputs[0].shape[-2:]))})"
+        height = torch_dims(x[0], node.shape)[-2]
+        extent = w.dilation[0] * (w.kernel[0] - 1) + 1
+        rows = f"({height} + {w.pad[0] + w.pad_end[0] - extent}) // {w.stride[0]} + 1"
+        return f"{columns}.unflatten(-1, ({rows}, -1))"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape
-from converter.layers.base import UNLIMITED, Layer, fault, register
+from converter.layers import base
+from converter.layers.base import UNLIMITED, Layer, OnnxOps, TorchOps, fault, register
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LayerParameter
+
+if TYPE_CHECKING:
+    from converter.graph import Node
 
 
 @dataclass(frozen=True)
@@ -149,3 +153,46 @@ class DummyData(Source):
         legacy = list(zip(p.num, p.channels, p.height, p.width, strict=False))
         stated = [tuple(s.dim) for s in p.shape] or legacy
         return cls(tuple(stated * tops) if len(stated) == 1 else _padded(stated, tops))
+
+
+@register
+@dataclass(frozen=True)
+class Parameter(Layer):
+    """A learned blob of the stated shape, as a blob of the net (Caffe: parameter_layer.hpp)."""
+
+    types = ("Parameter",)
+    bottoms = (0, 0)
+    shape: Shape = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Parameter:
+        shape = tuple(source.param.parameter_param.shape.dim)
+        if any(d < 1 for d in shape):
+            raise fault(source, f"dim {min(shape)}; expected at least 1", "parameter_param", "shape", "dim")
+        return cls(shape)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [self.shape]
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[base.Parameter, ...]:
+        return (base.Parameter("value", self.shape),)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.weight(node.tensors["value"])
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("Parameter", PARAMETER)
+        return f"{t.module('Parameter', self.shape, state=dict(node.tensors))}()"
+
+
+PARAMETER = '''
+class Parameter(nn.Module):
+    """A learned blob that reads nothing (Caffe's Parameter layer)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(shape))
+
+    def forward(self):
+        return self.value.clone()
+'''

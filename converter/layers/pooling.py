@@ -185,9 +185,10 @@ class Pooling(Layer):
                 extents.append(np.minimum(start + k, size) - np.maximum(start, 0))
             else:
                 extents.append(np.minimum(start + k, size + self.pad_end[i]) - start)
+        divisor = (extents[0][:, None] * extents[1][None, :]).astype(np.float64)
         with np.errstate(divide="ignore"):
-            ratio = count(self.kernel) / (extents[0][:, None] * extents[1][None, :]).astype(np.float64)
-        return ratio[None, None].astype(np.float32)
+            ratio: npt.NDArray[np.float32] = (count(self.kernel) / divisor)[None, None].astype(np.float32)
+        return ratio
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         if self.method == "STOCHASTIC":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +27,7 @@ from prototxt.scan import scan
 from prototxt.source import read_text
 
 LAYER = 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" %s }'
+ROOT = Path(__file__).resolve().parents[2]
 METHODS = "pooling_param.pool; expected MAX, AVE or STOCHASTIC"
 INT32 = "-2147483648 to 2147483647"
 UNUSUAL = """
@@ -271,7 +275,7 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.write(b"#")
         file.truncate(1 << 40)
-    with pytest.raises(PrototxtError, match=r"larger than 64 MiB; expected a prototxt$"):
+    with pytest.raises(PrototxtError, match=r"larger than 16 MiB; expected a prototxt$"):
         load_net(path)
 
 
@@ -365,3 +369,29 @@ def test_real_prototxts_with_bytes_changed_only_raise_our_own_errors(data: st.Da
 
 def test_the_descriptor_of_a_layer_is_not_confused_by_its_old_forms() -> None:
     assert parse('name: "a" type: "ReLU"', LayerParameter)[0].type == "ReLU"
+
+
+def test_a_placeholder_is_left_out_when_unknowns_are_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    text = 'layer { name: "a" type: "X" detection_output_param { num_classes: cls1x keep_top_k: 5 } }'
+    with pytest.raises(PrototxtError, match="num_classes is 'cls1x'; expected a whole number"):
+        parse(text, NetParameter)
+    message, _, _ = parse(text, NetParameter, "n.prototxt", allow_unknown=True)
+    param = message.layer[0].detection_output_param
+    assert not param.HasField("num_classes")
+    assert param.keep_top_k == 5
+    assert caplog.messages == [
+        "n.prototxt:1:67: warning: detection_output_param.num_classes is 'cls1x'; expected a whole number; "
+        "the field is left out"
+    ]
+
+
+@pytest.mark.parametrize("unit", ["\n", "a:1\n", "a{}", "#\n", "layer{}\n"], ids=repr)
+def test_a_large_file_of_nothing_takes_bounded_memory_and_time(unit: str, tmp_path: Path) -> None:
+    path = tmp_path / "n.prototxt"
+    path.write_text("x " + unit * ((16_000_000 - 2) // len(unit)))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+    code = f"{limit}from prototxt import load_net\nload_net({str(path)!r}, allow_unknown=True)"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "prototxt.errors.PrototxtError" in done.stderr
+    assert time.perf_counter() - start < 20

@@ -1,0 +1,223 @@
+"""Forks' layers that move values about: shuffles, transposes, reversals, axes dropped, borders added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.graph import Shape, format_shape, is_free
+from converter.layers.base import (
+    Layer,
+    OnnxOps,
+    TorchOps,
+    canonical_axis,
+    fault,
+    register,
+    require,
+    shortest,
+    unsupported,
+)
+from prototxt import NetLayer
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+_LEAST_INDEX = -(2**63) + 1
+
+
+def fixed_channels(shape: Shape, parts: int, what: str) -> int:
+    """The channels of N×C×H×W, a multiple of `parts`."""
+    require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+    require(not is_free(shape[1]), "the number of channels can't be free")
+    require(shape[1] % parts == 0, f"{shape[1]} channels are no multiple of {what}")
+    return int(shape[1])
+
+
+@register
+@dataclass(frozen=True)
+class PixelShuffle(Layer):
+    """The r·r planes of a channel as its pixels: N×(C·r·r)×H×W to N×C×(H·r)×(W·r) (forks: pixel_shuffle_layer.cpp)."""
+
+    types = ("PixelShuffle",)
+    factor: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> PixelShuffle:
+        factor = source.param.pixelshuffle_param.upscale_factor
+        if factor < 1:
+            message = f"upscale_factor is {factor}; expected at least 1"
+            raise fault(source, message, "pixelshuffle_param", "upscale_factor")
+        return cls(factor)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        r, shape = self.factor, inputs[0]
+        channels = fixed_channels(shape, r * r, f"upscale_factor {r} squared")
+        return [(shape[0], channels // (r * r), shape[2] * r, shape[3] * r)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("DepthToSpace", x[0], blocksize=self.factor, mode="CRD")
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{t.module('nn.PixelShuffle', self.factor)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class ShuffleChannel(Layer):
+    """Channels as a table of `group` rows, read by columns (ShuffleNet's fork: shuffle_channel_layer.cpp)."""
+
+    types = ("ShuffleChannel",)
+    group: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ShuffleChannel:
+        group = source.param.shuffle_channel_param.group
+        if group < 1:
+            raise fault(source, f"group is {group}; expected at least 1", "shuffle_channel_param", "group")
+        return cls(group)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        fixed_channels(inputs[0], self.group, f"group {self.group}")
+        return list(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        n, c, h, w = node.shape
+        columns = int(c) // self.group
+        if not is_free(h) and not is_free(w):
+            table = g.op("Reshape", x[0], g.ints([0, self.group, columns, int(h) * int(w)], "shape"))
+            turned = g.op("Transpose", table, perm=[0, 2, 1, 3])
+            return g.op("Reshape", turned, g.ints([0, int(c), int(h), int(w)], "shape"))
+        order = [row * columns + column for column in range(columns) for row in range(self.group)]
+        return g.op("Gather", x[0], g.ints(order, "order"), axis=1)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{t.module('nn.ChannelShuffle', self.group)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class Transpose(Layer):
+    """Axes in the order that `dim` lists, all of them named (caffe_ocr's fork: transpose_layer.cpp)."""
+
+    types = ("Transpose",)
+    order: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Transpose:
+        order = tuple(source.param.transpose_param.dim)
+        if not order:
+            raise unsupported(source, "no dim, another fork's Transpose; expected one for each axis", "transpose_param")
+        if sorted(order) != list(range(len(order))):
+            raise fault(source, f"dim {order} is no order of the axes", "transpose_param", "dim")
+        return cls(order)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        require(len(self.order) == len(shape), f"{len(self.order)} dim for a blob of {len(shape)} axes")
+        return [tuple(shape[a] for a in self.order)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Transpose", x[0], perm=self.order)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]}.permute({', '.join(map(str, self.order))})"
+
+
+@register
+@dataclass(frozen=True)
+class Reverse(Layer):
+    """An axis from its end to its start (caffe_ocr's fork: reverse_layer.cpp)."""
+
+    types = ("Reverse",)
+    axis: int = 0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Reverse:
+        return cls(source.param.reverse_param.axis)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        canonical_axis(self.axis, len(inputs[0]))
+        return list(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.slice(x[0], canonical_axis(self.axis, len(node.shape)), -1, _LEAST_INDEX, -1)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]}.flip({canonical_axis(self.axis, len(node.shape))})"
+
+
+@register
+@dataclass(frozen=True)
+class Squeeze(Layer):
+    """The blob without the axes that `axis` lists, each of size 1; all of size 1 when it lists none (Synopsys' fork:
+    squeeze_layer.cpp).
+    """
+
+    types = ("Squeeze",)
+    axes: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Squeeze:
+        return cls(tuple(source.param.squeeze_param.axis))
+
+    def _dropped(self, shape: Shape) -> list[int]:
+        if not self.axes:
+            return [i for i, d in enumerate(shape) if not is_free(d) and d == 1]
+        axes = sorted({canonical_axis(a, len(shape)) for a in self.axes})
+        for axis in axes:
+            require(not is_free(shape[axis]), f"axis {axis} is dropped; it can't be left free")
+            require(shape[axis] == 1, f"axis {axis} holds {shape[axis]} values; only an axis of 1 can be dropped")
+        return axes
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        dropped = self._dropped(inputs[0])
+        return [tuple(d for i, d in enumerate(inputs[0]) if i not in dropped)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        dropped = self._dropped(node.shape)
+        return g.op("Squeeze", x[0], g.ints(dropped)) if dropped else x[0]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        dropped = self._dropped(node.shape)
+        if not dropped:
+            return x[0]
+        return f"{x[0]}.squeeze({dropped[0] if len(dropped) == 1 else tuple(dropped)})"
+
+
+@register
+@dataclass(frozen=True)
+class Pad(Layer):
+    """A border of one value; `paddings` has two numbers an axis, before and behind, the first axis first.
+
+    Of Synopsys' fork (pad_layer.cpp).
+    """
+
+    types = ("Pad",)
+    before: tuple[int, ...] = ()
+    behind: tuple[int, ...] = ()
+    value: float = 0.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Pad:
+        p = source.param.pad_param
+        if len(p.paddings) % 2:
+            raise fault(source, f"{len(p.paddings)} paddings; expected two for each axis", "pad_param", "paddings")
+        return cls(tuple(p.paddings[::2]), tuple(p.paddings[1::2]), shortest(p.constant_values))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        given = 2 * len(self.before)
+        require(given == 2 * len(shape), f"{given} paddings for a blob of {len(shape)} axes; expected two for each")
+        return [tuple(d + a + b for d, a, b in zip(shape, self.before, self.behind, strict=True))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        pads = g.ints((*self.before, *self.behind), "pads")
+        return g.op("Pad", x[0], pads, g.scalar(self.value, "value"), mode="constant")
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        pairs = list(zip(self.before, self.behind, strict=True))[::-1]
+        while pairs and not any(pairs[-1]):  # F.pad begins with the last axis; what it isn't given stays.
+            pairs.pop()
+        sides = tuple(side for pair in pairs for side in pair)
+        return f"F.pad({x[0]}, {sides}, value={self.value!r})" if sides else x[0]

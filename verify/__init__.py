@@ -3,7 +3,7 @@
 from verify.inputs import load_image
 from verify.interpreter import Step, Trace, run
 from verify.layers import known_types
-from verify.parity import judge, verify_model
+from verify.parity import judge, verify_model, verify_models
 from verify.report import Report, Row
 from verify.report_html import write_html
 from verify.report_text import format_report, verdict
@@ -20,5 +20,6 @@ __all__ = [
     "run",
     "verdict",
     "verify_model",
+    "verify_models",
     "write_html",
 ]

@@ -4,9 +4,9 @@ Rounding in one layer. Let u = 2**-24. A float32 sum of n products, in any order
 
     r = lambda * sqrt(n) * u * S        S: the largest of |sum| and of gain * max|input|, the scale of its terms
 
-with probability 1 - 2 n exp(-lambda**2 / 2) a value (Higham & Mary 2019, "A new approach to probabilistic rounding error
-analysis", theorem 3.1; the worst case n * u happens to nobody). LAMBDA is 9: over 1e8 values of 5,000 terms each, more
-than the largest net here computes, the chance of one false alarm is then about 3e-6.
+with probability 1 - 2 n exp(-lambda**2 / 2) a value (Higham & Mary 2019, "A new approach to probabilistic rounding
+error analysis", theorem 3.1; the worst case n * u happens to nobody). LAMBDA is 9: over 1e8 values of 5,000 terms each,
+more than the largest net here computes, the chance of one false alarm is then about 3e-6.
 
 From layer to layer. What a layer before did wrong arrives multiplied by what lies between. Products of the largest gain
 of each layer grow exponentially with depth and say nothing after twenty layers, because no error lies in the worst
@@ -183,7 +183,8 @@ def _reach(step: Step, sources: Sequence[_Motion]) -> float:
     """How far a blob of few values should move by its layer's gain."""
     if step.value.size >= FEW:
         return 0.0
-    return _norm([gain * source.typical for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf])
+    pairs = zip(step.gains, sources, strict=True)
+    return _norm([gain * source.typical for gain, source in pairs if 0 < gain < math.inf])
 
 
 def _motion(before: Array, after: Sequence[Array]) -> _Motion:

@@ -170,7 +170,7 @@ def identifier(name: str) -> str:
 
 
 def open_model(path: File) -> Engine:
-    """The engine for a converted model: `.onnx` for onnxruntime, a folder with model.py for PyTorch.
+    """The engine for a converted model: a file, whatever its name, for onnxruntime, a folder for PyTorch.
 
     Raises:
         RequestError: neither of them, or a model that cannot be loaded.
@@ -184,6 +184,4 @@ def open_model(path: File) -> Engine:
         raise fault(model, "no such file")
     if model.is_dir():
         return TorchModel(model)
-    if model.suffix.lower() == ".onnx":
-        return OnnxRuntime(model)
-    raise fault(model, "is no converted model; expected an .onnx file, or a folder with model.py")
+    return OnnxRuntime(model)

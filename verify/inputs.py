@@ -17,6 +17,7 @@ from os import PathLike
 import numpy as np
 
 from prototxt import Net, NetLayer
+from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError, RequestError
 from verify.engines import Array, ModelInput, need
 
@@ -78,10 +79,23 @@ def _written_shape(layer: NetLayer, name: str) -> Shape | None:
     if layer.type == "MemoryData":
         p = param.memory_data_param
         return (p.batch_size, p.channels, p.height, p.width) if place == 0 else (p.batch_size,)
+    if layer.type in ("Data", "AnnotatedData", "ImageData"):
+        return _cropped_shape(param) if place == 0 else None
     stated = param.input_param.shape or param.dummy_data_param.shape
     if not stated:
         return None
     return tuple(stated[min(place, len(stated) - 1)].dim)
+
+
+def _cropped_shape(param: LayerParameter) -> Shape | None:
+    """Images of a data layer, where crop, batch and channels are all written; else only the files know."""
+    t, images = param.transform_param, param.image_data_param
+    listed = param.type == "ImageData"
+    batch = images.batch_size if listed else param.data_param.batch_size
+    channels = len(t.mean_value) if len(t.mean_value) > 1 else 3 * t.force_color + t.force_gray
+    if listed:
+        channels = 3 if images.is_color else 1
+    return (batch, channels, t.crop_size, t.crop_size) if batch and channels and t.crop_size else None
 
 
 def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collection[str] = ()) -> dict[str, Array]:

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,16 @@ from verify.engine_opencv import OpenCv
 from verify.engine_pycaffe import PyCaffe
 from verify.engines import Answers, Array, Engine, File, fault, open_model, rename_inputs
 from verify.inputs import Shape, input_layers, input_shapes, seeded
-from verify.interpreter import Trace, run
+from verify.interpreter import Key, Trace, run
 from verify.preprocessing import Preprocessing, read_preprocessing
 from verify.report import Report
-from verify.wiring import needed, wire
+from verify.wiring import Wired, needed, wire
 from weights import Weights
 
-__all__ = ["compare", "judge", "verify_model"]
+__all__ = ["compare", "judge", "verify_model", "verify_models"]
+
+Progress: TypeAlias = Callable[[str], None]
+"""Called with a few words when a part of the work begins."""
 
 
 def verify_model(
@@ -44,6 +47,7 @@ def verify_model(
     shapes: Mapping[str, Shape] | None = None,
     batch: int | None = None,
     mean: npt.ArrayLike | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Compare a converted model with the net that it was made from.
 
@@ -56,19 +60,47 @@ def verify_model(
         shapes: of inputs, where neither prototxt nor model says, or to try others.
         batch: size of axis 0 of every input whose shape is not given.
         mean: the mean image that was baked in, if one was.
+        progress: told what is being done.
 
     Raises:
         RequestError: a model that cannot be loaded or run, or is not this net's.
         MissingDependencyError: its runtime is not installed.
         NetError, UnsupportedError, WeightsError: the net cannot be interpreted.
     """
-    clock = _Clock()
-    with clock("load"):
-        engine = open_model(model)
-    path = str(Path(model))
-    blobs = _compared_blobs(engine, net, path)
-    baked = read_preprocessing(engine.metadata, mean, path)
-    return _verify(net, weights, engine, path, _Request(seed, shapes or {}, batch, feeds, blobs, baked, clock))
+    (report,) = verify_models(
+        net, weights, [model], feeds=feeds, seed=seed, shapes=shapes, batch=batch, mean=mean, progress=progress
+    )
+    return report
+
+
+def verify_models(
+    net: Net,
+    weights: Weights | None,
+    models: Sequence[File],
+    *,
+    feeds: Mapping[str, npt.ArrayLike] | None = None,
+    seed: int = 0,
+    shapes: Mapping[str, Shape] | None = None,
+    batch: int | None = None,
+    mean: npt.ArrayLike | None = None,
+    progress: Progress | None = None,
+) -> list[Report]:
+    """Compare several converted models of one net; arguments and errors as of `verify_model`.
+
+    The net itself runs once for all models that hold the same layers and are fed the same.
+    """
+    reference = _Reference(net, weights)
+    reports = []
+    for model in models:
+        clock = _Clock(progress)
+        path = str(Path(model))
+        with clock("load", f"loading {path}"):
+            engine = open_model(model)
+        blobs = _compared_blobs(engine, net, path)
+        baked = read_preprocessing(engine.metadata, mean, path)
+        request = _Request(seed, shapes or {}, batch, feeds, blobs, baked, clock)
+        reports.append(_verify(reference, engine, path, request))
+    return reports
 
 
 def judge(
@@ -87,24 +119,28 @@ def judge(
         RequestError: that reader cannot read or run the net.
         MissingDependencyError: it is not installed.
     """
-    clock = _Clock()
+    clock = _Clock(None)
     path = None if weights is None else weights.path
-    with clock("load"):
+    with clock("load", f"loading {net.path}"):
         engine: Engine = OpenCv(net, path) if by == "opencv" else PyCaffe(net, path)
-    return _verify(net, weights, engine, path or net.path, _Request(seed, shapes or {}, batch, feeds, clock=clock))
+    request = _Request(seed, shapes or {}, batch, feeds, None, None, clock)
+    return _verify(_Reference(net, weights), engine, path or net.path, request)
 
 
 class _Clock:
     """Seconds by name of what was timed."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None) -> None:
         self.seconds: dict[str, float] = {}
+        self._progress = progress
 
     @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
+    def __call__(self, name: str, doing: str) -> Iterator[None]:
+        if self._progress is not None:
+            self._progress(doing)
         start = perf_counter()
         yield
-        self.seconds[what] = round(perf_counter() - start, 3)
+        self.seconds[name] = round(perf_counter() - start, 3)
 
 
 @dataclass(frozen=True)
@@ -112,28 +148,61 @@ class _Request:
     """What the caller asked for, and what was found out about the model before it ran."""
 
     seed: int
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-    batch: int | None = None
-    feeds: Mapping[str, npt.ArrayLike] | None = None
-    blobs: Sequence[str] | None = None
-    baked: Preprocessing | None = None
-    clock: _Clock = field(default_factory=_Clock)
+    shapes: Mapping[str, Shape]
+    batch: int | None
+    feeds: Mapping[str, npt.ArrayLike] | None
+    blobs: Sequence[str] | None
+    baked: Preprocessing | None
+    clock: _Clock
 
 
-def _verify(net: Net, weights: Weights | None, engine: Engine, path: str, request: _Request) -> Report:
-    clock, baked = request.clock, request.baked
-    given = _feeds(net, engine, request)
-    fed, errors = dict(given), {}
-    if baked is not None and baked.blob in fed:
-        errors[baked.blob] = baked.error(fed[baked.blob])
-        fed[baked.blob] = baked.apply(fed[baked.blob])
-    with clock("engine"):
+@dataclass
+class _Reference:
+    """The interpreter's last run, and its bounds, for the next model that asks for the same."""
+
+    net: Net
+    weights: Weights | None
+    _ran: tuple[Wired, ...] = ()
+    _fed: Mapping[str, Array] = field(default_factory=dict)
+    _trace: Trace | None = None
+    _bounds: Mapping[Key, float] = field(default_factory=dict)
+
+    def layers(self, blobs: Sequence[str] | None) -> tuple[Wired, ...]:
+        """The layers that `blobs` depend on; all of them for None."""
+        wired = wire(self.net)
+        return tuple(wired if blobs is None else needed(wired, blobs))
+
+    def get(self, fed: Mapping[str, Array], request: _Request) -> tuple[Trace, Mapping[Key, float]]:
+        """The trace of the layers that a request needs, and the bounds of its blobs."""
+        baked, blobs, clock = request.baked, request.blobs, request.clock
+        errors = {}
+        if baked is not None and baked.blob in fed:
+            errors[baked.blob] = baked.error(fed[baked.blob])
+            fed = {**fed, baked.blob: baked.apply(fed[baked.blob])}
+        layers = self.layers(blobs)
+        if self._trace is None or errors or layers != self._ran or not _same(fed, self._fed):
+            with clock("reference", f"running {self.net.path} in the interpreter"):
+                self._trace = run(self.net, self.weights, fed, blobs=blobs)
+            with clock("bounds", "estimating rounding errors"):
+                self._bounds = estimate(
+                    self.net, self.weights, self._trace, blobs=blobs, feed_errors=errors, seed=request.seed
+                )
+            self._ran, self._fed = (() if errors else layers), fed
+        return self._trace, self._bounds
+
+
+def _same(some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
+    return some.keys() == others.keys() and all(np.array_equal(some[name], others[name]) for name in some)
+
+
+def _verify(reference: _Reference, engine: Engine, path: str, request: _Request) -> Report:
+    net, clock = reference.net, request.clock
+    layers = reference.layers(request.blobs)
+    given = _feeds(net, layers, engine, request)
+    with clock("engine", f"running {path} in {engine.name}"):
         answers = engine.run(given)
-    with clock("reference"):
-        trace = run(net, weights, fed, blobs=request.blobs)
-    with clock("bounds"):
-        bounds = estimate(net, weights, trace, blobs=request.blobs, feed_errors=errors, seed=request.seed)
-    with clock("comparison"):
+    trace, bounds = reference.get({**_idle(layers, given), **given}, request)
+    with clock("comparison", "comparing blobs"):
         answers = _named_outputs(answers, trace)
         rows, shipped, missing = compare(trace, answers, bounds)
     if not rows and not shipped:
@@ -163,16 +232,26 @@ def _compared_blobs(engine: Engine, net: Net, path: str) -> list[str] | None:
     return list(said) or [name for name in engine.outputs if name in made] or None
 
 
-def _feeds(net: Net, engine: Engine, request: _Request) -> dict[str, Array]:
+def _feeds(net: Net, layers: Sequence[Wired], engine: Engine, request: _Request) -> dict[str, Array]:
     """What the model is fed, by blob of the net, in the net's order."""
     if request.feeds is not None:
         return {name: np.asarray(values, np.float32) for name, values in request.feeds.items()}
-    order = wire(net) if request.blobs is None else needed(wire(net), request.blobs)
-    read = [top for item in order for top in item.layer.tops if top in input_layers(net)]
+    used = {name for item in layers for name in item.layer.bottoms}.union(entry.name for entry in engine.inputs)
+    read = [top for item in layers for top in item.layer.tops if top in input_layers(net) and top in used]
     stated = rename_inputs(engine.inputs, read)
     shapes = input_shapes(net, read, stated, request.shapes, request.batch)
     raw = [request.baked.blob] if request.baked is not None else []
     return seeded(net, shapes, request.seed, raw=raw)
+
+
+def _idle(layers: Sequence[Wired], given: Mapping[str, Array]) -> dict[str, Array]:
+    """Tops that nobody reads of data layers with another that is fed, such as the labels of a cut net."""
+    idle: dict[str, Array] = {}
+    for item in layers:
+        batches = [len(given[top]) for top in item.layer.tops if top in given and given[top].ndim]
+        if not item.layer.bottoms and batches:
+            idle.update({top: np.zeros(batches[0], np.float32) for top in item.layer.tops if top not in given})
+    return idle
 
 
 def _named_outputs(answers: Answers, trace: Trace) -> Answers:

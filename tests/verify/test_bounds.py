@@ -213,9 +213,11 @@ def test_an_index_far_from_a_tie_must_agree_exactly() -> None:
 
 def test_an_index_near_a_tie_has_no_bound_and_neither_has_what_it_leads_to() -> None:
     """The index of a computed blob: were it a fed one, both sides would see the very same tie."""
-    net = parse_net(ARGMAX.replace("bottom: 'x'", "bottom: 'w'").replace(
-        "layer { name: 'y'", "layer { name: 'w' type: 'TanH' bottom: 'x' top: 'w' } layer { name: 'y'"
-    ))
+    net = parse_net(
+        ARGMAX.replace("bottom: 'x'", "bottom: 'w'").replace(
+            "layer { name: 'y'", "layer { name: 'w' type: 'TanH' bottom: 'x' top: 'w' } layer { name: 'y'"
+        )
+    )
     x = np.random.default_rng(3).standard_normal((1, 4, 1, 3)).astype(np.float32)
     x[0, 0], x[0, 1] = 1.5, 1.5 * (1 + 2.0**-20)
     _, rows = bounded(net, {}, {"x": x})

@@ -108,7 +108,15 @@ def test_a_name_cannot_move_the_cursor_or_start_a_line() -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.0, "0 %"), (0.00021, "0.021 %"), (0.0312, "3.1 %"), (0.5, "50 %"), (9.99, "999 %"), (46.4, "46.4 ×"), (math.inf, "∞")],
+    [
+        (0.0, "0 %"),
+        (0.00021, "0.021 %"),
+        (0.0312, "3.1 %"),
+        (0.5, "50 %"),
+        (9.99, "999 %"),
+        (46.4, "46.4 ×"),
+        (math.inf, "∞"),
+    ],
 )
 def test_a_share_is_readable_at_every_size(share: float, text: str) -> None:
     assert percent(share) == text
@@ -140,7 +148,8 @@ def test_no_name_ends_the_script_that_holds_it() -> None:
 CHECK = """
 <script>{
   const seen = {};
-  const rows = () => [...document.querySelectorAll("#blobs tbody tr")].map((line) => line.cells[1].firstChild.textContent);
+  const lines = () => [...document.querySelectorAll("#blobs tbody tr")];
+  const rows = () => lines().map((line) => line.cells[1].firstChild.textContent);
   const head = (label) => [...document.querySelectorAll("#blobs th button")].find((b) => b.textContent === label);
   seen.title = document.title;
   seen.verdict = document.getElementById("verdict").textContent;
@@ -165,7 +174,8 @@ CHECK = """
   seen.wide = document.documentElement.scrollWidth > window.innerWidth;
   seen.images = document.images.length;
   seen.errors = window.faults;
-  document.body.replaceChildren(Object.assign(document.createElement("pre"), { id: "seen", textContent: JSON.stringify(seen) }));
+  const shown = Object.assign(document.createElement("pre"), { id: "seen", textContent: JSON.stringify(seen) });
+  document.body.replaceChildren(shown);
 }</script>
 </body>"""
 WATCH = "<head><script>window.faults = []; addEventListener('error', (e) => faults.push(String(e.message)));</script>"
@@ -220,7 +230,9 @@ def test_a_failing_page_opens_at_the_first_blob_out_of_bounds(tmp_path: Path) ->
 
 
 def test_a_hostile_name_is_shown_as_text_in_the_browser(tmp_path: Path) -> None:
-    seen = browse(report(row(1, HOSTILE, 9.0), row(2, "prob", 0.1), model=HOSTILE, shipped=(row(2, "prob", 0.1),)), tmp_path, 390)
+    seen = browse(
+        report(row(1, HOSTILE, 9.0), row(2, "prob", 0.1), model=HOSTILE, shipped=(row(2, "prob", 0.1),)), tmp_path, 390
+    )
     assert seen["images"] == 0
     assert seen["wide"] is False
     start = seen["start"]

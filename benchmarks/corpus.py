@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Parse every net of the corpus, convert its deploy nets with random weights, and say what stands in the way.
 
-    python benchmarks/corpus.py [--corpus ../shared/corpus] [--run] [--parse-only] [--journal FILE] [--json FILE]
+    python -m benchmarks.corpus [--corpus ../shared/corpus] [--run] [--parse-only] [--journal FILE [--retry]]
 
 Each net has a process of its own with a limit of time and of memory, so that none can stop the rest. What is known of
 a net is appended to the journal at once; a run that was cut short goes on from there. With --run every converted net is
@@ -239,6 +239,10 @@ class Journal:
         """Whether these steps were tried on the net before."""
         return file in self.findings and self.findings[file].steps == steps
 
+    def forget_failures(self) -> None:
+        """Take up again what did not go through all its steps."""
+        self.findings = {name: f for name, f in self.findings.items() if f.reached == len(f.steps)}
+
     def add(self, finding: Finding) -> None:
         """Keep a finding, at once on disk."""
         self.findings[finding.file] = finding
@@ -290,11 +294,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120, help="for each net (%(default)s)")
     parser.add_argument("--memory", type=float, default=6, metavar="GB", help="for each net (%(default)s)")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="go on from here, and keep what is found")
+    parser.add_argument("--retry", action="store_true", help="try again what the journal says failed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings")
     arguments = parser.parse_args()
     steps = STEPS[: 1 if arguments.parse_only else 3 if arguments.run else 2]
     entries = [entry for entry in read_corpus(arguments.corpus) if arguments.only in entry.file]
     journal = Journal(arguments.journal)
+    if arguments.retry:
+        journal.forget_failures()
     wanted = {entry.file: steps if entry.deploy else STEPS[:1] for entry in entries}
     todo = [entry for entry in entries if not journal.knows(entry.file, wanted[entry.file])]
     pool = Pool(arguments.jobs, arguments.seconds, int(arguments.memory * 2**30))

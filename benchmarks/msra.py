@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Assemble full-size cases of MSRA's ResNets: their deploy nets, seeded weights, and the original Caffe's answers.
 
-    python benchmarks/msra.py OUT [50 101 152] [--shared ../shared]
+    python -m benchmarks.msra OUT [50 101 152] [--shared ../shared]
 
 Writes OUT/ResNet-50/ with net.prototxt, weights.caffemodel (102 MB; 241 MB for 152) and golden.npz. The weights are
 those that the answers were computed with: their checksum says so.
@@ -36,7 +36,7 @@ def make_cases(out: Path, depths: Sequence[int] = DEPTHS, shared: Path = SHARED)
                 assert file is not None
                 folders.append(_make_case(out, wanted.pop(member.name), file.read(), shared))
     if wanted:
-        raise FileNotFoundError(f"{corpus.name}: has no {', '.join(wanted)}")
+        raise FileNotFoundError(f"{shared / 'corpus'}: has no {', '.join(wanted)}")
     return sorted(folders, key=lambda folder: int(folder.name.partition("-")[2]))
 
 

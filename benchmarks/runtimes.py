@@ -124,7 +124,7 @@ def convert(case: Case, command: Sequence[str], model: Path, blobs: Sequence[str
     """Convert a case; why it failed, or nothing."""
     sizes = [f"{name}={','.join(map(str, array.shape))}" for name, array in case.feeds().items()]
     # From within the folder: messages then name the net without this machine's paths.
-    words = [*command, "net.prototxt", *([case.weights.name] if case.weights else []), "--to", "onnx"]
+    words: list[str | Path] = [*command, "net.prototxt", *([case.weights.name] if case.weights else []), "--to", "onnx"]
     words += ["-o", model, "--no-verify", "--quiet", *(w for size in sizes for w in ("--input-shape", size))]
     words += ["--outputs", ",".join(blobs)] if blobs else []
     try:
@@ -137,7 +137,7 @@ def convert(case: Case, command: Sequence[str], model: Path, blobs: Sequence[str
 def run_in(runtime: str, model: Path, feeds: Path, work: Path) -> tuple[dict[str, Array], str]:
     """The model's outputs by name, and why there are none, from a process of its own."""
     answers = work / f"{runtime}.npz"
-    words = [sys.executable, __file__, "--worker", runtime, model, feeds, answers]
+    words: list[str | Path] = [sys.executable, __file__, "--worker", runtime, model, feeds, answers]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_WITHIN)
     except subprocess.TimeoutExpired:
@@ -193,8 +193,7 @@ def run_case(case: Case, command: Sequence[str], runtimes: Sequence[str], every_
 
 def run_opencv(model: str, feeds: dict[str, Array], engine: str = "ENGINE_AUTO") -> dict[str, Array]:
     """OpenCV 5, by default as `readNetFromONNX` sets itself up: its new engine, the classic one as a fallback."""
-    import cv2
-
+    cv2 = import_module("cv2")
     net = cv2.dnn.readNetFromONNX(model, getattr(cv2.dnn, engine))
     for name, array in feeds.items():
         net.setInput(array, name)
@@ -209,8 +208,7 @@ def run_opencv_classic(model: str, feeds: dict[str, Array]) -> dict[str, Array]:
 
 def run_openvino(model: str, feeds: dict[str, Array]) -> dict[str, Array]:
     """OpenVINO on the CPU in float32: where the CPU has bfloat16 it would take that by itself."""
-    import openvino
-
+    openvino = import_module("openvino")
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     result = compiled(feeds)
     return {output.get_any_name(): np.array(result[output]) for output in compiled.outputs}

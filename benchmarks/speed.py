@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time and memory of a conversion, as ratios to copying the weights, all measured in one run.
 
-    python benchmarks/speed.py [--net NET --weights WEIGHTS] [--rounds 5]
+    python -m benchmarks.speed [--net NET --weights WEIGHTS] [--rounds 5]
 
 Without files of your own it takes MSRA's ResNet-152 (241 MB) and, for the verification, ResNet-50, whose seeded weights
 it makes from ../shared. Copying and converting take turns, so that a machine that slows down slows both; the median
@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msra import SHARED, make_cases
+from benchmarks.msra import SHARED, make_cases
 
 # Nothing large is imported here: a child's peak memory counts from its parent's, at the fork.
 
@@ -84,14 +84,14 @@ def take_turns(work: Path, rounds: int, **commands: Callable[[Path], Sequence[st
             seen[name].append(measure(command(target), work))
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
     return {
-        name: Usage(statistics.median(u.seconds for u in list_), max(u.peak for u in list_))
-        for name, list_ in seen.items()
+        name: Usage(statistics.median(u.seconds for u in usages), max(u.peak for u in usages))
+        for name, usages in seen.items()
     }
 
 
 def conversion_rows(convert: Sequence[str], net: Path, weights: Path, work: Path, rounds: int) -> list[Row]:
     """The bars of --to onnx and --to torch."""
-    files = [*convert, net, weights, "--no-verify", "--quiet"]
+    files: list[str | Path] = [*convert, net, weights, "--no-verify", "--quiet"]
     used = take_turns(
         work,
         rounds,
@@ -150,9 +150,12 @@ def _number(value: float) -> str:
 
 
 def machine() -> str:
-    """The class of machine, in general words."""
+    """The class of machine in general words, and how busy it is: a load above its cores slows down everything."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}"
+    python = platform.python_version()
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB, Python {python}, load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def main() -> int:
@@ -165,7 +168,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if (arguments.net is None) != (arguments.weights is None):
         parser.error("--net and --weights go together")
-    convert = [arguments.command]
+    convert, here = [arguments.command], machine()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if arguments.net is None:
@@ -178,7 +181,7 @@ def main() -> int:
             rows += verification_rows(convert, *small, work)
         except subprocess.CalledProcessError as error:
             rows.append(Row("verify", float("nan"), 15, "s", f"failed: {error.stderr.strip().splitlines()[-1]}"))
-    print(f"{machine()}; median of {arguments.rounds}, peaks are the largest\n\n{table(rows)}")
+    print(f"{here}; median of {arguments.rounds}, peaks are the largest\n\n{table(rows)}")
     return 0 if all(row.ok for row in rows) else 1
 
 

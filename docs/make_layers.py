@@ -16,8 +16,8 @@ PAGE = Path(__file__).with_name("layers.md")
 HEAD = """\
 # Layers
 
-Every Caffe layer type that is converted, one section a file of `converter/layers/`. Written by
-`python -m docs.make_layers` from the registries of the converter and of the interpreter that checks it; a test compares.
+Every Caffe layer type that is converted, one section a file of `converter/layers/`. Written by `python -m
+docs.make_layers` from the registries of the converter and of the interpreter that checks it; a test compares.
 
 - *bottoms*, *tops*: how many it takes and makes.
 - *ONNX*, *PyTorch*: whether it can be written there. An *input* becomes an input of the model; a *loss* or measure is

@@ -106,7 +106,7 @@ def _warn(name: str, where: str, fields: list[Field], lines: Lines) -> None:
 
 def _blanked(text: str, span: tuple[int, int]) -> Edit:
     """A field made blank, so that what follows keeps its place."""
-    return (*span, re.sub(r"[^\n]", " ", text[slice(*span)]))
+    return (*span, "\n".join(" " * len(line) for line in text[slice(*span)].split("\n")))
 
 
 def _edited(text: str, edits: Iterable[Edit]) -> str:

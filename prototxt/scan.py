@@ -11,27 +11,29 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from prototxt.errors import Position, PrototxtError
+from prototxt.strings import end_of_string
 
 DEEPEST = 100
 MOST_FIELDS = 500_000
+LONGEST_TOKEN = 1 << 20
 
 _BLANK = re.compile(r"[ \t\r\n\f\v]*")
 _TOKEN = re.compile(
     r"""[ \t\r\n\f\v]*(?P<token>
         [A-Za-z_][\w/-]*                # a field, an enum value, true
       | [-+]?(?:\d|\.\d)[\w.+-]*        # a number
-      | "(?:[^"\\\n]|\\.)*"
-      | '(?:[^'\\\n]|\\.)*'
       | -[A-Za-z]\w*                   # -inf
-      | [{}<>\[\]:;,.]
+      | [{}<>\[\]:;,."']
       | \#[^\n]*                        # a comment
       | \Z)""",
     re.X | re.A,
 )
+_QUOTES = ("'", '"')
 _CLOSES = {"{": "}", "<": ">"}
 _NO_VALUE = frozenset(("", "}", ">", "]", ":", "{", "<", "[", ",", ";", "."))
 
@@ -130,7 +132,8 @@ class _Scanner:
                 self.field(now)
 
     def error(self, message: str, offset: int | None = None) -> PrototxtError:
-        return PrototxtError(message, position=self.lines.position(self.offset if offset is None else offset))
+        place = self.lines.position(self.offset if offset is None else offset)
+        return PrototxtError(shortened(message, 300), position=place)
 
     def advance(self) -> None:
         self.previous_end = self.end
@@ -140,6 +143,13 @@ class _Scanner:
             if found is None:
                 raise self.strange_character()
             self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
+        if self.token in _QUOTES:
+            self.end = end_of_string(self.text, self.offset)
+            if not self.end:
+                raise self.error("the string is not closed on its line")
+            self.token = self.text[self.offset : self.end]
+        if len(self.token) > LONGEST_TOKEN:
+            raise self.error(f"a word or string of {len(self.token)} characters; expected at most {LONGEST_TOKEN}")
 
     def field(self, now: _Open) -> None:
         made = Field(self.name(now), self.name_offset)
@@ -181,9 +191,7 @@ class _Scanner:
 
     def value(self, parent: Field, made: Field) -> None:
         """What stands after the colon, or the whole of a list's entry."""
-        self.fields += 1
-        if self.fields > MOST_FIELDS:
-            raise self.error(f"more than {MOST_FIELDS} fields; no net has so many")
+        self.count()
         if self.token in _CLOSES:
             parent.children.append(made)
             self.open(made, made.offset, _CLOSES[self.token])
@@ -195,11 +203,22 @@ class _Scanner:
         parent.children.append(made)
         value = self.token
         self.advance()
-        while value[0] in "\"'" and self.token[:1] in ("'", '"'):
-            value += " " + self.token
-            self.advance()
+        if value[0] in _QUOTES:
+            value = " ".join([value, *self.more_strings()])
         self.separator()
         made.value, made.span = value, (made.offset, self.previous_end)
+
+    def more_strings(self) -> Iterator[str]:
+        """The strings that go on with the one just read; together they are one value."""
+        while self.token[:1] in _QUOTES:
+            self.count()
+            yield self.token
+            self.advance()
+
+    def count(self) -> None:
+        self.fields += 1
+        if self.fields > MOST_FIELDS:
+            raise self.error(f"more than {MOST_FIELDS} fields; no net has so many")
 
     def separator(self) -> None:
         """What may follow a field: one `,` or `;`. Between two entries of a list a `,` must stand."""
@@ -250,8 +269,6 @@ class _Scanner:
         blank = _BLANK.match(self.text, self.end)
         offset = blank.end() if blank else self.end
         character = self.text[offset : offset + 1]
-        if character in ("'", '"'):
-            return self.error("the string is not closed on its line", offset)
         if character.isascii() and character.isprintable():
             return self.error(f"unexpected character {character!r}", offset)
         name = unicodedata.name(character, "control character").lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PIECE = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.S)
+_PLAIN = {quote: re.compile(rf"[^{quote}\\\n]*") for quote in "\"'"}
 _ESCAPE = re.compile(
     rb"""\\(?:(?P<octal>[0-7]{1,3}) | [xX](?P<hex>[0-9a-fA-F]{1,2}) | u(?P<short>[0-9a-fA-F]{4})
     | U(?P<long>[0-9a-fA-F]{8}) | (?P<letter>[abfnrtv\\'"?]) | (?P<wrong>.?))""",
@@ -13,14 +13,33 @@ _ESCAPE = re.compile(
 _LETTERS = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?", strict=True))
 
 
+def end_of_string(text: str, start: int) -> int:
+    """Where the string ends whose opening quote stands at `start`; 0 if it is not closed on its line."""
+    quote, at = text[start], start + 1
+    while True:
+        plain = _PLAIN[quote].match(text, at)
+        at = plain.end() if plain else at
+        found = text[at : at + 2]
+        if found[:1] == quote:
+            return at + 1
+        if len(found) < 2 or found[0] != "\\" or found[1] == "\n":
+            return 0
+        at += 2
+
+
 def unescape(token: str) -> bytes:
-    """The bytes of a token, or of several side by side: `"a\\n" 'b'` is a, line feed, b.
+    """The bytes of a token, or of several with a space between each: `"a\\n" 'b'` is a, line feed, b.
 
     Raises:
         ValueError: an escape that means nothing, a code point that is none. The message says which.
         UnicodeEncodeError: a lone surrogate, which is a ValueError too.
     """
-    return b"".join(_ESCAPE.sub(_byte, found[2].encode()) for found in _PIECE.finditer(token))
+    parts, at = [], 0
+    while at < len(token):
+        end = end_of_string(token, at)
+        parts.append(_ESCAPE.sub(_byte, token[at + 1 : end - 1].encode()))
+        at = end + 1
+    return b"".join(parts)
 
 
 def _byte(found: re.Match[bytes]) -> bytes:

@@ -188,21 +188,26 @@ def _reach(step: Step, sources: Sequence[_Motion]) -> float:
 
 
 def _motion(before: Array, after: Sequence[Array]) -> _Motion:
-    move = np.max([_distance(before, other) for other in after], axis=0)
-    size = np.abs(before.astype(np.float64))
-    size[~(size < OUTSIDE)] = 0.0
-    lanes = before.shape[:2] if before.ndim > 1 else (1, before.size)
-    by_channel = (*lanes, -1) if before.size else (1, 1, 0)
-    peaks = size.reshape(by_channel).max(axis=(0, 2), initial=0.0)
-    moves = move.reshape(by_channel).max(axis=(0, 2), initial=0.0)
-    return _Motion(float(peaks.max(initial=0.0)), float(moves.max(initial=0.0)), _root_mean_square(move), peaks, moves)
+    """Statistics of a blob whose axis 1 is its channels; one of less than 2 axes counts each value as a channel."""
+    lanes = (*before.shape[:2], -1) if before.ndim > 1 else (1, before.size, 1)
+    if not before.size:
+        return _Motion(0.0, 0.0, 0.0, np.zeros(0), np.zeros(0))
+    move = _distance(before, after).reshape(lanes)
+    size = before.reshape(lanes)
+    peaks = np.maximum(size.max(axis=(0, 2)), -size.min(axis=(0, 2))).astype(np.float64)
+    if not peaks.max() < OUTSIDE:
+        peaks = np.where(np.abs(size) < OUTSIDE, np.abs(size), 0).max(axis=(0, 2)).astype(np.float64)
+    moves = move.max(axis=(0, 2)).astype(np.float64)
+    return _Motion(float(peaks.max()), float(moves.max()), _root_mean_square(move), peaks, moves)
 
 
-def _distance(before: Array, after: Array) -> npt.NDArray[np.float64]:
+def _distance(before: Array, after: Sequence[Array]) -> Array:
+    """How far each value moved at most; a value that was or became no number stands still."""
     with np.errstate(all="ignore"):
-        move = np.abs(after.astype(np.float64) - before)
-    move[~np.isfinite(move)] = 0.0
-    return move
+        move: Array = np.abs(after[0] - before)
+        for other in after[1:]:
+            move = np.maximum(move, np.abs(other - before))
+        return move if np.isfinite(move.max()) else np.where(np.isfinite(move), move, np.float32(0))
 
 
 def peak(value: npt.NDArray[np.generic]) -> float:
@@ -211,9 +216,14 @@ def peak(value: npt.NDArray[np.generic]) -> float:
     return float(magnitude.max(initial=0.0, where=magnitude < OUTSIDE))
 
 
-def _root_mean_square(values: npt.NDArray[np.floating]) -> float:
-    finite = values[np.isfinite(values)].astype(np.float64).ravel()
-    return math.sqrt(float(finite @ finite) / finite.size) if finite.size else 0.0
+def _root_mean_square(values: Array) -> float:
+    flat = values.ravel()
+    with np.errstate(all="ignore"):
+        mean = float(flat @ flat) / max(1, flat.size)
+    if not math.isfinite(mean):
+        wide = flat[np.isfinite(flat)].astype(np.float64)
+        mean = float(wide @ wide) / max(1, wide.size)
+    return math.sqrt(mean)
 
 
 def _norm(values: Sequence[float] | npt.NDArray[np.float64]) -> float:

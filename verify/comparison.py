@@ -19,6 +19,9 @@ from verify.interpreter import Key, Step, Trace
 from verify.layers.parameters import shape_text
 from verify.report import Row
 
+STORED = "Parameter"
+"""The one layer without bottoms whose top is no feed: it comes from the weights."""
+
 
 def compare(
     reference: Trace, answers: Answers, bounds: Mapping[Key, float]
@@ -36,7 +39,8 @@ def compare(
     """
     last = {step.top: step.key for step in reference.steps}
     outputs = {last[name] for name in reference.outputs}
-    places = {step.key: (place, step) for place, step in enumerate(reference.steps) if step.inputs}
+    computed = [(place, step) for place, step in enumerate(reference.steps) if step.inputs or step.layer_type == STORED]
+    places = {step.key: (place, step) for place, step in computed}
     rows, missing = [], []
     for key, (place, step) in places.items():
         if key in answers.tops:

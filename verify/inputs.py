@@ -80,18 +80,20 @@ def _written_shape(layer: NetLayer, name: str) -> Shape | None:
         p = param.memory_data_param
         return (p.batch_size, p.channels, p.height, p.width) if place == 0 else (p.batch_size,)
     if layer.type in ("Data", "AnnotatedData", "ImageData"):
-        return _cropped_shape(param) if place == 0 else None
+        return _cropped_shape(param, place)
     stated = param.input_param.shape or param.dummy_data_param.shape
     if not stated:
         return None
     return tuple(stated[min(place, len(stated) - 1)].dim)
 
 
-def _cropped_shape(param: LayerParameter) -> Shape | None:
-    """Images of a data layer, where crop, batch and channels are all written; else only the files know."""
+def _cropped_shape(param: LayerParameter, place: int) -> Shape | None:
+    """Images or labels of a data layer, where batch, channels and crop are all written; else only the files know."""
     t, images = param.transform_param, param.image_data_param
     listed = param.type == "ImageData"
     batch = images.batch_size if listed else param.data_param.batch_size
+    if place > 0:
+        return (batch,) if batch and param.type != "AnnotatedData" else None
     channels = len(t.mean_value) if len(t.mean_value) > 1 else 3 * t.force_color + t.force_gray
     if listed:
         channels = 3 if images.is_color else 1
@@ -144,6 +146,8 @@ def _use(net: Net, name: str) -> tuple[str, int]:
         if layer.type == "Embed":
             return "index", layer.param.embed_param.input_dim
         if place == 1 and layer.type in ("LSTM", "RNN"):
+            return "mark", 2
+        if place == len(layer.bottoms) - 1 and layer.type in ("Filter", "BatchReindex"):
             return "mark", 2
         if place == len(layer.bottoms) - 1 and place > 0 and layer.type in LABELLED:
             return "index", 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from converter.graph import Shape, format_shape
+from converter.graph import Shape, count, format_shape
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
@@ -212,6 +212,72 @@ class Bias(_Broadcast):
         t.helper("Bias", BIAS)
         state = {"bias": node.tensors["bias"].map(lambda a: a, shape)}
         return f"{t.module('Bias', shape, state=dict(state))}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class Axpy(Layer):
+    """a · x + y, a being a factor a channel of each item: N×C, or N×C×1×1 (SENet's fork: axpy_layer.cpp)."""
+
+    types = ("Axpy",)
+    bottoms = (3, 3)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        factor, x, y = inputs
+        if tuple(map(int, x)) != tuple(map(int, y)):
+            raise BottomsDifferError("the second and third bottom differ in shape")
+        fits = len(x) >= 2 and tuple(map(int, factor)) == (*map(int, x[:2]), *[1] * (len(factor) - 2))
+        require(fits, f"the factor is {format_shape(factor)} for a blob of {format_shape(x)}; expected one a channel")
+        return [x]
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        return count(inputs[1])
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        factor, rank = x[0], len(node.inputs[1].shape)
+        given = len(node.shape)
+        if given < rank:
+            factor = g.unsqueeze(factor, list(range(given, rank)))
+        elif given > rank:
+            factor = g.op("Squeeze", factor, g.ints(range(rank, given)))
+        return g.op("Add", g.op("Mul", factor, x[1]), x[2])
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        rank, given = len(node.inputs[1].shape), len(node.shape)
+        factor = x[0]
+        if given < rank:
+            factor = f"{factor}[{', '.join(['...', *['None'] * (rank - given)])}]"
+        elif given > rank:
+            factor = f"{factor}.flatten({rank - 1})"
+        return f"{factor} * {x[1]} + {x[2]}"
+
+
+@register
+@dataclass(frozen=True)
+class Mul(Layer):
+    """The product of two blobs of which one may lack leading axes, or have 1 where the other has more.
+
+    Lined up from the last axis, as numpy does it (Synopsys' fork: mul_layer.cpp).
+    """
+
+    types = ("Mul",)
+    bottoms = (2, 2)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        rank = max(map(len, inputs))
+        first, second = ((*[1] * (rank - len(s)), *s) for s in inputs)
+        if any(int(a) != int(b) and 1 not in (int(a), int(b)) for a, b in zip(first, second, strict=True)):
+            raise BottomsDifferError("bottoms do not line up")
+        return [tuple(b if int(a) == 1 else a for a, b in zip(first, second, strict=True))]
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        return count(outputs[0])
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Mul", *x)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return " * ".join(x)
 
 
 SCALE = '''

@@ -157,6 +157,19 @@ class DummyData(Source):
 
 @register
 @dataclass(frozen=True)
+class HDF5Output(Layer):
+    """Nothing: Caffe writes its bottoms to a file, and it has no tops (Caffe: hdf5_output_layer.cpp)."""
+
+    types = ("HDF5Output",)
+    bottoms = (2, 2)
+    tops = (0, 0)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return []
+
+
+@register
+@dataclass(frozen=True)
 class Parameter(Layer):
     """A learned blob of the stated shape, as a blob of the net (Caffe: parameter_layer.hpp)."""
 

@@ -136,7 +136,7 @@ def _ratios(p: PriorBoxParameter) -> tuple[float, ...]:
 def _both_or_each(source: NetLayer, p: PriorBoxParameter, both: str, *each: str) -> tuple[float, float]:
     """Height and width of what one field gives for both, or two fields give each; 0 where none does."""
     section = "prior_box_param"
-    given = [name for name in (both, *each) if p.HasField(name)]  # type: ignore[arg-type]
+    given = [name for name in (both, *each) if p.HasField(name)]
     for name in given:
         if getattr(p, name) <= 0:
             raise fault(source, f"{name} is {getattr(p, name):g}; expected a number above 0", section, name)

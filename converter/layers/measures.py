@@ -11,13 +11,11 @@ import numpy as np
 from converter.graph import Shape, count
 from converter.layers import labels
 from converter.layers.base import Layer, OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
-from converter.layers.sizes import FLOAT, int_size
+from converter.layers.sizes import FLOAT, int_size, turned_around
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
     from converter.graph import Node
-
-_LEAST_INDEX = -(2**63) + 1
 
 
 @register
@@ -143,7 +141,7 @@ class ArgMax(Layer):
         """Values and positions; TopK prefers the first of equals, so it works on the lanes turned around."""
         if self.top_k == 1 and not self.values:
             return "", g.op("Cast", g.op("ArgMax", x, axis=axis, keepdims=1, select_last_index=1), to=FLOAT)
-        turned = g.slice(x, axis, -1, _LEAST_INDEX, -1)
+        turned = turned_around(g, x, axis)
         values, places = g.multi("TopK", turned, g.ints([self.top_k], "top_k"), outputs=2, axis=axis)
         last = g.op("Sub", int_size(g, x, lanes, axis), g.constant(np.asarray(1, np.int64), "one"))
         return values, g.op("Cast", g.op("Sub", last, places), to=FLOAT)

@@ -18,12 +18,11 @@ from converter.layers.base import (
     shortest,
     unsupported,
 )
+from converter.layers.sizes import turned_around
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
     from converter.graph import Node
-
-_LEAST_INDEX = -(2**63) + 1
 
 
 def fixed_channels(shape: Shape, parts: int, what: str) -> int:
@@ -82,7 +81,7 @@ class ShuffleChannel(Layer):
         return list(inputs)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        n, c, h, w = node.shape
+        c, h, w = node.shape[1:]
         columns = int(c) // self.group
         if not is_free(h) and not is_free(w):
             table = g.op("Reshape", x[0], g.ints([0, self.group, columns, int(h) * int(w)], "shape"))
@@ -141,7 +140,7 @@ class Reverse(Layer):
         return list(inputs)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.slice(x[0], canonical_axis(self.axis, len(node.shape)), -1, _LEAST_INDEX, -1)
+        return turned_around(g, x[0], canonical_axis(self.axis, len(node.shape)))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"{x[0]}.flip({canonical_axis(self.axis, len(node.shape))})"

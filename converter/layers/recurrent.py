@@ -1,12 +1,12 @@
-"""LSTM and RNN over blobs of time × streams × values, unrolled (Caffe: recurrent_layer.cpp, lstm_layer.cpp, rnn_layer.cpp).
+"""LSTM and RNN over blobs of time × streams × values, unrolled (Caffe: recurrent_layer.cpp and those of each name).
 
     bottoms  x: T×N×…, cont: T×N (0 where a sequence begins), static: N×… if given, with expose_hidden the first states
     LSTM     i, f, o, g = W_x x + b (+ W_static s) + W_h (cont · h)
              c = cont · σ(f) · c + σ(i) · tanh(g);  h = σ(o) · tanh(c)
     RNN      h = tanh(W_x x + b (+ W_static s) + W_h (cont · h));  y = tanh(W_o h + b_o)
 
-The blobs stand in the caffemodel as the unrolled net first uses them: W_x, b, W_static if there is one, W_h, and for RNN
-W_o and b_o. States before the first step are 0 unless they are bottoms.
+The blobs stand in the caffemodel as the unrolled net first uses them: W_x, b, W_static if there is one, W_h, and for
+RNN W_o and b_o. States before the first step are 0 unless they are bottoms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, Tensor, count, format_shape, is_free
@@ -160,8 +159,8 @@ def _joined(g: OnnxOps, steps: list[str]) -> str:
 class LSTM(_Recurrent):
     """Long short-term memory; a sequence begins anew where `cont` is 0 (Caffe: lstm_layer.cpp, lstm_unit_layer.cpp).
 
-    The gates stand in the order i, f, o, g. With `expose_hidden` the last bottoms are the first h and c, the further tops
-    the last ones.
+    The gates stand in the order i, f, o, g. With `expose_hidden` the last bottoms are the first h and c, the further
+    tops the last ones.
     """
 
     types = ("LSTM",)

@@ -32,3 +32,8 @@ def float_count(g: OnnxOps, x: str, shape: Shape, axes: Sequence[int]) -> str:
 def torch_dims(x: str, shape: Shape) -> list[str]:
     """Each size of `x` as a Python expression: a number, or `x.shape[i]` where it is left free."""
     return [f"{x}.shape[{i}]" if is_free(d) else str(int(d)) for i, d in enumerate(shape)]
+
+
+def turned_around(g: OnnxOps, x: str, axis: int) -> str:
+    """`x` from the end of an axis to its start, whatever its size."""
+    return g.slice(x, axis, -1, -(2**63) + 1, -1)

@@ -175,7 +175,7 @@ CHECK = """
   seen.images = document.images.length;
   seen.errors = window.faults;
   const shown = Object.assign(document.createElement("pre"), { id: "seen", textContent: JSON.stringify(seen) });
-  document.body.replaceChildren(shown);
+  document.body.append(shown);
 }</script>
 </body>"""
 WATCH = "<head><script>window.faults = []; addEventListener('error', (e) => faults.push(String(e.message)));</script>"

@@ -1,0 +1,263 @@
+"""Forks' layers that enlarge or shrink images: by repeating pixels, by undoing a pooling, by interpolating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.graph import Shape, format_shape, is_free
+from converter.layers.base import (
+    BottomsDifferError,
+    Layer,
+    OnnxOps,
+    TorchOps,
+    fault,
+    register,
+    require,
+    unsupported,
+)
+from converter.layers.sizes import INT64, int_size, torch_dims
+from prototxt import NetLayer
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+def _check_image(shape: Shape) -> None:
+    require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+
+
+def repeated_onnx(g: OnnxOps, x: str, down: int, across: int) -> str:
+    """Each pixel repeated, `down` × `across` times."""
+    scales = g.constant(np.asarray([1, 1, down, across], np.float32), "scales")
+    return g.op(
+        "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
+def repeated_torch(t: TorchOps, x: str, down: int, across: int) -> str:
+    """The same in torch."""
+    return f"{t.module('nn.Upsample', scale_factor=down if down == across else (down, across))}({x})"
+
+
+@register
+@dataclass(frozen=True)
+class Upsample(Layer):
+    """Two forks' layers of one name, told apart by their bottoms.
+
+    With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp). With two,
+    values go where the mask of a max pooling says they came from, and the rest is 0 (SegNet's: upsample_layer.cpp); the
+    size is upsample_h × upsample_w, or `scale` times the bottom's, less 1 where `pad_out_h` or `pad_out_w` says so.
+    """
+
+    types = ("Upsample",)
+    bottoms = (1, 2)
+    scale: tuple[int, int] = (2, 2)
+    less: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Upsample:
+        p, section = source.param.upsample_param, "upsample_param"
+        if p.scale < 1 or p.scale != int(p.scale):
+            raise unsupported(source, f"scale is {p.scale:g}; expected a whole number, 1 or more", section, "scale")
+        scale = (int(p.scale), int(p.scale))
+        if p.HasField("scale_h") or p.HasField("scale_w"):
+            scale = (p.scale_h, p.scale_w)
+            if min(scale) < 1:
+                raise fault(source, f"scale_h and scale_w are {scale}; expected both, 1 or more", section, "scale_h")
+        size = None
+        if p.HasField("upsample_h") or p.HasField("upsample_w"):
+            size = (p.upsample_h, p.upsample_w)
+            if min(size) < 1:
+                message = f"upsample_h and upsample_w are {size}; expected both, 1 or more"
+                raise fault(source, message, section, "upsample_h")
+        less = (int(p.pad_out_h), int(p.pad_out_w))
+        if len(source.bottoms) == 1 and (size or any(less)):
+            raise fault(source, "a size without a mask; expected a second bottom, the mask of a max pooling", section)
+        return cls(scale, less, size)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        _check_image(shape)
+        if len(inputs) == 2 and tuple(map(int, shape)) != tuple(map(int, inputs[1])):
+            raise BottomsDifferError("values and mask differ in shape")
+        if self.size is not None:
+            return [(*shape[:2], *self.size)]
+        return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.less[i] for i in (0, 1)))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if len(x) == 1:
+            return repeated_onnx(g, x[0], *self.scale)
+        flat, mask = (g.op("Reshape", name, g.ints([0, 0, -1], "shape")) for name in x)
+        sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
+        plane = g.op("Mul", sizes[2], sizes[3])
+        shape = g.op("Concat", sizes[0], sizes[1], plane, axis=0)
+        zeros = g.op("Expand", g.scalar(0.0, "zero"), shape)
+        y = g.op("ScatterElements", zeros, g.op("Cast", mask, to=INT64), flat, axis=2)
+        return g.op("Reshape", y, g.op("Concat", *sizes, axis=0))
+
+    def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
+        """A size of the top as a vector of one."""
+        out = node.outputs[0].shape[axis]
+        if not is_free(out):
+            return g.ints([int(out)], "size")
+        size = g.unsqueeze(int_size(g, x, node.shape, axis), [0])
+        if axis < 2:
+            return size
+        scaled = g.op("Mul", size, g.ints([self.scale[axis - 2]], "scale"))
+        return g.op("Sub", scaled, g.ints([self.less[axis - 2]], "less"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if len(x) == 1:
+            return repeated_torch(t, x[0], *self.scale)
+        t.helper("unpool", UNPOOL)
+        sizes = [str(s) for s in self.size or ()]
+        for i, size in enumerate(torch_dims(x[0], node.shape)[2:]):
+            if self.size is None:
+                less = f" - {self.less[i]}" if self.less[i] else ""
+                fixed = not is_free(node.shape[2 + i])
+                sizes.append(str(int(node.outputs[0].shape[2 + i])) if fixed else f"{size} * {self.scale[i]}{less}")
+        return f"unpool({x[0]}, {x[1]}, {', '.join(sizes)})"
+
+
+UNPOOL = '''
+def unpool(x, mask, height, width):
+    """Values where the mask of a max pooling says they came from, 0 elsewhere (SegNet's Upsample layer)."""
+    plane = x.new_zeros(x.shape[0], x.shape[1], height * width)
+    return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))
+'''
+
+
+@register
+@dataclass(frozen=True)
+class UpsampleDarknet(Layer):
+    """Each pixel repeated `stride` times down and across (Synopsys' fork: upsample_darknet_layer.cpp)."""
+
+    types = ("UpsampleDarknet",)
+    stride: int = 1
+
+    @classmethod
+    def read(cls, source: NetLayer) -> UpsampleDarknet:
+        stride = source.param.upsample_darknet_param.stride
+        if stride < 1:
+            raise fault(source, f"stride is {stride}; expected at least 1", "upsample_darknet_param", "stride")
+        return cls(stride)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        _check_image(inputs[0])
+        n, c, h, w = inputs[0]
+        return [(n, c, h * self.stride, w * self.stride)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return repeated_onnx(g, x[0], self.stride, self.stride)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return repeated_torch(t, x[0], self.stride, self.stride)
+
+
+@register
+@dataclass(frozen=True)
+class Interp(Layer):
+    """Bilinear interpolation whose corners fall on the image's corners (DeepLab's fork: interp_layer.cpp, interp.cpp).
+
+    Output sizes are (size - 1) / shrink_factor, rounded down, times zoom_factor, plus 1; one of the factors alone goes
+    before `height` and `width`, these before both together. Negative `pad_beg` and `pad_end` crop the image first.
+    Synopsys' `full_zoom_factor` multiplies the size. An output of 1 takes the first pixel.
+    """
+
+    types = ("Interp",)
+    size: tuple[int, int] | None = None
+    shrink: int = 1
+    zoom: int = 1
+    full_zoom: int | None = None
+    crop: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Interp:
+        p, section = source.param.interp_param, "interp_param"
+        if p.use_blob_size:
+            raise unsupported(source, "use_blob_size, of a fork", section, "use_blob_size")
+        for name in ("shrink_factor", "zoom_factor", "full_zoom_factor"):
+            if getattr(p, name) < 1:
+                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        for name in ("pad_beg", "pad_end"):
+            if getattr(p, name) > 0:
+                raise fault(source, f"{name} is {getattr(p, name)}; expected 0 or less, to crop", section, name)
+        crop = (-p.pad_beg, -p.pad_end)
+        shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+        if shrinks != zooms:
+            return cls(None, p.shrink_factor, p.zoom_factor, None, crop)
+        if p.HasField("height") and p.HasField("width"):
+            if min(p.height, p.width) < 1:
+                message = f"height and width are {p.height}×{p.width}; expected at least 1×1"
+                raise fault(source, message, section, "height")
+            return cls((p.height, p.width), 1, 1, None, crop)
+        if shrinks:
+            return cls(None, p.shrink_factor, p.zoom_factor, None, crop)
+        if not p.HasField("full_zoom_factor"):
+            raise fault(source, "no size; expected height and width, zoom_factor or shrink_factor", section)
+        return cls(None, 1, 1, p.full_zoom_factor, crop)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        _check_image(shape)
+        inner = [size - sum(self.crop) for size in shape[2:]]
+        require(min(map(int, inner)) >= 1, f"cropping leaves nothing of {format_shape(shape)}")
+        if self.size is not None:
+            return [(*shape[:2], *self.size)]
+        if self.full_zoom is not None:
+            return [(*shape[:2], *(size * self.full_zoom for size in inner))]
+        return [(*shape[:2], *((size - 1) // self.shrink * self.zoom + 1 for size in inner))]
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        n, c, h, w = outputs[0]
+        return 4 * n * c * h * w
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        begin, end = self.crop
+        y = x[0]
+        if any(self.crop):
+            bounds = ([begin, begin], [-end, -end] if end else [2**63 - 1] * 2, [2, 3])
+            y = g.op("Slice", y, *(g.ints(b, "bounds") for b in bounds))
+        sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
+        out = node.outputs[0].shape
+        whole = g.op("Concat", *sizes, axis=0) if any(map(is_free, out)) else g.ints([int(d) for d in out], "sizes")
+        return g.op("Resize", y, "", "", whole, mode="linear", coordinate_transformation_mode="align_corners")
+
+    def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
+        """A size of the top as a vector of one; '' where none is free."""
+        out = node.outputs[0].shape
+        if not any(map(is_free, out)):
+            return ""
+        if not is_free(out[axis]):
+            return g.ints([int(out[axis])], "size")
+        size = g.unsqueeze(int_size(g, x, node.shape, axis), [0])
+        if axis < 2:
+            return size
+        if self.full_zoom is not None:
+            inner = g.op("Sub", size, g.ints([sum(self.crop)], "cropped"))
+            return g.op("Mul", inner, g.ints([self.full_zoom], "zoom"))
+        steps = g.op("Sub", size, g.ints([sum(self.crop) + 1], "cropped"))
+        shrunk = g.op("Div", steps, g.ints([self.shrink], "shrink"))
+        return g.op("Add", g.op("Mul", shrunk, g.ints([self.zoom], "zoom")), g.ints([1], "one"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        begin, end = self.crop
+        y = x[0]
+        if any(self.crop):
+            cut = f"{begin or ''}:{-end or ''}"
+            y = t.let("cropped", f"{y}[:, :, {cut}, {cut}]")
+        sizes = []
+        for axis in (2, 3):
+            out, size = node.outputs[0].shape[axis], f"{y}.shape[{axis}]"
+            if not is_free(out):
+                sizes.append(str(int(out)))
+            elif self.full_zoom is not None:
+                sizes.append(f"{size} * {self.full_zoom}")
+            else:
+                sizes.append(f"({size} - 1) // {self.shrink} * {self.zoom} + 1")
+        return f"F.interpolate({y}, size=({', '.join(sizes)}), mode='bilinear', align_corners=True)"

@@ -1,0 +1,89 @@
+"""What the documents say, held against the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from converter.layers.base import registry
+from docs.make_layers import PAGE, counts, first_sentence, page
+from prototxt.errors import CaffeModelError
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("*/*.md"))
+
+
+def test_the_table_of_layers_is_the_one_that_the_registry_gives() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m docs.make_layers"
+
+
+def test_the_table_has_every_layer_once() -> None:
+    first_cells = [line.split(" | ")[0] for line in page().splitlines() if line.startswith("| `")]
+    named = [name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(named) == sorted(registry())
+
+
+def test_counts_of_blobs_read_well() -> None:
+    assert (counts(2, 2), counts(1, 3), counts(1, 1 << 20)) == ("2", "1–3", "1 or more")
+
+
+def test_a_first_sentence_ends_at_its_own_full_stop() -> None:
+    assert first_sentence("|x| (Caffe: absval_layer.cpp). More.\n\nAnd more.") == "\\|x\\| (Caffe: absval_layer.cpp)."
+    assert first_sentence("Over two\n    lines; no. 2 stays. Not this.") == "Over two lines; no. 2 stays."
+    assert first_sentence(None) == ""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_ci_runs_the_command_that_the_readme_names() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    marked = re.search(r"<!-- test command -->\n```sh\n(.+)\n```", readme)
+    assert marked
+    assert marked[1].endswith(" && .venv/bin/pytest")
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def code_blocks(document: str, language: str = "python") -> list[str]:
+    """The fenced blocks of one language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_example_of_a_layer_is_the_one_in_the_code() -> None:
+    """CONTRIBUTING shows a real layer: what it shows stands in the files that it names."""
+    converted, interpreted = (ROOT / f"{side}/layers/activation.py" for side in ("converter", "verify"))
+    shown = code_blocks("CONTRIBUTING.md")
+    assert shown[0].strip() in converted.read_text(encoding="utf-8")
+    assert shown[1].strip() in interpreted.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/weights.md"])
+def test_python_in_the_documents_parses(document: str) -> None:
+    blocks = code_blocks(document)
+    assert blocks
+    for block in blocks:
+        ast.parse(textwrap.dedent(block))
+
+
+def test_weights_document_names_every_parameter() -> None:
+    """Parameters that some layer has, by the names that the written files give them."""
+    sources = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "converter" / "layers").glob("*.py"))
+    names = set(re.findall(r'Parameter\("(\w+)"', sources)) - {"scale_factor"}  # divided out, never written
+    assert {"weight", "bias", "mean"} <= names
+    told = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(names) if f"`{name}`" not in told] == []
+
+
+def test_every_error_of_the_tree_is_documented_in_one_place() -> None:
+    import prototxt.errors as errors
+
+    kinds = [c.__name__ for c in vars(errors).values() if isinstance(c, type) and issubclass(c, CaffeModelError)]
+    assert [kind for kind in kinds if kind not in (errors.__doc__ or "")] == []

@@ -18,6 +18,10 @@ Roundings of different layers are independent of one another and add as squares:
 
 Each k is counted once, however many paths lead from it to s: a ResNet's skips would double it at every block.
 
+One layer alone. In a deep net the inherited part is a hundred times a layer's own rounding and would hide a small
+mistake. So each layer is also run on what the converted model itself feeds it. Nothing is inherited then but from
+layers whose tops the model does not have (folded ones), and the bound of what the layer adds is r_s or little more.
+
 A layer that jumps (ArgMax, Threshold, a label) has no slope. If the probe, thousands of times larger than the rounding,
 does not change its top in either direction, the top must agree; if it does, a tie is near and nothing can be asked: the
 bound is infinite.
@@ -56,9 +60,22 @@ def estimate(
     feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
     seed: int = 0,
 ) -> dict[Key, float]:
-    """The largest absolute error that rounding explains, for each top of a trace.
+    """The largest absolute error that rounding explains, for each top of a trace; see `study`."""
+    return study(net, weights, trace, blobs=blobs, feed_errors=feed_errors, seed=seed).bounds()
 
-    Runs the net once more, on inputs changed by the probe, and again with its sign turned where a layer jumps.
+
+def study(
+    net: Net,
+    weights: Weights | None,
+    trace: Trace,
+    *,
+    blobs: Collection[str] | None = None,
+    feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    seed: int = 0,
+) -> Rounding:
+    """Probe a net.
+
+    Runs it once more, on inputs changed by the probe, and again with its sign turned where a layer jumps.
 
     Args:
         net, weights, blobs: what `trace` was made from.
@@ -72,7 +89,7 @@ def estimate(
     exact = exact_inputs(net)
     probes = [run(net, weights, perturbed(fed, exact, seed=seed, sign=sign), blobs=blobs) for sign in signs]
     known = {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in (feed_errors or {}).items()}
-    return dict(zip((step.key for step in trace.steps), error_bounds(trace, probes, known), strict=True))
+    return Rounding(trace, probes, known)
 
 
 def perturbed(
@@ -90,23 +107,36 @@ def perturbed(
     return changed
 
 
-def error_bounds(trace: Trace, probes: Sequence[Trace], fed: Mapping[str, float] | None = None) -> list[float]:
-    """The bound of each step of a trace.
+class Rounding:
+    """What each layer of a net rounds, and how that spreads.
 
     Args:
         trace: the reference.
         probes: the same net run on `perturbed` feeds.
         fed: absolute error of fed blobs by name.
     """
-    after = zip(*(probe.steps for probe in probes), strict=True)
-    motions = [_motion(step.value, [s.value for s in moved]) for step, moved in zip(trace.steps, after, strict=True)]
-    ledger = _Ledger(len(trace.steps))
-    for index, step in enumerate(trace.steps):
-        sources = [motions[i] for i in step.inputs]
-        own = _rounding(step, motions[index], sources) if step.inputs else (fed or {}).get(step.top, 0.0)
-        reach = _reach(step, sources)
-        ledger.add(index, step, own, motions[index], reach)
-    return ledger.bounds
+
+    def __init__(self, trace: Trace, probes: Sequence[Trace], fed: Mapping[str, float]) -> None:
+        after = zip(*(probe.steps for probe in probes), strict=True)
+        pairs = zip(trace.steps, after, strict=True)
+        self._motions = [_motion(step.value, [s.value for s in moved]) for step, moved in pairs]
+        self._steps, self._fed = trace.steps, fed
+
+    def bounds(self, known: Collection[Key] = ()) -> dict[Key, float]:
+        """The bound of each top.
+
+        Args:
+            known: tops that the layers after them read without error, as `run(instead=)` gives them.
+        """
+        ledger = _Ledger(len(self._steps))
+        for index, step in enumerate(self._steps):
+            sources = [self._motions[i] for i in step.inputs]
+            motion = self._motions[index]
+            own = _rounding(step, motion, sources) if step.inputs else self._fed.get(step.top, 0.0)
+            ledger.add(index, step, own, motion, _reach(step, sources))
+            if step.key in known:
+                ledger.forget(index)
+        return dict(zip((step.key for step in self._steps), ledger.bounds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -131,6 +161,7 @@ class _Ledger:
 
     def __init__(self, count: int) -> None:
         self.bounds: list[float] = []
+        self._handed_on: list[float] = []
         self._inherits = np.zeros((count, count), bool)
         self._per_move = np.zeros(count)  # r_k / d_k
         self._per_value = np.zeros(count)  # r_k / max|k|, where k stood still
@@ -144,15 +175,21 @@ class _Ledger:
         moved = max(motion.largest, reach) * _norm(self._per_move[ancestors])
         inherited = math.hypot(moved, motion.peak * _norm(self._per_value[ancestors]))
         self.bounds.append(math.inf if self._lost(step, motion) else math.hypot(own, inherited))
+        self._handed_on.append(self.bounds[-1])
         if motion.largest > 0:
             self._per_move[index] = own / motion.largest
         elif motion.peak > 0:
             self._per_value[index] = own / motion.peak
 
+    def forget(self, index: int) -> None:
+        """From here on, let nobody inherit from a step."""
+        self._inherits[index] = False
+        self._per_move[index] = self._per_value[index] = self._handed_on[index] = 0.0
+
     def _lost(self, step: Step, motion: _Motion) -> bool:
         """Whether a jump is near, here or before."""
         for source, gain in zip(step.inputs, step.gains, strict=True):
-            error = self.bounds[source]
+            error = self._handed_on[source]
             if math.isinf(error) and gain > 0:
                 return True
             if math.isinf(gain) and error > 0 and motion.largest > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,16 @@ STORED = "Parameter"
 """The one layer without bottoms whose top is no feed: it comes from the weights."""
 
 
+@dataclass(frozen=True)
+class Alone:
+    """Each layer run on the model's own inputs to it, and the bounds of what it may differ by."""
+
+    trace: Trace
+    bounds: Mapping[Key, float]
+
+
 def compare(
-    reference: Trace, answers: Answers, bounds: Mapping[Key, float]
+    reference: Trace, answers: Answers, bounds: Mapping[Key, float], alone: Alone | None = None
 ) -> tuple[tuple[Row, ...], tuple[Row, ...], tuple[Key, ...]]:
     """Every blob that both have, beside its bound.
 
@@ -32,6 +40,7 @@ def compare(
         reference: the interpreter's trace.
         answers: the engine's.
         bounds: by (layer, top), absolute.
+        alone: for the layers' own errors; see `substitutes`.
 
     Returns:
         rows in net order without what was fed; a row for each output of the model as it is shipped; the tops that
@@ -44,7 +53,8 @@ def compare(
     rows, missing = [], []
     for key, (place, step) in places.items():
         if key in answers.tops:
-            rows.append(_row(place, step, answers.tops[key], bounds[key], output=key in outputs))
+            row = _row(place, step, answers.tops[key], bounds[key], output=key in outputs)
+            rows.append(row if alone is None or row.fault else _with_own_error(row, answers.tops[key], alone))
         else:
             missing.append(key)
     shipped = [
@@ -53,6 +63,23 @@ def compare(
         if name in last and last[name] in places
     ]
     return tuple(rows), tuple(shipped), tuple(missing)
+
+
+def substitutes(reference: Trace, answers: Answers) -> dict[Key, Array]:
+    """The model's blobs that can stand for the reference's: of the same shape, and finite where those are."""
+    chosen = {}
+    for step in reference.steps:
+        got = answers.tops.get(step.key)
+        if got is not None and got.dtype == np.float32 and not _difference(step.value, got).fault:
+            chosen[step.key] = got
+    return chosen
+
+
+def _with_own_error(row: Row, got: npt.NDArray[np.generic], alone: Alone) -> Row:
+    key = (row.layer, row.top)
+    error = _difference(alone.trace.tops[key], got)
+    bound = alone.bounds[key]
+    return replace(row, own_abs=error.largest, own_bound=bound, ok=row.ok and error.largest <= bound)
 
 
 def _row(place: int, step: Step, got: npt.NDArray[np.generic], bound: float, *, output: bool) -> Row:

@@ -170,12 +170,13 @@ def identifier(name: str) -> str:
 
 
 def open_model(path: File) -> Engine:
-    """The engine for a converted model: a file, whatever its name, for onnxruntime, a folder for PyTorch.
+    """The engine for a converted model: a file, whatever its name, for onnxruntime, a folder for PyTorch or Caffe.
 
     Raises:
         RequestError: neither of them, or a model that cannot be loaded.
         MissingDependencyError: its runtime is not installed.
     """
+    from verify.engine_caffe import NET, CaffePair
     from verify.engine_onnx import OnnxRuntime
     from verify.engine_torch import TorchModel
 
@@ -183,5 +184,5 @@ def open_model(path: File) -> Engine:
     if not model.exists():
         raise fault(model, "no such file")
     if model.is_dir():
-        return TorchModel(model)
+        return CaffePair(model) if (model / NET).exists() else TorchModel(model)
     return OnnxRuntime(model)

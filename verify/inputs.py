@@ -3,7 +3,9 @@
     image-like inputs (4 axes, 1, 3 or 4 channels)   standard normal × 64, the spread of pixels less their mean; times
                                                      the scale that a data layer's transform_param gives
     the same, where the model takes raw pixels       whole numbers, 0 to 255
-    labels, indices, sequence marks                  0; below the table's size; 0 for the first step and 1 after
+    labels, selectors                                0 or 1, as every net has two classes
+    indices                                          below the size of the table or batch that they point into
+    sequence marks                                   0 for the first step and 1 after
     anything else                                    standard normal
 
 Nothing is fed that a converter could get right by accident: no constants where values matter, no symmetry.
@@ -113,7 +115,7 @@ def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collect
     layers = input_layers(net)
     feeds: dict[str, Array] = {}
     for name, shape in shapes.items():
-        kind, limit = _use(net, name)
+        kind, limit = _use(net, name, shapes)
         if name in raw:
             feeds[name] = rng.integers(0, 256, shape).astype(np.float32)
         elif kind == "index":
@@ -128,7 +130,7 @@ def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collect
 
 def exact_inputs(net: Net) -> set[str]:
     """Inputs whose values are names of things (labels, indices, marks): the least change makes them others."""
-    return {name for name in input_layers(net) if _use(net, name)[0] != "number"}
+    return {name for name in input_layers(net) if _use(net, name, {})[0] != "number"}
 
 
 def _spread(layer: NetLayer | None, shape: Shape) -> float:
@@ -137,7 +139,7 @@ def _spread(layer: NetLayer | None, shape: Shape) -> float:
     return PIXEL_SPREAD * (layer.param.transform_param.scale if layer is not None else 1.0)
 
 
-def _use(net: Net, name: str) -> tuple[str, int]:
+def _use(net: Net, name: str, shapes: Mapping[str, Shape]) -> tuple[str, int]:
     """How the first layer that reads an input takes it: as numbers, indices below a limit, or sequence marks."""
     for layer in net.layers:
         if name not in layer.bottoms:
@@ -149,8 +151,12 @@ def _use(net: Net, name: str) -> tuple[str, int]:
             return "mark", 2
         if place == len(layer.bottoms) - 1 and layer.type in ("Filter", "BatchReindex"):
             return "mark", 2
+        if place == 1 and layer.type == "BatchReindex":
+            return "index", shapes.get(layer.bottoms[0], (1,))[0]
+        if place == len(layer.bottoms) - 1 and place > 0 and layer.type == "Filter":
+            return "index", 2
         if place == len(layer.bottoms) - 1 and place > 0 and layer.type in LABELLED:
-            return "index", 1
+            return "index", 2
         return "number", 0
     return "number", 0
 

@@ -123,6 +123,7 @@ def run(
     feeds: Mapping[str, npt.ArrayLike],
     *,
     blobs: Collection[str] | None = None,
+    instead: Mapping[Key, Array] | None = None,
     train: bool = False,
 ) -> Trace:
     """Run a net and keep every top.
@@ -133,6 +134,8 @@ def run(
         feeds: by blob name, the tops of layers without bottoms (Input and data layers). Their shapes may differ from
             those in the prototxt, as after Caffe's Reshape. Converted to float32.
         blobs: run only what these blobs depend on; None runs every layer. Data that nobody needs is not asked for.
+        instead: what later layers read in place of these tops, float32 of the same shapes. With a converted model's
+            own blobs, each layer is seen alone: its top is what the layer makes of the model's inputs to it.
         train: compute as in phase TRAIN (BatchNorm with the batch's statistics); layers that draw at random are
             refused.
 
@@ -152,13 +155,17 @@ def run(
     with np.errstate(all="ignore"):
         for item in order:
             reads = tuple(place[index] for index in item.reads)
-            bottoms = tuple(steps[index].value for index in reads)
+            bottoms = tuple(_read(steps[index], instead or {}) for index in reads)
             layer = item.layer
             made = _run_layer(Call(layer, bottoms, learned[item.index], train), given)
             for offset, (top, (value, error)) in enumerate(zip(layer.tops, made, strict=True)):
                 place[item.makes + offset] = len(steps)
                 steps.append(Step(layer.name, layer.type, top, value, reads, error.fan_in, error.gains))
     return Trace(tuple(steps))
+
+
+def _read(step: Step, instead: Mapping[Key, Array]) -> Array:
+    return np.require(instead.get(step.key, step.value), np.float32, "C")
 
 
 def _check_feeds(net: Net, given: Mapping[str, Array]) -> None:

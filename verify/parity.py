@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt import Net
-from verify.bounds import estimate
-from verify.comparison import compare
+from verify.bounds import Rounding, study
+from verify.comparison import Alone, compare, substitutes
 from verify.engine_opencv import OpenCv
 from verify.engine_pycaffe import PyCaffe
 from verify.engines import Answers, Array, Engine, File, fault, open_model, rename_inputs
 from verify.inputs import Shape, input_layers, input_shapes, seeded
-from verify.interpreter import Key, Trace, run
+from verify.interpreter import Trace, run
 from verify.preprocessing import Preprocessing, read_preprocessing
 from verify.report import Report
 from verify.wiring import Wired, needed, wire
@@ -165,30 +165,38 @@ class _Reference:
     _ran: tuple[Wired, ...] = ()
     _fed: Mapping[str, Array] = field(default_factory=dict)
     _trace: Trace | None = None
-    _bounds: Mapping[Key, float] = field(default_factory=dict)
+    _rounding: Rounding | None = None
 
     def layers(self, blobs: Sequence[str] | None) -> tuple[Wired, ...]:
         """The layers that `blobs` depend on; all of them for None."""
         wired = wire(self.net)
         return tuple(wired if blobs is None else needed(wired, blobs))
 
-    def get(self, fed: Mapping[str, Array], request: _Request) -> tuple[Trace, Mapping[Key, float]]:
-        """The trace of the layers that a request needs, and the bounds of its blobs."""
+    def get(self, fed: Mapping[str, Array], request: _Request) -> tuple[Trace, Rounding]:
+        """The trace of the layers that a request needs, and what they round."""
         baked, blobs, clock = request.baked, request.blobs, request.clock
         errors = {}
         if baked is not None and baked.blob in fed:
             errors[baked.blob] = baked.error(fed[baked.blob])
             fed = {**fed, baked.blob: baked.apply(fed[baked.blob])}
         layers = self.layers(blobs)
-        if self._trace is None or errors or layers != self._ran or not _same(fed, self._fed):
+        if self._trace is None or self._rounding is None or errors or layers != self._ran or not _same(fed, self._fed):
             with clock("reference", f"running {self.net.path} in the interpreter"):
                 self._trace = run(self.net, self.weights, fed, blobs=blobs)
             with clock("bounds", "estimating rounding errors"):
-                self._bounds = estimate(
+                self._rounding = study(
                     self.net, self.weights, self._trace, blobs=blobs, feed_errors=errors, seed=request.seed
                 )
             self._ran, self._fed = (() if errors else layers), fed
-        return self._trace, self._bounds
+        return self._trace, self._rounding
+
+    def alone(self, answers: Answers, blobs: Sequence[str] | None) -> Alone:
+        """Each layer on its own, fed with what the model fed it."""
+        assert self._trace is not None
+        assert self._rounding is not None
+        instead = substitutes(self._trace, answers)
+        trace = run(self.net, self.weights, self._fed, blobs=blobs, instead=instead)
+        return Alone(trace, self._rounding.bounds(instead))
 
 
 def _same(some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
@@ -201,10 +209,12 @@ def _verify(reference: _Reference, engine: Engine, path: str, request: _Request)
     given = _feeds(net, layers, engine, request)
     with clock("engine", f"running {path} in {engine.name}"):
         answers = engine.run(given)
-    trace, bounds = reference.get({**_idle(layers, given), **given}, request)
+    trace, rounding = reference.get({**_idle(layers, given), **given}, request)
+    answers = _named_outputs(answers, trace)
+    with clock("layers alone", "running each layer on the model's own inputs"):
+        alone = reference.alone(answers, request.blobs) if answers.tops else None
     with clock("comparison", "comparing blobs"):
-        answers = _named_outputs(answers, trace)
-        rows, shipped, missing = compare(trace, answers, bounds)
+        rows, shipped, missing = compare(trace, answers, rounding.bounds(), alone)
     if not rows and not shipped:
         have = ", ".join(answers.outputs) or "none"
         raise fault(path, f"nothing to compare: its outputs are {have}; those of {net.path} {', '.join(trace.outputs)}")

@@ -3,7 +3,8 @@
     max abs error     largest |converted - reference| in the blob
     max rel error     that, as a share of the blob's largest |reference|: the size at which the next layer sees it
     bound             largest max abs error that float32 explains (verify/bounds.py)
-    share             max abs error / bound; up to 1 the blob is within its bound
+    own error, bound  the same for what the layer adds: compared with the reference layer run on the model's own inputs
+    share             the larger of error / bound and own error / own bound; up to 1 the blob is within bounds
 
 Only what was found: how it looks is for `report_text` and `report_html`.
 """
@@ -29,11 +30,13 @@ class Row:
         max_abs, max_rel: see the module's text; inf where the shapes differ or a value is finite on one side only.
         peak: largest |reference|.
         bound: absolute; inf where nothing can be promised (an index near a tie).
-        ok: whether it is within its bound.
+        ok: whether it is within its bounds.
         output: whether it is an output of the net.
         worst: index of the value with the largest error, its value in the model and in the reference; None without
             an error.
         fault: what is wrong when it is not a matter of size, in words.
+        own_abs, own_bound: what the layer adds to the errors of its inputs, and the most that it may; None where that
+            was not measured.
     """
 
     place: int
@@ -49,18 +52,34 @@ class Row:
     output: bool = False
     worst: tuple[tuple[int, ...], float, float] | None = None
     fault: str = ""
+    own_abs: float | None = None
+    own_bound: float | None = None
 
     @property
     def share(self) -> float:
-        """Error as a share of the bound."""
-        if self.max_abs == 0:
-            return 0.0
-        return self.max_abs / self.bound if self.bound else math.inf
+        """Error as a share of the bound; of the two errors, the one that has more of its own."""
+        return max(self.total_share, self.own_share)
+
+    @property
+    def total_share(self) -> float:
+        """The error as a share of its bound."""
+        return _ratio(self.max_abs, self.bound)
+
+    @property
+    def own_share(self) -> float:
+        """The layer's own error as a share of its bound, 0 where that was not measured."""
+        return 0.0 if self.own_abs is None or self.own_bound is None else _ratio(self.own_abs, self.own_bound)
 
     @property
     def label(self) -> str:
         """`res2a (Eltwise)`, with the blob's name where that is another."""
         return f"{self.layer} ({self.layer_type})" + (f" blob {self.top!r}" if self.top != self.layer else "")
+
+
+def _ratio(error: float, bound: float) -> float:
+    if error == 0:
+        return 0.0
+    return error / bound if bound else math.inf
 
 
 @dataclass(frozen=True)
@@ -114,7 +133,7 @@ class Report:
         made["first_bad"] = [first.layer, first.top] if first else None
         made["worst"] = [worst.layer, worst.top] if worst else None
         for name, rows in (("rows", self.rows), ("shipped", self.shipped)):
-            made[name] = [{**_row(row), "share": _plain(row.share)} for row in rows]
+            made[name] = [{**_row(row), "share": _plain(row.share), "own_share": _plain(row.own_share)} for row in rows]
         return made
 
 

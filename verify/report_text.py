@@ -9,7 +9,7 @@ from verify.layers.parameters import shape_text
 from verify.report import Report, Row
 
 NAME_WIDTH = 36
-HEADINGS = ("", "blob", "layer", "shape", "max abs", "max rel", "bound", "of bound")
+HEADINGS = ("", "blob", "layer", "shape", "max abs", "max rel", "bound", "of bound", "alone")
 
 
 def format_report(report: Report, *, worst: int = 5, verbose: bool = False) -> str:
@@ -46,7 +46,7 @@ def verdict(report: Report) -> str:
         shipped = " (in the model as it is shipped)" if first not in report.rows else ""
         return f"parity: FAILED: {what} in {engine}; first out of bounds: {_sentence(first)}{shipped}"
     assert worst is not None
-    share = f"worst {printable(worst.layer)} at {percent(worst.share)} of its bound (max abs {worst.max_abs:.1e})"
+    share = f"worst {printable(worst.layer)} at {percent(worst.share)} of its bound ({_size(worst)})"
     return f"parity: {what} in {engine}; {share}"
 
 
@@ -68,7 +68,16 @@ def _sentence(row: Row) -> str:
     where = printable(row.label)
     if row.fault:
         return f"{where}: {printable(row.fault)}"
-    return f"{where} at {percent(row.share)} of its bound (max abs {row.max_abs:.1e}, bound {row.bound:.1e})"
+    if row.own_bound is not None and row.own_share > max(1, row.total_share):
+        return f"{where} alone at {percent(row.own_share)} of its bound ({_size(row)}, bound {row.own_bound:.1e})"
+    return f"{where} at {percent(row.share)} of its bound ({_size(row)}, bound {row.bound:.1e})"
+
+
+def _size(row: Row) -> str:
+    """The error that the larger share is of."""
+    if row.own_abs is not None and row.own_share > row.total_share:
+        return f"max abs {row.own_abs:.1e} on the model's own inputs"
+    return f"max abs {row.max_abs:.1e}"
 
 
 def _fault_lines(report: Report) -> list[str]:
@@ -104,9 +113,13 @@ def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     mark = "ok" if row.ok else "BAD"
-    numbers = (f"{row.max_abs:.1e}", f"{row.max_rel:.1e}", f"{row.bound:.1e}", percent(row.share))
+    numbers = (f"{row.max_abs:.1e}", f"{row.max_rel:.1e}", f"{row.bound:.1e}", percent(row.total_share), _alone(row))
     name = _short(row.top) + (" (output)" if row.output else "")
     return (mark, name, f"{_short(row.layer)} ({_short(row.layer_type)})", shape_text(row.shape) or "scalar", *numbers)
+
+
+def _alone(row: Row) -> str:
+    return "" if row.own_abs is None else percent(row.own_share)
 
 
 def _short(name: str) -> str:

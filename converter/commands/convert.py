@@ -56,7 +56,7 @@ def run(arguments: Arguments) -> int:
     return 0 if report is None or report.ok else 3
 
 
-VERIFIED = ("onnx", "torch")  # what an engine can run; the other targets hold weights alone
+VERIFIED = ("onnx", "torch", "caffe")  # what can be run; the other targets hold weights alone
 
 
 def _verified(done: Conversion, to: Target, arguments: Arguments) -> Report | None:

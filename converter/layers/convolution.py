@@ -82,10 +82,13 @@ def _h_w_or_repeated(
     return repeated or (default or 0,)
 
 
+_SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
+
+
 def _read_pads(source: NetLayer, p: ConvolutionParameter, section: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Padding before the image and behind it; Synopsys' fork has a field for each side."""
     pad = _h_w_or_repeated(source, p, section, "pad", "pad", 0)
-    sides = {name: getattr(p, name) for name in ("pad_t", "pad_l", "pad_b", "pad_r")}
+    sides = {name: getattr(p, name) for name in _SIDES}
     if not any(sides.values()):
         return pad, pad
     if p.pad or p.HasField("pad_h") or p.HasField("pad_w"):
@@ -129,7 +132,8 @@ class _Convolving(Layer):
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         window = read_window(source, p, section)
         if window.pad != window.pad_end and not cls._pads_each_side:
-            raise unsupported(source, "pad_l, pad_r, pad_t or pad_b; expected pad", section)
+            side = next(name for name in _SIDES if getattr(p, name))
+            raise unsupported(source, f"{side}; expected pad", section, side)
         return cls(p.num_output, window, p.group, p.bias_term, p.axis, fillers)
 
     def _check(self, inputs: Sequence[Shape]) -> tuple[int, Window]:

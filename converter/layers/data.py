@@ -158,11 +158,12 @@ class DummyData(Source):
 @register
 @dataclass(frozen=True)
 class HDF5Output(Layer):
-    """Nothing: Caffe writes its bottoms to a file, and it has no tops (Caffe: hdf5_output_layer.cpp)."""
+    """Nothing: Caffe writes its bottoms to a file (Caffe: hdf5_output_layer.cpp). They stay outputs of the net."""
 
     types = ("HDF5Output",)
     bottoms = (2, 2)
     tops = (0, 0)
+    role = "loss"
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return []

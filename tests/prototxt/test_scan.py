@@ -115,6 +115,15 @@ def test_a_long_token_is_cut_and_control_characters_are_escaped() -> None:
     assert error('a "\x1b[2J"') == f'{start}"\\x1b[2J"'
 
 
+@pytest.mark.parametrize(
+    "token", [f'"{"x" * 2**20}"', "'" + "\\n" * 2**19 + "'", "x" * (2**20 + 1), "1" * (2**20 + 1)], ids=lambda t: t[:3]
+)
+def test_no_word_or_string_is_longer_than_a_mebibyte(token: str) -> None:
+    message = f"n.prototxt:2:4: error: a word or string of {len(token)} characters; expected at most 1048576"
+    assert error(f"\na: {token}") == message
+    scan(f"a: {token[:-3]}{token[-1]}", "n")
+
+
 def test_nesting_is_allowed_to_a_depth_and_no_further() -> None:
     inside = DEEPEST - 1
     scan("a{" * inside + "}" * inside, "n")
@@ -137,6 +146,8 @@ def test_nesting_is_allowed_to_a_depth_and_no_further() -> None:
         "a: " + "9" * 500_000 + "x",
         "a: '" + "\\" * 500_001,
         "a: " + "'x' " * 50_000 + "}",
+        "a: " + "'' " * 600_000,
+        "b" * 300_000 + ": {" * 3,
         "a: [" + "1," * 100_000,
     ],
     ids=lambda text: repr(text[:6]),

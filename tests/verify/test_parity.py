@@ -285,8 +285,8 @@ def test_labels_indices_and_sequence_marks_are_fed_as_such() -> None:
         'layer { name: "e" type: "Embed" bottom: "word" top: "v" embed_param { input_dim: 9 num_output: 2 } }'
         'layer { name: "r" type: "LSTM" bottom: "v" bottom: "cont" top: "h" }'
     )
-    fed = seeded(net, {"x": (3, 5), "label": (3,), "word": (50, 4), "cont": (6, 4)})
-    assert set(fed["label"]) == {0.0}
+    fed = seeded(net, {"x": (30, 5), "label": (30,), "word": (50, 4), "cont": (6, 4)})
+    assert set(fed["label"]) == {0.0, 1.0}
     assert set(fed["word"].ravel()) <= set(map(float, range(9)))
     assert len(set(fed["word"].ravel())) > 5
     assert (fed["cont"][0] == 0).all()

@@ -68,6 +68,13 @@ def test_a_failed_verdict_names_the_first_blob_out_of_bounds_in_net_order_not_th
     assert "scale1[0, 3, 1, 2] is 1.5 in the model and 1.25 in Caffe's net" in format_report(BAD)
 
 
+def test_a_layer_that_is_wrong_alone_is_told_with_its_own_error_and_bound() -> None:
+    text = verdict(report(row(1, "scale1", 0.02, own_abs=3e-5, own_bound=1e-6, ok=False)))
+    assert text.endswith(
+        "scale1 (Convolution) alone at 30 × of its bound (max abs 3.0e-05 on the model's own inputs, bound 1.0e-06)"
+    )
+
+
 def test_an_output_that_only_the_shipped_model_gets_wrong_is_told_as_such() -> None:
     text = verdict(replace(GOOD, shipped=(row(4, "prob", 3.0),)))
     assert text.endswith("bound 1.0e-05) (in the model as it is shipped)")

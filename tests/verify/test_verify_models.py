@@ -10,18 +10,24 @@ import pytest
 
 import verify.parity
 from prototxt import parse_net
-from verify import verify_model, verify_models
+from verify import run, verify_model, verify_models
+from verify.bounds import estimate, study
+from verify.comparison import Alone, compare, substitutes
+from verify.engines import Answers
+from verify.inputs import exact_inputs, seeded
+from weights import ArrayWeights
 
 
 def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     ran: list[object] = []
     real = verify.parity.run
 
-    def run(*given: object, **more: object) -> object:
-        ran.append(given)
+    def counted(*given: object, **more: object) -> object:
+        if "instead" not in more:  # those are each model's own
+            ran.append(given)
         return real(*given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(verify.parity, "run", run)
+    monkeypatch.setattr(verify.parity, "run", counted)
     return ran
 
 
@@ -64,3 +70,58 @@ def test_labels_that_a_model_without_its_loss_does_not_read_need_no_shape(tmp_pa
     assert report.ok
     assert list(report.inputs) == ["data"]
     assert len(report.rows) == 4
+
+
+def test_a_learned_blob_that_no_layer_computes_is_compared_too() -> None:
+    net = parse_net(
+        'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 3 } } } '
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } } '
+        'layer { name: "y" type: "Eltwise" bottom: "p" bottom: "x" top: "y" }'
+    )
+    learned = np.float32([[1, 2, 3], [4, 5, 6]])
+    source = ArrayWeights({"p": [learned]})
+    trace = run(net, source, {"x": learned})
+    right, wrong = {("p", "p"): learned}, {("p", "p"): learned + np.float32(1e-4)}
+    bounds = estimate(net, source, trace)
+    assert [row.ok for row in compare(trace, Answers(right, {}), bounds)[0]] == [True]
+    assert [row.ok for row in compare(trace, Answers(wrong, {}), bounds)[0]] == [False]
+
+
+def test_indices_into_a_batch_stay_within_it_and_are_not_all_alike() -> None:
+    net = parse_net(
+        'layer { name: "x" type: "Input" top: "x" top: "i" input_param { shape { dim: 5 dim: 2 } shape { dim: 9 } } } '
+        'layer { name: "y" type: "BatchReindex" bottom: "x" bottom: "i" top: "y" }'
+    )
+    feeds = seeded(net, {"x": (5, 2), "i": (9,)})
+    assert 1 < len(set(feeds["i"])) <= 5
+    assert set(feeds["i"]) <= set(range(5))
+    assert exact_inputs(net) == {"i"}
+    assert run(net, None, feeds).blobs["y"].tolist() == feeds["x"][feeds["i"].astype(int)].tolist()
+
+
+def test_a_small_mistake_deep_in_a_net_is_found_at_its_layer_though_the_rounding_before_it_is_larger() -> None:
+    """A bias off by a thousandth behind 40 layers: a share of the whole bound, many times the layer's own."""
+    rng = np.random.default_rng(8)
+    text = 'layer { name: "l0" type: "Input" top: "l0" input_param { shape { dim: 1 dim: 300 } } } '
+    learned = {}
+    for i in range(1, 41):
+        text += f'layer {{ name: "l{i}" type: "InnerProduct" bottom: "l{i - 1}" top: "l{i}" '
+        text += "inner_product_param { num_output: 300 bias_term: false } } "
+        learned[f"l{i}"] = [(rng.standard_normal((300, 300)) / np.sqrt(300)).astype(np.float32)]
+    text += 'layer { name: "b" type: "Bias" bottom: "l40" top: "b" } '
+    text += 'layer { name: "end" type: "TanH" bottom: "b" top: "end" }'
+    net = parse_net(text)
+    learned["b"] = [rng.standard_normal(300).astype(np.float32) / np.float32(4)]
+    x = {"l0": rng.standard_normal((1, 300)).astype(np.float32)}
+    source = ArrayWeights(learned)
+    trace = run(net, source, x)
+    other = run(net, ArrayWeights({**learned, "b": [learned["b"][0] * np.float32(1.001)]}), x)
+    answers = Answers(other.tops, {})
+    rounding = study(net, source, trace)
+    instead = substitutes(trace, answers)
+    alone = Alone(run(net, source, x, instead=instead), rounding.bounds(instead))
+    whole = compare(trace, answers, rounding.bounds())[0]
+    rows = compare(trace, answers, rounding.bounds(), alone)[0]
+    assert all(row.ok for row in whole)
+    assert [row.layer for row in rows if not row.ok] == ["b"]
+    assert max(row.own_share for row in rows if row.layer != "b") < 0.5

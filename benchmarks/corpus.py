@@ -16,6 +16,7 @@ import json
 import logging
 import lzma
 import multiprocessing
+import os
 import re
 import resource
 import sys
@@ -34,6 +35,8 @@ CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 BAR = 0.99
 PRELOADED = ["converter.api", "converter.onnx_model", "verify"]
 STEPS = ("parse", "convert", "run")
+NET = Path("net.prototxt")
+"""Relative, in the process's own folder: messages then hold no path of this machine."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,9 @@ def read_corpus(folder: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.file)
 
 
-def examine(entry: Entry, steps: tuple[str, ...], limit: int, answer: Connection) -> None:
-    """What the process of one net does."""
+def examine(entry: Entry, steps: tuple[str, ...], limit: int, folder: str, answer: Connection) -> None:
+    """What the process of one net does, in a folder of its own; the one who started it removes that."""
+    os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     logging.disable(logging.CRITICAL)
     start, finding = time.perf_counter(), Finding(entry.file, steps)
@@ -122,22 +126,21 @@ def _take_steps(entry: Entry, finding: Finding) -> None:
     finding.reached = 1
     if "convert" not in finding.steps:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path, model = Path(folder) / "net.prototxt", Path(folder) / "model.onnx"
-        path.write_text(entry.text, encoding="utf-8", errors="surrogateescape")
-        options = Options(random_weights=0, allow_unknown=finding.lenient)
-        ready = prepare(load_parsed(path, options), None, options)
-        write(ready, "onnx", model, None)
-        finding.reached = 2
-        if "run" in finding.steps:
-            from verify.parity import verify_model
+    model = Path("model.onnx")
+    NET.write_text(entry.text, encoding="utf-8", errors="surrogateescape")
+    options = Options(random_weights=0, allow_unknown=finding.lenient)
+    ready = prepare(load_parsed(NET, options), None, options)
+    write(ready, "onnx", model, None)
+    finding.reached = 2
+    if "run" in finding.steps:
+        from verify.parity import verify_model
 
-            report = verify_model(ready.net, ready.weights, model)
-            finding.share = report.worst.share if report.worst else None
-            bad = report.first_bad
-            if bad is not None:
-                finding.reasons, finding.message = [f"numbers: {bad.layer_type} {bad.fault}".strip()], bad.label
-            finding.reached = 3 if report.ok else 2
+        report = verify_model(ready.net, ready.weights, model)
+        finding.share = report.worst.share if report.worst else None
+        bad = report.first_bad
+        if bad is not None:
+            finding.reasons, finding.message = [f"numbers: {bad.layer_type} {bad.fault}".strip()], bad.label
+        finding.reached = 3 if report.ok else 2
 
 
 def reasons(error: CaffeModelError) -> list[str]:
@@ -156,7 +159,7 @@ def _reason(error: CaffeModelError) -> str:
 
 def sentence(message: str) -> str:
     """A message without its names and numbers: those differ from net to net."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", message.partition("\n")[0])
+    text = re.sub(r"(?<!\w)'[^']*'|\"[^\"]*\"|\S*\w/\w\S*", "…", message.partition("\n")[0])
     text = re.sub(r"\d+(×\d+)*", "N", text)
     return re.sub(r"N(, N)+", "N", text)[:160]
 
@@ -185,10 +188,12 @@ class Pool:
 
     def _start(self, entry: Entry, steps: tuple[str, ...]) -> _Running:
         here, there = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=examine, args=(entry, steps, self._memory, there), daemon=True)
+        folder = tempfile.TemporaryDirectory()
+        words = (entry, steps, self._memory, folder.name, there)
+        process = self._context.Process(target=examine, args=words, daemon=True)
         process.start()
         there.close()
-        return _Running(entry, steps, process, here, time.monotonic() + self._seconds, self._seconds)
+        return _Running(entry, steps, process, here, folder, time.monotonic() + self._seconds, self._seconds)
 
 
 @dataclass
@@ -197,6 +202,7 @@ class _Running:
     steps: tuple[str, ...]
     process: multiprocessing.process.BaseProcess
     answer: Connection
+    folder: tempfile.TemporaryDirectory[str]
     deadline: float
     seconds: float
 
@@ -215,6 +221,7 @@ class _Running:
         if found is not None:
             self.process.join()
             self.answer.close()
+            self.folder.cleanup()
         return found
 
     def _ended(self, reason: str) -> Finding:

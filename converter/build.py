@@ -62,6 +62,7 @@ class _Builder:
     lost: set[str] = field(default_factory=set)
     losses: set[int] = field(default_factory=set)
     errors: list[CaffeModelError] = field(default_factory=list)
+    of_losses: dict[str, CaffeModelError] = field(default_factory=dict)  # top -> what is wrong with its loss layer
     slots: list[Slot] = field(default_factory=list)
     top_index: dict[int, int] = field(default_factory=dict)  # value -> its place among its layer's tops
 
@@ -78,13 +79,42 @@ class _Builder:
                     error.layer, error.layer_type = source.name, source.type
                 error.position = error.position or source.position
                 self._lose(source, error)
+        self.errors += self._in_place_on_shared_blobs()
         self.errors += fill_parameters(self.slots, self.weights, self.make, self.net.path)
         self._check_input_names()
         raise_all(self.errors)
 
+    def _in_place_on_shared_blobs(self) -> list[CaffeModelError]:
+        """Caffe copies a blob that two layers read, so an in-place layer among them would make it a second time."""
+        errors: list[CaffeModelError] = []
+        readers: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for value in {id(v): v for v in node.inputs}.values():
+                readers.setdefault(id(value), []).append(node)
+        for node in self.nodes:
+            for value in node.inputs:
+                others = [n.name for n in readers[id(value)] if n is not node]
+                if others and any(top.blob == value.blob for top in node.outputs):
+                    origin = node.origins[0]
+                    errors.append(
+                        NetError(
+                            f"it works in place on {value.blob!r}, which layer {others[0]!r} reads too; Caffe refuses "
+                            "that (produced by multiple sources)",
+                            position=origin.position,
+                            layer=origin.name,
+                            layer_type=origin.type,
+                        )
+                    )
+        return errors
+
     def _lose(self, source: NetLayer, error: CaffeModelError) -> None:
-        self.errors.append(error)
         self.lost.update(source.tops)
+        if _is_loss(source) and not any(_is_read(self.net, top) for top in source.tops):
+            # It is left out in any case, unless somebody asks for it.
+            log.info("%s", error)
+            self.of_losses.update(dict.fromkeys(source.tops, error))
+        else:
+            self.errors.append(error)
 
     def _add(self, source: NetLayer, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):
@@ -118,12 +148,22 @@ class _Builder:
 
     def _read(self, source: NetLayer, bottom: str) -> Value:
         if bottom not in self.current:
-            names = difflib.get_close_matches(bottom, self.current, 1)
-            hint = f"; did you mean {names[0]!r}?" if names else ""
-            later = [x.name for x in self.net.layers if bottom in x.tops]
-            hint = f"; layer {later[0]!r}, which makes it, stands behind this one" if later and not names else hint
-            raise NetError(f"bottom {bottom!r} is made by no layer before this one{hint}")
+            raise NetError(f"bottom {bottom!r} is made by no layer before this one{self._maker(bottom)}")
         return self.current[bottom]
+
+    def _maker(self, blob: str) -> str:
+        """Who might have been meant to make a blob that is not there."""
+        later = [x.name for x in self.net.layers if blob in x.tops]
+        if later:
+            return f"; layer {later[0]!r}, which makes it, stands behind this one"
+        others = [x for x in self.net.left_out if blob in x.tops]
+        if others:
+            return (
+                f"; layer {others[0].name!r} ({others[0].position}) makes it, but its include and exclude rules leave "
+                "it out (see --phase and --stage)"
+            )
+        close = difflib.get_close_matches(blob, self.current, 1)
+        return f"; did you mean {close[0]!r}?" if close else ""
 
     def _write(self, source: NetLayer, top: str, shape: Shape, producer: Node | None) -> Value:
         if top in self.current and top not in source.bottoms:
@@ -139,23 +179,30 @@ class _Builder:
 
     def _add_inputs(self, source: NetLayer, layer: Source) -> None:
         _check_duplicate_tops(source)
-        for top, stated in zip(source.tops, layer.shapes, strict=True):
-            asked = self.input_shapes.get(top)
-            if asked is None and stated is None:
-                self.lost.add(top)
-                if _is_read(self.net, top):
-                    self.errors.append(
-                        NetError(
-                            f"the prototxt doesn't give the shape of {top!r}; give it with --input-shape {top}=N,C,H,W",
-                            position=source.position,
-                            layer=source.name,
-                            layer_type=source.type,
-                        )
-                    )
+        asked = [self._shape_asked(top, stated) for top, stated in zip(source.tops, layer.shapes, strict=True)]
+        batches = [shape[0] for shape in asked if shape]
+        for index, (top, stated) in enumerate(zip(source.tops, layer.shapes, strict=True)):
+            shape = asked[index]
+            if shape is None and stated is None:
+                self._miss_shape(source, top, "N,C,H,W" if index == 0 else "N")
                 continue
-            shape = tuple(stated or ()) if asked is None else _asked_shape(top, asked, stated)
+            if shape is None:
+                # A label goes with its image: asked for another batch of images, it has as many.
+                of_batch = source.type != "Input" and batches and stated
+                shape = (batches[0], *stated[1:]) if of_batch and stated else tuple(stated or ())
             require(all(d > 0 for d in shape), f"input {top!r} is {format_shape(shape)}; expected sizes above 0")
             self.inputs.append(self._write(source, top, shape, None))
+
+    def _shape_asked(self, top: str, stated: Shape | None) -> Shape | None:
+        asked = self.input_shapes.get(top)
+        return None if asked is None else _asked_shape(asked, stated)
+
+    def _miss_shape(self, source: NetLayer, top: str, form: str) -> None:
+        self.lost.add(top)
+        if any(top in layer.bottoms for layer in self.net.layers if not _is_loss(layer)):
+            message = f"the prototxt doesn't give the shape of {top!r}; give it with --input-shape {top}={form}"
+            error = NetError(message, position=source.position, layer=source.name, layer_type=source.type)
+            self.errors.append(error)
 
     def _check_input_names(self) -> None:
         tops = {top for x in self.net.layers if not x.bottoms for top in x.tops}
@@ -166,6 +213,7 @@ class _Builder:
 
     def finish(self, asked: list[str]) -> Graph:
         """Choose the outputs, and keep what they need."""
+        raise_all(list(dict.fromkeys(self.of_losses[name] for name in asked if name in self.of_losses)))
         for name in asked:
             if name not in self.current and not self._add_copy(name):
                 close = difflib.get_close_matches(name, self.current, 3)
@@ -223,6 +271,12 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
     return NetError(f"the net has no outputs: every blob is read by a layer{hint}", position=Position(net.path))
 
 
+def _is_loss(source: NetLayer) -> bool:
+    """Whether a layer only measures; one of an unknown type says so by its name."""
+    known = registry().get(source.type)
+    return known.role == "loss" if known else source.type.endswith(("Loss", "Accuracy", "Evaluate"))
+
+
 def _is_read(net: Net, top: str) -> bool:
     return any(top in layer.bottoms for layer in net.layers)
 
@@ -268,7 +322,7 @@ def _rename_superseded(value: Value) -> None:
         value.name = f"{value.blob}/{value.tops[0][0]}"
 
 
-def _asked_shape(top: str, asked: Sequence[int | str], stated: Shape | None) -> Shape:
+def _asked_shape(asked: Sequence[int | str], stated: Shape | None) -> Shape:
     dims: list[int] = []
     for i, dim in enumerate(asked):
         if isinstance(dim, str):

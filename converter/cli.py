@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CaffeModelError as error:
         print(error, file=sys.stderr)
         return _status(error)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell, and Python would try once more at exit.

@@ -1,14 +1,14 @@
 """The one exception tree of the toolkit; every error carries its place as fields, not only as text.
 
-    CaffeModelError                 a model, a file or a request that cannot be served; str() reads like a compiler's
-    ├── PrototxtError               prototxt text that does not parse (grammar, unknown field, value out of range)
-    ├── NetError                    a net that is well-formed text and yet no net (dangling bottom, shapes that clash)
-    │   └── UnsupportedError        a layer or parameter that Caffe or a fork has and this toolkit does not
-    ├── WeightsError                a weight file that is damaged, of another kind, or does not fit the net
-    ├── RequestError                a request that makes no sense for this net (unknown output blob, impossible shape)
-    ├── MissingDependencyError      an optional package that the request needs is not installed
-    ├── ParityError                 a converted model whose numbers leave the bound
-    └── ErrorGroup                  several of the above, reported together (field `errors`)
+CaffeModelError                 a model, a file or a request that cannot be served; str() reads like a compiler's
+├── PrototxtError               prototxt text that does not parse (grammar, unknown field, value out of range)
+├── NetError                    a net that is well-formed text and yet no net (dangling bottom, shapes that clash)
+│   └── UnsupportedError        a layer or parameter that Caffe or a fork has and this toolkit does not
+├── WeightsError                a weight file that is damaged, of another kind, or does not fit the net
+├── RequestError                a request that makes no sense for this net (unknown output blob, impossible shape)
+├── MissingDependencyError      an optional package that the request needs is not installed
+├── ParityError                 a converted model whose numbers leave the bound
+└── ErrorGroup                  several of the above, reported together (field `errors`)
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class Net:
         layers: those that take part, in the order of the file.
         message: the whole in today's form, with these layers only; its `layer` entries are the layers' `param`.
         notes: what was upgraded, in words.
+        left_out: the file's other layers, which their include and exclude rules keep out of this phase.
     """
 
     path: str
@@ -78,6 +79,7 @@ class Net:
     layers: tuple[NetLayer, ...]
     message: NetParameter = field(repr=False)
     notes: tuple[str, ...] = ()
+    left_out: tuple[NetLayer, ...] = field(default=(), repr=False)
 
 
 def load_net(
@@ -152,13 +154,20 @@ def _build(message: NetParameter, places: Places, phase: str, level: int, stages
     message, written = upgraded.message, [places.written(origin) for origin in upgraded.origins]
     kept = filter_net(message, state, lambda name, index: places.position(written[index]))
     _refuse_empty(message, kept, places, phase)
-    for index in sorted(set(range(len(message.layer))).difference(kept), reverse=True):
+
+    def layer(param: LayerParameter, index: int) -> NetLayer:
+        return NetLayer(param, places.position(written[index]), places, written[index])
+
+    dropped = sorted(set(range(len(message.layer))).difference(kept))
+    left_out = []
+    for index in dropped:
+        param = LayerParameter()
+        param.CopyFrom(message.layer[index])
+        left_out.append(layer(param, index))
+    for index in reversed(dropped):
         del message.layer[index]
-    layers = tuple(
-        NetLayer(param, places.position(written[index]), places, written[index])
-        for param, index in zip(message.layer, kept, strict=True)
-    )
-    return Net(places.path, message.name, layers, message, upgraded.notes)
+    layers = tuple(layer(param, index) for param, index in zip(message.layer, kept, strict=True))
+    return Net(places.path, message.name, layers, message, upgraded.notes, tuple(left_out))
 
 
 def _refuse_empty(message: NetParameter, kept: list[int], places: Places, phase: str) -> None:

@@ -1,6 +1,6 @@
 """Prototxt text to a message: every fault of the file is found and placed before protobuf's own parser runs.
 
-    text --scan--> tree of fields with places --check against the schema--> text_format --> message
+text --scan--> tree of fields with places --check against the schema--> text_format --> message
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ def needs_upgrade(message: caffe_pb2.NetParameter) -> bool:
     return any(needs(message) for needs in _NEEDS)
 
 
-def upgrade_net(
-    message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep_inputs: bool = False
-) -> Upgraded:
+def upgrade_net(message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep_inputs: bool = False) -> Upgraded:
     """Apply every upgrade that the net needs.
 
     Args:

@@ -99,9 +99,7 @@ def needs_v0_upgrade(message: caffe_pb2.NetParameter) -> bool:
     return any(entry.HasField("layer") for entry in message.layers)
 
 
-def upgrade_v0(
-    message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep_input_shape: bool = False
-) -> Change:
+def upgrade_v0(message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep_input_shape: bool = False) -> Change:
     """Turn the V0 entries of `layers` into V1 ones, in place; padding layers go into the conv or pool that reads them.
 
     Args:
@@ -133,9 +131,7 @@ def _is_padding(entry: caffe_pb2.V1LayerParameter) -> bool:
     return entry.HasField("layer") and entry.layer.type == "padding"
 
 
-def _padding_readers(
-    message: caffe_pb2.NetParameter, where: Where
-) -> tuple[dict[int, int], list[CaffeModelError]]:
+def _padding_readers(message: caffe_pb2.NetParameter, where: Where) -> tuple[dict[int, int], list[CaffeModelError]]:
     """Index of each layer that reads a padding layer -> index of that padding layer."""
     makers: dict[str, int] = {}
     readers: dict[int, int] = {}

@@ -56,15 +56,24 @@ def run(arguments: Arguments) -> int:
     return 0 if report is None or report.ok else 3
 
 
+class InterruptedCheckError(KeyboardInterrupt):
+    """Ctrl-C after the conversion: the model is whole, the check is not."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(f"interrupted; {model} is written, but not verified")
+
+
 VERIFIED = ("onnx", "torch", "caffe")  # what can be run; the other targets hold weights alone
 
 
 def _verified(done: Conversion, to: Target, arguments: Arguments) -> Report | None:
-    from converter.commands.verify import check, show, write_pages
+    from converter.commands.verify import check_all, show, write_pages
 
     model = done.files[0] if to == "onnx" else done.files[0].parent
     try:
-        report = check(done.net, done.weights, model, arguments)
+        (report,) = check_all(done.net, done.weights, [model], arguments)
+    except KeyboardInterrupt:
+        raise InterruptedCheckError(model) from None
     except MissingDependencyError as error:
         print(f"warning: not verified: {error.message}", file=sys.stderr)
         return None

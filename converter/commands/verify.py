@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -16,22 +17,23 @@ from converter.commands.convert import options_of
 from converter.preprocess import read_mean
 from prototxt import Net
 from prototxt.errors import RequestError
-from verify import Report, format_report, judge, load_image, verdict, verify_model, write_html
+from verify import Report, format_report, judge, load_image, verdict, verify_models, write_html
 from weights import Weights, atomic_path, open_weights
 
 
-def check(net: Net, weights: Weights | None, model: Path, arguments: Arguments) -> Report:
-    """Compare one model with the Caffe net, on what the command line asks to feed it."""
+def check_all(net: Net, weights: Weights | None, models: list[Path], arguments: Arguments) -> list[Report]:
+    """Compare models with one run of the Caffe net, on what the command line asks to feed it."""
     mean = None if arguments.mean is None else read_mean(arguments.mean)
-    with _progress(arguments, f"verifying {model} against {net.path}"):
-        return verify_model(
+    with _progress(arguments) as say:
+        return verify_models(
             net,
             weights,
-            model,
+            models,
             feeds=_feeds(net, arguments),
             seed=arguments.seed,
             shapes=_fixed_shapes(arguments),
             mean=mean if mean is not None and mean.ndim == 3 else None,
+            progress=say,
         )
 
 
@@ -44,7 +46,7 @@ def run(arguments: Arguments) -> int:
         if arguments.judge is not None:
             by: Literal["opencv", "pycaffe"] = "opencv" if arguments.judge == "opencv" else "pycaffe"
             reports.append(judge(net, weights, by, seed=arguments.seed, shapes=_fixed_shapes(arguments)))
-        reports += [check(net, weights, Path(model), arguments) for model in arguments.models]
+        reports += check_all(net, weights, [Path(model) for model in arguments.models], arguments)
     for report in reports:
         show(report, arguments)
     write_pages(reports, arguments)
@@ -97,10 +99,13 @@ def _fixed_shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
     return fixed
 
 
-def _progress(arguments: Arguments, what: str) -> ExitStack:
-    """A line on the terminal while the block runs, nothing elsewhere."""
-    stack = ExitStack()
-    if sys.stderr.isatty() and not (arguments.quiet or arguments.json):
-        print(what, end="\r", file=sys.stderr, flush=True)
-        stack.callback(print, "\x1b[K", end="", file=sys.stderr, flush=True)
-    return stack
+@contextmanager
+def _progress(arguments: Arguments) -> Iterator[Callable[[str], None] | None]:
+    """A line on the terminal that says what is being done, nothing elsewhere; it is wiped at the end."""
+    if not sys.stderr.isatty() or arguments.quiet or arguments.json:
+        yield None
+        return
+    try:
+        yield lambda what: print(f"\r\x1b[K{what} …", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -150,6 +150,9 @@ class _Convolving(Layer):
     def _groups(self, channels: int) -> int:
         return self.group
 
+    def _outputs(self, channels: int) -> int:
+        return self.num_output
+
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         """Of one axis; `pad` is that of both ends together."""
         raise NotImplementedError
@@ -162,7 +165,7 @@ class _Convolving(Layer):
         sizes = [self._size(*args) for args in each]
         for size in sizes:
             require(size >= 1, f"the kernel {format_shape(w.kernel)} does not fit the bottom {format_shape(shape)}")
-        return [(*shape[:axis], self.num_output, *sizes)] * len(inputs)
+        return [(*shape[:axis], self._outputs(shape[axis]), *sizes)] * len(inputs)
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
         raise NotImplementedError
@@ -172,7 +175,8 @@ class _Convolving(Layer):
         channels = inputs[0][axis]
         require(not is_free(channels), "the number of channels can't be free")
         weight = Parameter("weight", self._weight_shape(channels, w.kernel), self.fillers[0])
-        return (weight, Parameter("bias", (self.num_output,), self.fillers[1])) if self.bias_term else (weight,)
+        bias = Parameter("bias", (self._outputs(channels),), self.fillers[1])
+        return (weight, bias) if self.bias_term else (weight,)
 
     def _merge_onnx(self, g: OnnxOps, x: str, shape: Shape, axis: int) -> str:
         """Put the axes in front of the channels into one, for axis other than 1."""
@@ -211,7 +215,7 @@ class _Convolving(Layer):
         module = t.module(
             f"nn.{self._torch_name}{spatial}d",
             int(channels),
-            self.num_output,
+            self._outputs(channels),
             _compact(w.kernel),
             state=dict(node.tensors),
             **keywords,
@@ -253,7 +257,7 @@ class Convolution(_Convolving):
         return (size + pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
-        return (self.num_output, channels // self._groups(channels), *kernel)
+        return (self._outputs(channels), channels // self._groups(channels), *kernel)
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         terms = count(self.parameters(inputs)[0].shape[1:])
@@ -263,20 +267,41 @@ class Convolution(_Convolving):
 @register
 @dataclass(frozen=True)
 class DepthwiseConvolution(Convolution):
-    """Convolution with a group for each channel (forks: depthwise_conv_layer.cpp, conv_dw_layer.cpp).
+    """Convolution with a group for each channel (forks: depthwise_conv_layer.cpp).
 
-    The one's nets state that group, the other's may leave it out; any other number is refused.
+    Its nets state that group, though the code doesn't need it; any other number is refused.
     """
 
-    types = ("DepthwiseConvolution", "ConvolutionDepthwise")
+    types: ClassVar[tuple[str, ...]] = ("DepthwiseConvolution",)
 
     def _groups(self, channels: int) -> int:
         require(not is_free(channels), "the number of channels can't be free")
         channels = int(channels)
         require(self.group in (1, channels), f"group is {self.group} for {channels} channels; expected one a channel")
-        message = f"num_output {self.num_output} is no multiple of the {channels} channels"
-        require(self.num_output % channels == 0, message)
+        outputs = self._outputs(channels)
+        require(outputs % channels == 0, f"num_output {outputs} is no multiple of the {channels} channels")
         return channels
+
+
+@register
+@dataclass(frozen=True)
+class ConvolutionDepthwise(DepthwiseConvolution):
+    """The same under another name (forks: conv_dw_layer.cpp, and Synopsys' base_conv_layer.cpp).
+
+    The first fork's code doesn't read `group` or `num_output`: it makes as many channels as it gets, and its nets state
+    any numbers. Synopsys' makes `num_output`, a multiple of the channels; so a multiple is taken, else the channels.
+    """
+
+    types = ("ConvolutionDepthwise",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ConvolutionDepthwise:
+        p, section = source.param.convolution_param, "convolution_param"
+        fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
+        return cls(p.num_output, read_window(source, p, section), 1, p.bias_term, p.axis, fillers)
+
+    def _outputs(self, channels: int) -> int:
+        return self.num_output if self.num_output and self.num_output % int(channels) == 0 else int(channels)
 
 
 @register

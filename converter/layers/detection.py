@@ -19,10 +19,7 @@ from prototxt.caffe_pb2 import PriorBoxParameter
 if TYPE_CHECKING:
     from converter.graph import Node
 
-_FOREIGN = (
-    "denser_prior_boxes", "tf", "yx_order", "faceboxes", "box_width", "box_height", "offset_h", "offset_w", "width",
-    "height",
-)  # fmt: skip
+_FOREIGN = ("faceboxes", "box_width", "box_height", "offset_h", "offset_w", "width", "height")
 
 
 @register
@@ -34,6 +31,10 @@ class PriorBox(Layer):
     min_size: its square, the square of sqrt(min · max) where there is a max_size, then one box for each aspect ratio,
     of min_size's area: 1 and ratios already seen are left out, `flip` adds the inverse of each. SSD keeps the sizes as
     whole numbers: 450.6 counts as 450. The bottoms give only their sizes, so the top is a constant.
+
+    TextBoxes++ (`denser_prior_boxes`) puts behind each box the same one at the lower edge of its place. Synopsys' fork
+    (`tf`) has the box of sqrt(min · max) last, and takes 0.05 of the image off each side of a square of 60;
+    `yx_order` has y before x.
     """
 
     types = ("PriorBox",)
@@ -46,6 +47,9 @@ class PriorBox(Layer):
     image: tuple[int, int] = (0, 0)
     step: tuple[float, float] = (0.0, 0.0)
     offset: float = 0.5
+    denser: bool = False
+    tf: bool = False
+    yx_order: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> PriorBox:
@@ -75,10 +79,13 @@ class PriorBox(Layer):
             (int(image[0]), int(image[1])),
             step,
             p.offset,
+            p.denser_prior_boxes,
+            p.tf,
+            p.yx_order,
         )
 
     def _per_place(self) -> int:
-        return len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)
+        return (len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)) * (2 if self.denser else 1)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         for i, shape in enumerate(inputs):
@@ -93,28 +100,32 @@ class PriorBox(Layer):
         height, width = self.image if all(self.image) else (int(picture[2]), int(picture[3]))
         down, across = self.step if all(self.step) else (height / rows, width / columns)
         f32 = np.float32
-        x = (np.arange(columns, dtype=f32) + f32(self.offset)) * f32(across)
-        y = (np.arange(rows, dtype=f32) + f32(self.offset)) * f32(down)
-        half = np.asarray(self._sizes(), f32).astype(np.float64) / 2
-        centre = np.empty((rows, columns, 1, 2))
-        centre[..., 0], centre[..., 1] = x[None, :, None], y[:, None, None]
-        corners = np.concatenate([centre - half, centre + half], axis=-1) / (width, height, width, height)
-        corners = corners.astype(f32)
+        sizes = np.asarray(self._sizes(), np.float64)
+        half, inset = sizes[:, :2].astype(f32).astype(np.float64) / 2, sizes[:, 2:]
+        centre = np.empty((rows, columns, len(sizes), 2), np.float64)
+        centre[..., 0] = ((np.arange(columns, dtype=f32) + f32(self.offset)) * f32(across))[None, :, None]
+        centre[..., 1] = ((np.arange(rows, dtype=f32) + f32(self.offset)) * f32(down))[:, None, None]
+        if self.denser:
+            centre[:, :, 1::2, 1] = ((np.arange(rows) + 1.0) * f32(down)).astype(f32)[:, None, None]
+        low, high = (centre - half) / (width, height) + inset, (centre + half) / (width, height) - inset
+        axes = [1, 0] if self.yx_order else [0, 1]
+        corners = np.concatenate([low[..., axes], high[..., axes]], axis=-1).astype(f32)
         if self.clip:
             corners = corners.clip(0, 1)
         variances = np.resize(np.asarray(self.variance, f32), corners.size)
         return np.stack([corners.ravel(), variances])[None]
 
-    def _sizes(self) -> list[tuple[float, float]]:
-        """Width and height of each box at one place, in pixels."""
-        sizes: list[tuple[float, float]] = []
+    def _sizes(self) -> list[tuple[float, float, float]]:
+        """Width and height of each box at one place, in pixels, and the share of the image taken off each side."""
+        sizes: list[tuple[float, float, float]] = []
         for i, given in enumerate(self.min_sizes):
             least = int(given)
-            sizes.append((least, least))
-            if self.max_sizes:
-                sizes.append((math.sqrt(least * int(self.max_sizes[i])),) * 2)
-            sizes += [(least * math.sqrt(r), least / math.sqrt(r)) for r in self.ratios]
-        return sizes
+            square = [(least, least, 0.05 if self.tf and least == 60 else 0.0)]
+            side = math.sqrt(least * int(self.max_sizes[i])) if self.max_sizes else 0.0
+            larger = [(side, side, 0.0)] if self.max_sizes else []
+            others = [(least * math.sqrt(r), least / math.sqrt(r), 0.0) for r in self.ratios]
+            sizes += [*square, *others, *larger] if self.tf else [*square, *larger, *others]
+        return [size for size in sizes for _ in range(2)] if self.denser else sizes
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.constant(self.boxes(*(v.shape for v in node.inputs)), "boxes")

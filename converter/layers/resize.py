@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -157,6 +158,123 @@ class UpsampleDarknet(Layer):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return repeated_torch(t, x[0], self.stride, self.stride)
+
+
+@dataclass(frozen=True)
+class _Resize(Layer):
+    """What Synopsys' two resizing layers share: a size stated, or by scales rounded down; of N×C×H×W only."""
+
+    size: tuple[int | None, int | None] = (None, None)
+    scale: tuple[float, float] = (1.0, 1.0)
+
+    @staticmethod
+    def _read_size(source: NetLayer, section: str) -> tuple[tuple[int | None, int | None], tuple[float, float]]:
+        p = getattr(source.param, section)
+        if p.data_format != "NCHW":
+            raise unsupported(source, f"data_format {p.data_format}; expected NCHW", section, "data_format")
+        for name in ("output_height", "output_width", "scale_height", "scale_width"):
+            if p.HasField(name) and getattr(p, name) <= 0:
+                raise fault(source, f"{name} is {getattr(p, name):g}; expected a number above 0", section, name)
+        size = (
+            p.output_height if p.HasField("output_height") else None,
+            p.output_width if p.HasField("output_width") else None,
+        )
+        return size, (p.scale_height, p.scale_width)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        _check_image(shape)
+        return [(*shape[:2], *(self._scaled(shape[2 + i], i) for i in (0, 1)))]
+
+    def _scaled(self, before: int, axis: int) -> int:
+        size, scale = self.size[axis], self.scale[axis]
+        if size is not None:
+            return size
+        if scale == int(scale):
+            return before * int(scale)
+        require(not is_free(before), f"a size that is left free can't be scaled by {scale:g}")
+        return math.floor(np.float32(before) * np.float32(scale))
+
+
+@register
+@dataclass(frozen=True)
+class ResizeNearestNeighbor(_Resize):
+    """Each pixel repeated, a whole number of times (Synopsys' fork: resize_nearest_neighbor_layer.cpp).
+
+    There the place is floor(i · in / out), with `half_pixel_centers` floor((i + 0.5) · in / out): for whole numbers the
+    same. `align_corners` and other sizes are refused.
+    """
+
+    types = ("ResizeNearestNeighbor",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ResizeNearestNeighbor:
+        section = "resize_nearest_neighbor_param"
+        if source.param.resize_nearest_neighbor_param.align_corners:
+            raise unsupported(source, "align_corners; expected false", section, "align_corners")
+        return cls(*cls._read_size(source, section))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        (out,) = super().infer(inputs)
+        before = format_shape(inputs[0][2:])
+        whole = all(int(b) % int(a) == 0 for a, b in zip(inputs[0][2:], out[2:], strict=True))
+        require(whole, f"{before} to {format_shape(out[2:])}; only whole multiples can be made by repeating pixels")
+        fixed = all(not is_free(a) or self.size[i] is None for i, a in enumerate(inputs[0][2:]))
+        require(fixed, f"the image's size is left free, and the layer makes it {format_shape(out[2:])}")
+        return [out]
+
+    def _times(self, node: Node) -> tuple[int, int]:
+        before, after = node.shape, node.outputs[0].shape
+        return int(after[2]) // int(before[2]), int(after[3]) // int(before[3])
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return repeated_onnx(g, x[0], *self._times(node))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return repeated_torch(t, x[0], *self._times(node))
+
+
+@register
+@dataclass(frozen=True)
+class ResizeBilinear(_Resize):
+    """Bilinear interpolation (Synopsys' fork: resize_bilinear_layer.cpp).
+
+    With `align_corners` the corners fall on the image's corners, with `half_pixel_centers` pixels are areas. The old
+    TensorFlow's way, which is neither, is refused: PyTorch doesn't have it.
+    """
+
+    types = ("ResizeBilinear",)
+    align_corners: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ResizeBilinear:
+        p, section = source.param.resize_bilinear_param, "resize_bilinear_param"
+        if p.align_corners and p.half_pixel_centers:
+            message = "both align_corners and half_pixel_centers; expected one of them"
+            raise fault(source, message, section, "half_pixel_centers")
+        if not p.align_corners and not p.half_pixel_centers:
+            message = "neither align_corners nor half_pixel_centers; expected one of them"
+            raise unsupported(source, message, section, "align_corners")
+        return cls(*cls._read_size(source, section), p.align_corners)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        (out,) = super().infer(inputs)
+        require(not any(map(is_free, out[2:])), "the size of the top can't be left free; state output_height and width")
+        return [out]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        out = node.outputs[0].shape
+        sizes = [
+            g.unsqueeze(int_size(g, x[0], out, axis), [0]) if is_free(out[axis]) else g.ints([int(out[axis])], "size")
+            for axis in range(4)
+        ]
+        whole = g.op("Concat", *sizes, axis=0) if any(map(is_free, out)) else g.ints([int(d) for d in out], "sizes")
+        how = "align_corners" if self.align_corners else "half_pixel"
+        return g.op("Resize", x[0], "", "", whole, mode="linear", coordinate_transformation_mode=how)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        size = tuple(map(int, node.outputs[0].shape[2:]))
+        return f"F.interpolate({x[0]}, size={size}, mode='bilinear', align_corners={self.align_corners})"
 
 
 @register

@@ -202,3 +202,49 @@ def test_the_copies_that_caffe_makes_of_a_blob_read_twice_can_be_asked_for() -> 
     assert graph.output_names == ["r_r_0_split_1", "a"]
     assert error_of(text, outputs=["r_r_0_split_2"]).startswith("error: the net has no blob 'r_r_0_split_2'")
     assert error_of(text, outputs=["data_data_0_split_0"]).startswith("error: the net has no blob")
+
+
+def test_a_blob_made_in_another_phase_only_says_so() -> None:
+    text = (
+        'layer { name: "d" type: "Input" top: "data" include { phase: TRAIN } '
+        "input_param { shape { dim: 2 dim: 3 } } }\n"
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    )
+    assert error_of(text) == (
+        "net.prototxt:2:1: error: layer 'r' (ReLU): bottom 'data' is made by no layer before this one; layer 'd' "
+        "(net.prototxt:1:1) makes it, but its include and exclude rules leave it out (see --phase and --stage)"
+    )
+
+
+def test_an_in_place_layer_on_a_blob_that_another_reads_is_refused_as_in_caffe() -> None:
+    text = DATA + (
+        'layer { name: "a" type: "TanH" bottom: "data" top: "a" }\n'
+        'layer { name: "b" type: "ReLU" bottom: "data" top: "data" }'
+    )
+    assert error_of(text) == (
+        "net.prototxt:3:1: error: layer 'b' (ReLU): it works in place on 'data', which layer 'a' reads too; Caffe "
+        "refuses that (produced by multiple sources)"
+    )
+
+
+def test_what_is_wrong_with_a_loss_stops_only_who_asks_for_it() -> None:
+    text = DATA + (
+        'layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 9 } } }\n'
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "r" bottom: "t" top: "loss" }\n'
+        'layer { name: "own" type: "CentreLoss" bottom: "r" bottom: "t" top: "own" }'
+    )
+    assert prepare(parse_net(text), None, Options()).graph.output_names == ["r"]
+    assert "layer 'own' (CentreLoss): unknown layer type 'CentreLoss'" in error_of(text, outputs=["own"])
+    assert "layer 'loss' (SoftmaxWithLoss)" in error_of(text, outputs=["loss"])
+
+
+def test_a_label_follows_the_batch_asked_of_its_image() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" top: "label" data_param { batch_size: 50 } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 7 } }\n'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
+    )
+    options = Options(random_weights=0, outputs=["loss"], input_shapes={"data": (2, 3, 4, 4)})
+    graph = prepare(parse_net(text), None, options).graph
+    assert [v.shape for v in graph.inputs] == [(2, 3, 4, 4), (2,)]

@@ -151,8 +151,11 @@ def test_a_channel_has_its_own_window(kind: str, tmp_path: Path) -> None:
     weight, bias = random(1, 3, 1, 2, 3), random(2, 3)
     columns = columns_of(X, (2, 3), 1, (0, 0, 0, 0), (6, 8)).reshape(2, 3, 6, 6, 8)
     expected = np.einsum("ck,nckij->ncij", weight.reshape(3, 6), columns) + bias[:, None, None]
-    for group in ("", "group: 3"):
-        text = layer(kind, f"convolution_param {{ num_output: 3 kernel_h: 2 kernel_w: 3 {group} }}")
+    stated = ["num_output: 3", "num_output: 3 group: 3"]
+    if kind == "ConvolutionDepthwise":  # whose first fork reads neither field
+        stated += ["num_output: 58 group: 58", "num_output: 2", ""]
+    for numbers in stated:
+        text = layer(kind, f"convolution_param {{ {numbers} kernel_h: 2 kernel_w: 3 }}")
         assert_gives(text, {"x": X}, expected, tmp_path, weights_of(weight, bias))
 
 
@@ -175,14 +178,14 @@ REFUSED = {
     layer(
         "SPP", "spp_param { pyramid_height: 5 }"
     ): "1:1: error: layer 'it' (SPP): 8×8 bins do not fit the image of 7×10",
-    layer("ConvolutionDepthwise", "convolution_param { num_output: 4 kernel_size: 1 group: 2 }"): (
-        "1:1: error: layer 'it' (ConvolutionDepthwise): group is 2 for 3 channels; expected one a channel"
+    layer("DepthwiseConvolution", "convolution_param { num_output: 4 kernel_size: 1 group: 2 }"): (
+        "1:1: error: layer 'it' (DepthwiseConvolution): group is 2 for 3 channels; expected one a channel"
     ),
-    layer("ConvolutionDepthwise", "convolution_param { num_output: 4 kernel_size: 1 }"): (
-        "1:1: error: layer 'it' (ConvolutionDepthwise): num_output 4 is no multiple of the 3 channels"
+    layer("DepthwiseConvolution", "convolution_param { num_output: 4 kernel_size: 1 }"): (
+        "1:1: error: layer 'it' (DepthwiseConvolution): num_output 4 is no multiple of the 3 channels"
     ),
     layer("Deconvolution", "\nconvolution_param { num_output: 4 kernel_size: 2 pad_l: 1 }"): (
-        "2:52: error: layer 'it' (Deconvolution): pad_l; expected pad"
+        "2:50: error: layer 'it' (Deconvolution): pad_l; expected pad"
     ),
     layer("Convolution", "\nconvolution_param { num_output: 4 kernel_size: 2 dilation: 2 hole: 2 }"): (
         "2:62: error: layer 'it' (Convolution): both dilation and hole are given; expected one of them"

@@ -200,7 +200,7 @@ SOLVER = 'net: "train.prototxt"\nbase_lr: 0.1\n'
 
 
 def test_a_solver_given_as_a_net_is_called_one_and_so_is_a_net_given_as_a_solver() -> None:
-    assert error(SOLVER) == "n.prototxt: error: this is a solver, not a net; the net it trains is \"train.prototxt\""
+    assert error(SOLVER) == 'n.prototxt: error: this is a solver, not a net; the net it trains is "train.prototxt"'
     assert error("max_iter: 3") == "n.prototxt: error: this is a solver, not a net"
     assert error(LAYER % "", cls=SolverParameter) == "n.prototxt: error: this is a net, not a solver"
 

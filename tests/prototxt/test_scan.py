@@ -46,11 +46,11 @@ def test_any_white_space_and_comments_may_stand_between_tokens(blank: str) -> No
 
 
 def test_no_white_space_is_needed_where_tokens_end_by_themselves() -> None:
-    assert scanned('a{b:"x"c:\'y\'}d:[]e<>#end') == [("a", [("b", '"x"'), ("c", "'y'")]), ("e", [])]
+    assert scanned("a{b:\"x\"c:'y'}d:[]e<>#end") == [("a", [("b", '"x"'), ("c", "'y'")]), ("e", [])]
 
 
 def test_names_values_and_entries_of_lists_have_lines_and_columns_from_one() -> None:
-    root, lines = scan('a: 1\r\n\tb {\n  c: [ 2,\n 33 ]\n}', "n")
+    root, lines = scan("a: 1\r\n\tb {\n  c: [ 2,\n 33 ]\n}", "n")
     (a, b), (first, second) = root.children, root.children[1].children
     offsets = (a.offset, a.value_offset, b.offset, b.value_offset, first.offset, second.offset)
     places = [lines.position(offset) for offset in offsets]

@@ -111,7 +111,7 @@ def test_a_small_mistake_deep_in_a_net_is_found_at_its_layer_though_the_rounding
     text += 'layer { name: "b" type: "Bias" bottom: "l40" top: "b" } '
     text += 'layer { name: "end" type: "TanH" bottom: "b" top: "end" }'
     net = parse_net(text)
-    learned["b"] = [rng.standard_normal(300).astype(np.float32) / np.float32(4)]
+    learned["b"] = [rng.standard_normal(300).astype(np.float32) / np.float32(32)]
     x = {"l0": rng.standard_normal((1, 300)).astype(np.float32)}
     source = ArrayWeights(learned)
     trace = run(net, source, x)

@@ -266,7 +266,7 @@ def summary(entries: Sequence[Entry], findings: dict[str, Finding], steps: tuple
     lines = [
         f"{len(parsed)} of {len(known)} nets parse ({_share(len(parsed), len(known))}), "
         f"{len(parsed) - lenient} as they are and {lenient} with --allow-unknown",
-        *(f"  {f.file}: {f.message or '; '.join(f.reasons)}" for _, f in known if not f.did("parse")),
+        *(f"  {f.message or f'{f.file}: {f.reasons[0]}'}" for _, f in known if not f.did("parse")),
     ]
     for step, verb in (("convert", "convert with --random-weights"), ("run", "give the interpreter's numbers")):
         if step in steps:

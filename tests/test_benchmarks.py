@@ -97,7 +97,7 @@ def test_the_summary_counts_nets_and_names_those_that_do_not_parse() -> None:
     }
     assert corpus.summary(entries, findings, corpus.STEPS[:2]).splitlines() == [
         "3 of 4 nets parse (75.0 %), 2 as they are and 1 with --allow-unknown",
-        "  c: c:1: error: broken",
+        "  c:1: error: broken",
         "1 of 3 deploy nets convert with --random-weights (33.3 %)",
         "     2 (  1 for this alone)  no X   e.g. b",
         "     1 (  0 for this alone)  no Y   e.g. b",

@@ -186,7 +186,7 @@ class _Convolving(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         axis, w = self._check([v.shape for v in node.inputs])
         tensors = [g.weight(t) for t in node.tensors.values()]
-        attributes = {
+        attributes: dict[str, Any] = {
             "kernel_shape": w.kernel,
             "strides": w.stride,
             "pads": (*w.pad, *w.pad_end),
@@ -195,10 +195,15 @@ class _Convolving(Layer):
         }
         results = []
         for name, value, out in zip(x, node.inputs, node.outputs, strict=True):
-            y = g.op(self._onnx_name, self._merge_onnx(g, name, value.shape, axis), *tensors, **attributes)
+            merged_in = self._merge_onnx(g, name, value.shape, axis)
+            y = g.op(self._onnx_name, self._pad_onnx(g, merged_in, w, attributes), *tensors, **attributes)
             merged = (count(out.shape[:axis]), *out.shape[axis:])
             results.append(y if axis == 1 else g.reshape(y, merged, out.shape))
         return results
+
+    def _pad_onnx(self, g: OnnxOps, x: str, w: Window, attributes: dict[str, Any]) -> str:
+        """Give the padding to the operator itself, but for the one form that a runtime gets wrong."""
+        return x
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         axis, w = self._check([v.shape for v in node.inputs])
@@ -258,6 +263,14 @@ class Convolution(_Convolving):
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
         return (self._outputs(channels), channels // self._groups(channels), *kernel)
+
+    def _pad_onnx(self, g: OnnxOps, x: str, w: Window, attributes: dict[str, Any]) -> str:
+        # OpenCV 5.0 leaves the border of a padded 1×1 convolution of stride 1 unwritten: another operator pads.
+        if set(w.kernel) != {1} or set(w.stride) != {1} or not any((*w.pad, *w.pad_end)):
+            return x
+        attributes["pads"] = [0] * (2 * len(w.kernel))
+        pads = g.ints([0, 0, *w.pad, 0, 0, *w.pad_end], "pads")
+        return g.op("Pad", x, pads, g.scalar(0.0, "zero"), mode="constant")
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         terms = count(self.parameters(inputs)[0].shape[1:])

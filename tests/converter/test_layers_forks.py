@@ -7,9 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import assert_close, run_onnx, run_torch
-from test_layers_agreement import Array, answers, assert_gives, layer, net_of, random, refusal, weights_of
 
 from converter.api import Options, prepare
+from tests.converter.test_layers_agreement import (
+    Array,
+    answers,
+    assert_gives,
+    layer,
+    net_of,
+    random,
+    refusal,
+    weights_of,
+)
 
 X = random(11, 2, 6, 5, 7)
 
@@ -281,7 +290,8 @@ REFUSED = {
         "1:1: error: layer 'it' (Interp): cropping leaves nothing of 2×6×5×7"
     ),
     layer("ResizeNearestNeighbor", "resize_nearest_neighbor_param { data_format: 'NCHW' scale_height: 1.5 }"): (
-        "1:1: error: layer 'it' (ResizeNearestNeighbor): 5×7 to 7×7; only whole multiples can be made by repeating pixels"
+        "1:1: error: layer 'it' (ResizeNearestNeighbor): 5×7 to 7×7; only whole multiples can be made by repeating "
+        "pixels"
     ),
     layer("ResizeBilinear", "\nresize_bilinear_param { output_height: 3 align_corners: true }"): (
         "2:1: error: layer 'it' (ResizeBilinear): data_format NHWC; expected NCHW"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_layers_agreement import Array, Feeds, answers, assert_gives, layer, random, refusal
 
 from converter.api import Options, prepare
 from prototxt import parse_net
+from tests.converter.test_layers_agreement import Array, Feeds, answers, assert_gives, layer, random, refusal
 
 
 def array(*values: object) -> Array:

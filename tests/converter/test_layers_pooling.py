@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden import assert_close, run_onnx, run_torch
-from test_layers_agreement import Array, answers, assert_gives, layer, random, refusal, weights_of
 
 from converter.api import Options, prepare
 from prototxt import parse_net
 from prototxt.errors import CaffeModelError
+from tests.converter.test_layers_agreement import Array, answers, assert_gives, layer, random, refusal, weights_of
 
 X = random(7, 2, 3, 7, 10)
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_layers_agreement import Array, Feeds, answers, assert_gives, layer, random, refusal, weights_of
+
+from tests.converter.test_layers_agreement import (
+    Array,
+    Feeds,
+    answers,
+    assert_gives,
+    layer,
+    random,
+    refusal,
+    weights_of,
+)
 
 STEPS, STREAMS, INPUTS, HIDDEN, STATIC = 5, 2, 3, 4, 6
 CONT = np.array([[0, 1], [1, 1], [0, 1], [1, 0], [1, 1]], np.float32)

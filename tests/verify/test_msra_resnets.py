@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +38,8 @@ def test_an_msra_resnet_gives_caffes_numbers_at_every_layer(depth: int, shared: 
     subprocess.run(maker, check=True, capture_output=True)
     with np.load(shared / "golden" / "msra" / f"ResNet-{depth}" / "golden.npz") as file:
         arrays = dict(file)
-    began = time.monotonic()
     with open_weights(learned) as weights:
         trace = run(load_net(text), weights, {"data": arrays["in:data"]})
-    took = time.monotonic() - began
     errors = {a.key: a.error(trace.tops[a.key]) for a in answers(arrays)}
     assert len(errors) > 200
     assert max(errors.values()) < 1e-5, max(errors, key=lambda k: errors[k])
-    assert took < 6
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1.5 * 2**20  # KiB

@@ -10,8 +10,10 @@ from verify.layers import (
     loss,
     normalization,
     pooling,
+    rearrange,
     recurrent,
     reduction,
+    resize,
     shaping,
 )
 from verify.layers.registry import find, known_types
@@ -28,7 +30,9 @@ __all__ = [
     "loss",
     "normalization",
     "pooling",
+    "rearrange",
     "recurrent",
     "reduction",
+    "resize",
     "shaping",
 ]

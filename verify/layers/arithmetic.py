@@ -172,3 +172,36 @@ def argmax(call: Call) -> list[Array]:
         return [narrow(np.moveaxis(values if p.out_max_val else order, -1, axis))]
     rows = np.stack([order, values], axis=1) if p.out_max_val else order[:, None]
     return [narrow(rows.reshape(rows.shape + (1,) * (call.x.ndim - 3)))]
+
+
+def _axpy_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    a, x, _ = call.bottoms
+    return [Sensitivity(2, (largest(x), largest(a), 1.0))]
+
+
+@register("Axpy", bottoms=3, error=_axpy_error)
+def axpy(call: Call) -> list[Array]:
+    """a · x + y with a factor for each channel of each item: a is N×C or N×C×1×1 (SENet's fork: axpy_layer.cpp)."""
+    a, x, y = call.bottoms
+    call.require(x.shape == y.shape, f"x is {shape_text(x.shape)}, y is {shape_text(y.shape)}")
+    fits = x.ndim >= 2 and a.shape in (x.shape[:2], (*x.shape[:2], 1, 1))
+    call.require(fits, f"a factor of {shape_text(a.shape)} is none for each channel of {shape_text(x.shape)}")
+    return [narrow(wide(a.reshape(*x.shape[:2], *(1,) * (x.ndim - 2))) * x + y)]
+
+
+def _mul_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    return [Sensitivity(1, (largest(call.bottoms[1]), largest(call.x)))]
+
+
+@register("Mul", bottoms=2, error=_mul_error)
+def mul(call: Call) -> list[Array]:
+    """The product of two blobs, the last axes on each other; a size of 1, or an axis that lacks, is repeated.
+
+    Synopsys' fork: mul_layer.cpp. Eltwise's PROD in contrast repeats nothing.
+    """
+    a, b = call.bottoms
+    pairs = zip(reversed(a.shape), reversed(b.shape), strict=False)
+    fits = all(m == n or 1 in (m, n) for m, n in pairs)
+    call.require(fits, f"bottoms of {shape_text(a.shape)} and {shape_text(b.shape)} do not fit")
+    call.room(np.broadcast_shapes(a.shape, b.shape))
+    return [narrow(wide(a) * b)]

@@ -62,7 +62,7 @@ def _positions(call: Call, window: Window, channel: int) -> tuple[int, ...]:
     out = window.slides(sizes)
     small = f"kernel {shape_text(window.extent)} is larger than {shape_text(sizes)} with pad {shape_text(window.pad)}"
     call.require(all(size > 0 for size in out), small)
-    call.room((*call.x.shape[: channel + 1], *(s + 2 * p for s, p in zip(sizes, window.pad, strict=True))))
+    call.room((*call.x.shape[: channel + 1], *window.padded(sizes)))
     call.room((*call.x.shape[:channel], call.param.convolution_param.num_output, *out))
     return out
 
@@ -113,7 +113,7 @@ def _by_columns(x: Array, rows: Wide, offset: Wide, window: Window, y: Array) ->
             target[:, part] = rows @ wide(flat[:, part]) + offset.reshape(-1, 1)
         return
     spatial = len(window.kernel)
-    view = window.view(pad_wide(x, window.pad))
+    view = window.view(pad_wide(x, window))
     kernel_first = (0, *range(1 + spatial, 1 + 2 * spatial), *range(1, 1 + spatial))
     view = view.transpose(kernel_first)
     per_row = rows.shape[1] * math.prod(y.shape[2:])
@@ -128,7 +128,7 @@ def _by_channel(x: Array, weight: Array, offset: Wide, window: Window, y: Array)
     repeat = weight.shape[0] // x.shape[1]
     taps = wide(weight.reshape(weight.shape[0], -1))
     for n in range(x.shape[0]):
-        padded = pad_wide(x[n], window.pad)
+        padded = pad_wide(x[n], window)
         total = np.broadcast_to(offset, y[n].shape).copy()
         for tap, place in zip(taps.T, itertools.product(*map(range, window.kernel)), strict=True):
             shifted = padded[(slice(None), *_shift(window, place, y.shape[2:]))]
@@ -170,7 +170,7 @@ def deconvolution(call: Call) -> list[Array]:
 
 def _spread(x: Array, weight: Array, bias: Array | None, window: Window, group: int) -> Array:
     sizes = x.shape[2:]
-    canvas_sizes = tuple(s + 2 * p for s, p in zip(window.spreads(sizes), window.pad, strict=True))
+    canvas_sizes = window.padded(window.spreads(sizes))
     outs = weight.shape[1]
     taps = wide(weight.reshape(group, x.shape[1] // group, outs, -1)).transpose(3, 0, 2, 1)
     result: Array = np.empty((x.shape[0], group * outs, *window.spreads(sizes)), np.float32)
@@ -192,7 +192,7 @@ def im2col(call: Call) -> list[Array]:
     """The columns themselves: channels × kernel positions, over output positions."""
     window, channel = read_window(call)
     out = _positions(call, window, channel)
-    view = window.view(pad_wide(_fold_lead(call.x, channel), window.pad))
+    view = window.view(pad_wide(_fold_lead(call.x, channel), window))
     spatial = len(out)
     columns = view.transpose((0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial)))
     shape = (*call.x.shape[:channel], call.x.shape[channel] * math.prod(window.kernel), *out)

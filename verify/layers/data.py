@@ -1,4 +1,4 @@
-"""Layers without bottoms: their values are fed, or lie in the net (Caffe: data layers, Parameter, DummyData)."""
+"""Layers that bring values in, fed or from the net, or take them out (Caffe: data layers, Parameter, HDF5Output)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ MUST_BE_FED = "must be fed: the net does not hold its values"
 def fed(call: Call) -> list[Array]:
     """Never computes: its values come from outside."""
     raise call.fail(MUST_BE_FED)
+
+
+@register("HDF5Output", bottoms=2)
+def hdf5_output(call: Call) -> list[Array]:
+    """Writes its bottoms, of as many items each, to a file and makes no top (Caffe: hdf5_output_layer.cpp)."""
+    counts = [b.shape[:1] for b in call.bottoms]
+    call.require(counts[0] == counts[1], "bottoms differ in their number of items")
+    return []
 
 
 @register("Parameter", bottoms=0)

@@ -134,3 +134,46 @@ def normalize(call: Call) -> list[Array]:
     """x · factor / sqrt(sum of squares + eps), over the channels of each pixel or the whole sample (SSD)."""
     norm, factor = _norms(call)
     return [narrow(wide(call.x) / norm * factor)]
+
+
+def _stored(call: Call, channels: int) -> list[Wide]:
+    """The blobs of a BN layer, a value a channel, whatever ones their stored shapes have (1×C or 1×C×1×1)."""
+    shapes = [
+        b.shape if b is not None and math.prod(b.shape) == channels else (1, channels) for b in call.parameters.blobs
+    ]
+    call.require(len(shapes) in (0, 2, 4), f"has {len(shapes)} blobs, expected 4, or SegNet's 2")
+    return [wide(blob.ravel()) for blob in call.parameters.take(shapes or [(1, channels)] * 4)]
+
+
+def _bn_terms(call: Call) -> tuple[Wide, Wide]:
+    """Factor and summand a channel."""
+    p = call.param.bn_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.require(not p.icnet and not p.moving_average, "has icnet or moving_average, whose rules are not known")
+    slope, bias, *moments = _stored(call, call.x.shape[1])
+    if not moments and p.bn_mode == p.INFERENCE:
+        return slope, bias
+    eps = p.eps if moments else 1e-9
+    if not moments or (call.train and not p.frozen):
+        moments = [wide(call.x).mean(axis=(0, 2, 3)), wide(call.x).var(axis=(0, 2, 3))]
+    mean, variance = moments
+    factor = slope / np.sqrt(variance + eps)
+    return factor, bias - factor * mean
+
+
+def _bn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    factor, _ = _bn_terms(call)
+    return [Sensitivity(4, (largest(factor),))]
+
+
+@register("BN", error=_bn_error)
+def bn(call: Call) -> list[Array]:
+    """slope · (x - mean) / sqrt(variance + eps) + bias, the forks' batch normalisation before BatchNorm came.
+
+    Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor (PSPNet and its parents:
+    bn_layer.cpp); `frozen` uses the stored ones in training too. Two blobs, scale and shift, are SegNet's: with bn_mode
+    INFERENCE mean and variance have been folded into them, and with LEARN they are the batch's own in either phase, and
+    eps is 1e-9.
+    """
+    factor, summand = _bn_terms(call)
+    return [narrow(wide(call.x) * factor[:, None, None] + summand[:, None, None])]

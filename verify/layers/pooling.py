@@ -5,6 +5,10 @@
 The second rule applies to both axes as soon as either has a pad, and never without one: with stride > kernel and no
 pad a window may lie wholly outside, and gives -FLT_MAX (MAX) or 0/0 (AVE). AVE divides by the window clipped to the
 padded image, not to the image.
+
+Synopsys' fork (its pooling_layer.cpp) adds pads of their own for the four sides: 2 pad is then before + behind, and
+the last window starts before size + before. TensorFlow's SAME (pad_type 1) makes ceil(size / stride) positions, its
+pads share out what the windows need, the odd one behind. AVE_EXC_PAD divides by the window clipped to the image.
 """
 
 from __future__ import annotations
@@ -22,12 +26,13 @@ LOWEST = np.float32(np.finfo(np.float32).min)
 
 @dataclass(frozen=True)
 class Axis:
-    """The windows along one spatial axis."""
+    """The windows along one spatial axis; `pad` lies before the image, `after` behind it."""
 
     size: int
     kernel: int
     stride: int
     pad: int
+    after: int
     count: int
 
     @property
@@ -39,9 +44,11 @@ class Axis:
         """First row and the row behind the last of each window, within the image."""
         return [(max(s, 0), min(s + self.kernel, self.size)) for s in self.starts]
 
-    def lengths(self) -> Wide:
-        """Rows of each window, clipped to the padded image."""
-        return np.array([min(s + self.kernel, self.size + self.pad) - s for s in self.starts], np.float64)
+    def lengths(self, *, inside: bool = False) -> Wide:
+        """Rows of each window, clipped to the padded image, or to what lies `inside` the image."""
+        if inside:
+            return np.array([end - first for first, end in self.clipped()], np.float64)
+        return np.array([min(s + self.kernel, self.size + self.after) - s for s in self.starts], np.float64)
 
 
 def _pair(both: int, h: int, w: int) -> tuple[int, int]:
@@ -56,22 +63,52 @@ def _axes(call: Call) -> tuple[Axis, Axis]:
         kernel: tuple[int, int] = (sizes[0], sizes[1])
     else:
         kernel = _pair(p.kernel_size, p.kernel_h, p.kernel_w)
-    pad = _pair(p.pad, p.pad_h, p.pad_w)
     stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
     call.require(min(kernel) > 0, f"kernel {kernel[0]}×{kernel[1]} is not positive")
     call.require(min(stride) > 0, f"stride {stride[0]}×{stride[1]} is not positive")
+    if p.pad_type:
+        return _same_axes(call, kernel, stride)
+    before, after = _pads(call)
+    padded = any(before) or any(after)
     if p.global_pooling:
-        call.require(pad == (0, 0) and stride == (1, 1), "global_pooling allows no pad and no stride but 1")
-    call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
+        call.require(not padded and stride == (1, 1), "global_pooling allows no pad and no stride but 1")
+    for pad in (before, after):
+        call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
     down = p.round_mode == p.FLOOR or not p.ceil_mode
     made = []
-    for size, k, s, a in zip(sizes, kernel, stride, pad, strict=True):
-        span = size + 2 * a - k
+    for size, k, s, a, b in zip(sizes, kernel, stride, before, after, strict=True):
+        span = size + a + b - k
         count = (span // s if down else -(-span // s)) + 1
-        if any(pad) and (count - 1) * s >= size + a:
+        if padded and (count - 1) * s >= size + a:
             count -= 1
-        call.require(count > 0, f"kernel {k} is larger than the padded size {size + 2 * a}")
-        made.append(Axis(size, k, s, a, count))
+        call.require(count > 0, f"kernel {k} is larger than the padded size {size + a + b}")
+        made.append(Axis(size, k, s, a, b, count))
+    return made[0], made[1]
+
+
+def _pads(call: Call) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pads before and behind, each for rows and columns; those of the four sides exclude the others."""
+    p = call.param.pooling_param
+    sides = (p.pad_t, p.pad_l), (p.pad_b, p.pad_r)
+    if not any(map(any, sides)):
+        pad = _pair(p.pad, p.pad_h, p.pad_w)
+        return pad, pad
+    others = p.HasField("pad") or p.HasField("pad_h") or p.HasField("pad_w")
+    call.require(not others, "has pad_l, pad_r, pad_t or pad_b and another pad")
+    return sides
+
+
+def _same_axes(call: Call, kernel: tuple[int, int], stride: tuple[int, int]) -> tuple[Axis, Axis]:
+    """TensorFlow's SAME."""
+    p = call.param.pooling_param
+    call.require(p.pad_type == 1, f"pad_type {p.pad_type} is unknown, expected 0 or 1")
+    fields = ("pad", "pad_h", "pad_w", "pad_l", "pad_r", "pad_t", "pad_b")
+    others = [name for name in fields if p.HasField(name) and (len(name) < 5 or name[4] in "hw" or getattr(p, name))]
+    call.require(not others, f"has pad_type and {', '.join(others)}")
+    made = []
+    for size, k, s in zip(call.x.shape[2:], kernel, stride, strict=True):
+        total = max(k - (size % s or s), 0)
+        made.append(Axis(size, k, s, total // 2, total - total // 2, -(-size // s)))
     return made[0], made[1]
 
 
@@ -88,8 +125,8 @@ def maximum(x: Array, axes: tuple[Axis, Axis]) -> Array:
     return np.ascontiguousarray(y)
 
 
-def average(x: Array, axes: tuple[Axis, Axis]) -> Array:
-    """Sum of each window over its size clipped to the padded image."""
+def average(x: Array, axes: tuple[Axis, Axis], *, inside: bool = False) -> Array:
+    """Sum of each window over its size clipped to the padded image, or to what lies `inside` the image."""
     total = wide(x)
     for place, axis in zip((2, 3), axes, strict=True):
         lanes = np.moveaxis(total, place, 0)
@@ -98,7 +135,7 @@ def average(x: Array, axes: tuple[Axis, Axis]) -> Array:
             if first < end:
                 sums[index] = lanes[first:end].sum(axis=0)
         total = np.moveaxis(sums, 0, place)
-    return narrow(total / np.outer(axes[0].lengths(), axes[1].lengths()))
+    return narrow(total / np.outer(axes[0].lengths(inside=inside), axes[1].lengths(inside=inside)))
 
 
 def positions_of_maximum(x: Array, axes: tuple[Axis, Axis]) -> Array:
@@ -138,17 +175,18 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 
 @register("Pooling", error=_error)
 def pooling(call: Call) -> list[Array]:
-    """MAX (a second top gets the positions), AVE, or STOCHASTIC over windows; sizes round up but for FLOOR."""
+    """MAX (a second top gets the positions), AVE, AVE_EXC_PAD, or STOCHASTIC; sizes round up but for FLOOR."""
     p = call.param.pooling_param
+    call.require(not p.output_shift_instead_division and not p.saturate, "computes in whole numbers, not in floats")
     axes = _axes(call)
     call.require(len(call.layer.tops) == 1 or p.pool == p.MAX, "only MAX has a second top")
     if p.pool == p.MAX:
         mask = [positions_of_maximum(call.x, axes)] if len(call.layer.tops) > 1 else []
         return [maximum(call.x, axes), *mask]
-    if p.pool == p.AVE:
-        return [average(call.x, axes)]
+    if p.pool in (p.AVE, p.AVE_EXC_PAD):
+        return [average(call.x, axes, inside=p.pool == p.AVE_EXC_PAD)]
     call.require(not call.train, "STOCHASTIC draws at random in phase TRAIN, which has no answer to compare with")
-    call.require(axes[0].pad == axes[1].pad == 0, "STOCHASTIC takes no pad")
+    call.require(not any(a.pad or a.after for a in axes), "STOCHASTIC takes no pad")
     return [_weighted(call.x, axes)]
 
 
@@ -160,7 +198,7 @@ def _pyramid_axis(size: int, bins: int) -> Axis:
     count = -(-span // kernel) + 1
     if pad and (count - 1) * kernel >= size + pad:
         count -= 1
-    return Axis(size, kernel, kernel, pad, count)
+    return Axis(size, kernel, kernel, pad, pad, count)
 
 
 @register("SPP", error=lambda call, tops: [Sensitivity(call.x[0, 0].size, (1.0,))])

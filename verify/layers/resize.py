@@ -1,0 +1,156 @@
+"""Layers that enlarge or shrink images: interpolation, repeated pixels, and pooling undone by its mask.
+
+All are forks' layers. Facts from the sources of DeepLab v2 and Synopsys' fork (interp_layer.cpp, interp.cpp), of
+SegNet (upsample_layer.cpp with a mask), of the YOLO v3 forks (upsample_layer.cpp with a scale) and of Synopsys' fork
+(upsample_darknet_layer.cpp).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from verify.layers.parameters import shape_text
+from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+
+
+def _interp_size(call: Call, rows: int, columns: int) -> tuple[int, int]:
+    """Size of the top, for a bottom of rows × columns after its crop.
+
+    The first that is given: a second bottom; shrink or zoom alone; height and width; shrink and then zoom; full zoom.
+    """
+    p = call.param.interp_param
+    zoom, shrink = p.HasField("zoom_factor"), p.HasField("shrink_factor")
+    factors = {"zoom": p.zoom_factor, "shrink": p.shrink_factor, "full_zoom": p.full_zoom_factor}
+    for name, factor in factors.items():
+        call.require(factor >= 1, f"{name}_factor {factor} is not positive")
+    if len(call.bottoms) == 2:
+        sizes = zoom or shrink or p.HasField("height") or p.HasField("width")
+        call.require(not sizes, "takes its size from the second bottom, and cannot have one of its own")
+        call.require(call.bottoms[1].ndim == 4, f"the second bottom has {call.bottoms[1].ndim} axes, expected 4")
+        return call.bottoms[1].shape[2], call.bottoms[1].shape[3]
+    call.require(not p.use_blob_size, "use_blob_size needs a second bottom")
+    if zoom == shrink and p.HasField("height") and p.HasField("width"):
+        return p.height, p.width
+    if not zoom and not shrink:
+        call.require(p.HasField("full_zoom_factor"), "says neither height and width nor a factor")
+        return rows * p.full_zoom_factor, columns * p.full_zoom_factor
+    small = [(size - 1) // p.shrink_factor + 1 for size in (rows, columns)]
+    return small[0] + (small[0] - 1) * (p.zoom_factor - 1), small[1] + (small[1] - 1) * (p.zoom_factor - 1)
+
+
+def _between(lanes: Wide, count: int) -> Wide:
+    """The first axis sampled at `count` even steps from its first value to its last, in straight lines between."""
+    size = lanes.shape[0]
+    if size == count:
+        return lanes
+    where = np.arange(count) * ((size - 1) / (count - 1)) if count > 1 else np.zeros(1)
+    low = np.minimum(where.astype(np.int64), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    share = (where - low).reshape(-1, *(1,) * (lanes.ndim - 1))
+    mixed: Wide = (1.0 - share) * lanes[low] + share * lanes[high]
+    return mixed
+
+
+def _interp_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Positions are float32 too: off by 2 · size · u, and the value by that times a step, up to twice the largest."""
+    terms = 4 + max(call.x.shape[2:]) ** 2 // 4
+    return [Sensitivity(terms, (1.0, 0.0)[: len(call.bottoms)])]
+
+
+@register("Interp", bottoms=(1, 2), error=_interp_error)
+def interp(call: Call) -> list[Array]:
+    """Bilinear, corners on corners: row i of the top lies at i (rows - 1) / (top rows - 1), and a lone row at 0.
+
+    `pad_beg` and `pad_end`, 0 or below, cut that many rows and columns off before.
+    """
+    p = call.param.interp_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.require(max(p.pad_beg, p.pad_end) <= 0, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} can only crop")
+    ends = [size + p.pad_end for size in call.x.shape[2:]]
+    x = call.x[:, :, -p.pad_beg : max(ends[0], 0), -p.pad_beg : max(ends[1], 0)]
+    call.require(min(x.shape[2:]) > 0, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} leave nothing")
+    size = _interp_size(call, x.shape[2], x.shape[3])
+    call.require(min(size) > 0, f"a top of {shape_text(size)} is not positive")
+    call.room((*x.shape[:2], *size))
+    y = wide(x)
+    for axis, count in zip((2, 3), size, strict=True):
+        y = np.moveaxis(_between(np.moveaxis(y, axis, 0), count), 0, axis)
+    return [narrow(y)]
+
+
+def _repeat(call: Call, factor: int) -> Array:
+    """Each pixel `factor` times down and across."""
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.require(factor > 0, f"factor {factor} is not positive")
+    call.room((*call.x.shape, factor, factor))
+    return np.repeat(np.repeat(call.x, factor, axis=2), factor, axis=3)
+
+
+@register("UpsampleDarknet")
+def upsample_darknet(call: Call) -> list[Array]:
+    """Each pixel `stride` times down and across (Synopsys' fork: upsample_darknet_layer.cpp)."""
+    return [_repeat(call, call.param.upsample_darknet_param.stride)]
+
+
+def _unpooled_size(call: Call) -> tuple[int, int]:
+    """Rows and columns of a top that undoes pooling; `pad_out_h` takes a row off, where the pooling rounded up."""
+    p = call.param.upsample_param
+    if p.HasField("upsample_h") and p.HasField("upsample_w"):
+        call.require(min(p.upsample_h, p.upsample_w) > 1, "upsample_h and upsample_w must be above 1")
+        return p.upsample_h, p.upsample_w
+    both, either = p.HasField("scale_h") and p.HasField("scale_w"), p.HasField("scale_h") or p.HasField("scale_w")
+    call.require(both or not either, "needs scale_h and scale_w together")
+    call.require(not (both and p.HasField("scale")), "has scale, and scale_h and scale_w")
+    scales = (p.scale_h, p.scale_w) if both else (_whole_scale(call), _whole_scale(call))
+    call.require(min(scales) > 1, f"scale {scales[0]}×{scales[1]} is not above 1")
+    drops = (p.pad_out_h, p.pad_out_w)
+    for scale, drop in zip(scales, drops, strict=True):
+        call.require(scale == 2 or not drop, f"pad_out needs scale 2, it is {scale}")
+    return call.x.shape[2] * scales[0] - drops[0], call.x.shape[3] * scales[1] - drops[1]
+
+
+def _whole_scale(call: Call) -> int:
+    scale = call.param.upsample_param.scale
+    call.require(math.isfinite(scale) and scale == int(scale), f"scale {scale:g} is not a whole number")
+    return int(scale)
+
+
+def _unpool(call: Call) -> Array:
+    """Zeros, and each value at the place that the mask gives it in its channel; of two at one place the last counts."""
+    mask = call.bottoms[1]
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.same_shapes()
+    rows, columns = _unpooled_size(call)
+    call.room((*call.x.shape[:2], rows, columns))
+    places = np.trunc(mask).reshape(-1, call.x.shape[2] * call.x.shape[3])
+    inside = bool(np.all((places >= 0) & (places < rows * columns)))
+    call.require(inside, f"a place in the mask is not within {rows}×{columns}")
+    top: Array = np.zeros((places.shape[0], rows * columns), np.float32)
+    values = call.x.reshape(places.shape)
+    channels = np.arange(places.shape[0])
+    for index in range(places.shape[1]):
+        top[channels, places[:, index].astype(np.int64)] = values[:, index]
+    return top.reshape(*call.x.shape[:2], rows, columns)
+
+
+def _upsample_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    return [Sensitivity(1, (1.0, UNBOUNDED)[: len(call.bottoms)])]
+
+
+@register("Upsample", bottoms=(1, 2), error=_upsample_error)
+def upsample(call: Call) -> list[Array]:
+    """Two forks' layers of one name: with a mask as second bottom max pooling undone, without one pixels repeated.
+
+    The first is SegNet's, and its size is `upsample_h` × `upsample_w`, else the bottom's times `scale` (2 unless said)
+    or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`.
+    """
+    if len(call.bottoms) == 2:
+        return [_unpool(call)]
+    p = call.param.upsample_param
+    fields = ("scale_h", "scale_w", "upsample_h", "upsample_w", "pad_out_h", "pad_out_w")
+    foreign = [name for name in fields if p.HasField(name)]
+    call.require(not foreign, f"has {', '.join(foreign)}, which needs a mask as second bottom")
+    return [_repeat(call, _whole_scale(call))]

@@ -139,7 +139,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = ["| what | measured | at most | |", "| --- | ---: | ---: | --- |"]
     for row in rows:
         limited = row.allowed != float("inf")
-        allowed = f"{row.allowed:.3g} {row.unit}" if limited else ""
+        allowed = f"{_number(row.allowed)} {row.unit}" if limited else ""
         verdict = ("" if row.ok else "**missed** ") + row.how
         lines.append(f"| {row.what} | {_number(row.measured)} {row.unit} | {allowed} | {verdict} |")
     return "\n".join(lines)

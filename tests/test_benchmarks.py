@@ -150,7 +150,7 @@ def test_a_missed_bar_is_named() -> None:
     assert [row.ok for row in rows] == [True, False]
     assert speed.table(rows).splitlines()[2:] == [
         "| copy | 1 s |  |  |",
-        "| fast | 2 s | 1.5 s | **missed** 3 × cp |",
+        "| fast | 2 s | 1.50 s | **missed** 3 × cp |",
     ]
     assert not speed.Row("verify", float("nan"), 15, "s").ok
 

@@ -56,20 +56,21 @@ class Accuracy(Layer):
         axes = range(len(node.shape))
         if labelled.counted is None:
             share = g.reduce("ReduceMean", right, axes, keepdims=False)
-            counted = g.op("Add", g.op("Mul", right, g.scalar(0.0, "zero")), g.scalar(1.0, "one"))
         else:
-            counted = labelled.counted
-            right = g.op("Mul", right, counted)
-            share = _onnx_share(g, right, counted, list(axes))
-        return [share] if len(node.outputs) < 2 else [share, self._onnx_by_class(g, node, labelled, right, counted)]
+            right = g.op("Mul", right, labelled.counted)
+            share = _onnx_share(g, right, labelled.counted, list(axes))
+        return [share] if len(node.outputs) < 2 else [share, self._onnx_by_class(g, node, labelled, right)]
 
-    def _onnx_by_class(self, g: OnnxOps, node: Node, labelled: labels.Labelled, right: str, counted: str) -> str:
+    def _onnx_by_class(self, g: OnnxOps, node: Node, labelled: labels.Labelled, right: str) -> str:
         classes = node.shape[labelled.axis]
         labels.fixed([classes], "the number of classes")
-        flat = [g.op("Reshape", v, g.ints([-1, 1], "shape")) for v in (labelled.column, right, counted)]
         every = g.constant(np.arange(int(classes), dtype=np.int64)[None], "classes")
-        member = g.op("Cast", g.op("Equal", flat[0], every), to=FLOAT)
-        return _onnx_share(g, g.op("Mul", member, flat[1]), g.op("Mul", member, flat[2]), [0])
+        column = g.ints([-1, 1], "shape")
+        member = g.op("Cast", g.op("Equal", g.op("Reshape", labelled.column, column), every), to=FLOAT)
+        hits = g.op("Mul", member, g.op("Reshape", right, column))
+        if labelled.counted is not None:
+            member = g.op("Mul", member, g.op("Reshape", labelled.counted, column))
+        return _onnx_share(g, hits, member, [0])
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         axis = canonical_axis(self.axis, len(node.shape))
@@ -128,23 +129,26 @@ class ArgMax(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         axis, lanes = self._along(node.shape), self._lanes(node.shape)
         flat = x[0] if len(lanes) == len(node.shape) else g.op("Flatten", x[0], axis=1)
-        values, places = self._onnx_top(g, flat, lanes, axis)
+        if self.top_k == 1 and not self.values:
+            places = g.op("Cast", g.op("ArgMax", flat, axis=axis, keepdims=1, select_last_index=1), to=FLOAT)
+            return places if self.axis is not None else self._onnx_shaped(g, node, [places])
+        # TopK prefers the first of equal values, so it works on the lanes turned around.
+        top = g.ints([self.top_k], "top_k")
+        values, turned = g.multi("TopK", turned_around(g, flat, axis), top, outputs=2, axis=axis)
+        if self.axis is not None and self.values:
+            return values
+        last = g.op("Sub", int_size(g, flat, lanes, axis), g.constant(np.asarray(1, np.int64), "one"))
+        places = g.op("Cast", g.op("Sub", last, turned), to=FLOAT)
         if self.axis is not None:
-            return values if self.values else places
-        y = g.unsqueeze(places, [1])
-        if self.values:
-            y = g.op("Concat", y, g.unsqueeze(values, [1]), axis=1)
+            return places
+        return self._onnx_shaped(g, node, [places, values] if self.values else [places])
+
+    def _onnx_shaped(self, g: OnnxOps, node: Node, parts: list[str]) -> str:
+        """N×k parts as N×1×k or N×2×k, with axes of 1 up to the bottom's rank."""
+        rows = [g.unsqueeze(part, [1]) for part in parts]
+        y = rows[0] if len(rows) == 1 else g.op("Concat", *rows, axis=1)
         rank = len(node.shape)
         return g.unsqueeze(y, list(range(3, rank))) if rank > 3 else y
-
-    def _onnx_top(self, g: OnnxOps, x: str, lanes: Shape, axis: int) -> tuple[str, str]:
-        """Values and positions; TopK prefers the first of equals, so it works on the lanes turned around."""
-        if self.top_k == 1 and not self.values:
-            return "", g.op("Cast", g.op("ArgMax", x, axis=axis, keepdims=1, select_last_index=1), to=FLOAT)
-        turned = turned_around(g, x, axis)
-        values, places = g.multi("TopK", turned, g.ints([self.top_k], "top_k"), outputs=2, axis=axis)
-        last = g.op("Sub", int_size(g, x, lanes, axis), g.constant(np.asarray(1, np.int64), "one"))
-        return values, g.op("Cast", g.op("Sub", last, places), to=FLOAT)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("argmax", ARGMAX)

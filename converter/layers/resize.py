@@ -264,11 +264,11 @@ class ResizeBilinear(_Resize):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         out = node.outputs[0].shape
-        sizes = [
-            g.unsqueeze(int_size(g, x[0], out, axis), [0]) if is_free(out[axis]) else g.ints([int(out[axis])], "size")
-            for axis in range(4)
-        ]
-        whole = g.op("Concat", *sizes, axis=0) if any(map(is_free, out)) else g.ints([int(d) for d in out], "sizes")
+        if any(map(is_free, out)):
+            batch = g.op("Slice", g.op("Shape", x[0]), g.ints([0], "start"), g.ints([2], "stop"))
+            whole = g.op("Concat", batch, g.ints([int(d) for d in out[2:]], "sizes"), axis=0)
+        else:
+            whole = g.ints([int(d) for d in out], "sizes")
         how = "align_corners" if self.align_corners else "half_pixel"
         return g.op("Resize", x[0], "", "", whole, mode="linear", coordinate_transformation_mode=how)
 

@@ -15,6 +15,7 @@ from golden import assert_close, run_onnx, run_torch
 
 from converter.api import Options, prepare
 from converter.graph import Graph
+from converter.onnx_model import emit_onnx
 from converter.torch_model import emit_torch, live_module
 from prototxt import Net, parse_net
 from prototxt.errors import CaffeModelError
@@ -267,3 +268,13 @@ def test_a_free_batch_gives_the_same_numbers_at_another_size(name: str, tmp_path
     ):
         for top in ready.graph.output_names:
             assert_close(got[top], expected[top], f"{name}: {top} in {target}", 3e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_operator_and_constant_is_read(name: str) -> None:
+    graph, _ = ready_of(CASES[name], feeds_of(CASES[name]))
+    model = emit_onnx(graph)
+    read = {value for node in model.proto.graph.node for value in node.input}
+    read |= {value.name for value in model.proto.graph.output}
+    assert {constant for constant, _ in model.initializers} <= read
+    assert all(read & set(node.output) for node in model.proto.graph.node)

@@ -102,9 +102,8 @@ def _same_axes(call: Call, kernel: tuple[int, int], stride: tuple[int, int]) -> 
     """TensorFlow's SAME."""
     p = call.param.pooling_param
     call.require(p.pad_type == 1, f"pad_type {p.pad_type} is unknown, expected 0 or 1")
-    fields = ("pad", "pad_h", "pad_w", "pad_l", "pad_r", "pad_t", "pad_b")
-    others = [name for name in fields if p.HasField(name) and (len(name) < 5 or name[4] in "hw" or getattr(p, name))]
-    call.require(not others, f"has pad_type and {', '.join(others)}")
+    others = p.HasField("pad") or p.HasField("pad_h") or p.HasField("pad_w")
+    call.require(not others and not any(map(any, _pads(call))), "has pad_type and another pad")
     made = []
     for size, k, s in zip(call.x.shape[2:], kernel, stride, strict=True):
         total = max(k - (size % s or s), 0)

@@ -1,9 +1,9 @@
 """Kernel, stride, pad and dilation of convolution layers, over any number of spatial axes (Caffe: base_conv_layer.cpp).
 
 Each is one number for all axes, one number an axis, or for two axes the `_h` and `_w` fields. DeepLab's first fork
-calls dilation `hole` (conv_layer.cpp there). Synopsys' fork (base_conv_layer.cpp, conv_layer.cpp, im2col.cpp there) pads
-two axes on four sides by `pad_l`, `pad_r`, `pad_t` and `pad_b`, or as TensorFlow's SAME does (`pad_type` 1):
-ceil(size / stride) positions, the pads what the undilated kernel needs for them, the odd one behind.
+calls dilation `hole` (conv_layer.cpp there). Synopsys' fork (base_conv_layer.cpp and im2col.cpp there) pads two axes on
+four sides by `pad_l`, `pad_r`, `pad_t` and `pad_b`, or as TensorFlow's SAME does (`pad_type` 1): ceil(size / stride)
+positions, the pads what the undilated kernel needs for them, the odd one behind.
 """
 
 from __future__ import annotations

@@ -283,10 +283,13 @@ then off by 2 % of its largest probability, not by 6e-7.
 """
 
 
+SECTIONS = {"msra": "MSRA's ResNets, with seeded weights", "models": "Trained nets", "layers": "Layers"}
+
+
 def document(sections: dict[str, list[Outcome]], runtimes: Sequence[str]) -> str:
     """The page docs/runtimes.md."""
     return DOCUMENT + "\n".join(
-        f"## {name}\n\n{summary(outcomes, runtimes)}\n\n{table(outcomes, runtimes)}\n"
+        f"## {SECTIONS.get(name, name)}\n\n{summary(outcomes, runtimes)}\n\n{table(outcomes, runtimes)}\n"
         for name, outcomes in sections.items()
     )
 

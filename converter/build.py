@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import converter.layers  # noqa: F401 (registers the layers)
-from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, format_shape, is_free
+from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, count, format_shape, is_free
 from converter.layers.base import BottomsDifferError, Layer, registry, require
 from converter.layers.data import Source
 from converter.layers.shaping import Split
@@ -19,6 +19,9 @@ from prototxt.errors import CaffeModelError, NetError, RequestError, Unsupported
 from weights import Weights
 
 log = logging.getLogger(__name__)
+
+LARGEST_BLOB = (1 << 31) - 1
+"""Caffe counts a blob's values in 32 bits."""
 
 InputShapes = Mapping[str, Sequence[int | str]]
 
@@ -135,6 +138,10 @@ class _Builder:
             raise NetError(f"{len(source.tops)} tops; expected {len(tops)}")
         node = Node(layer, bottoms, [], {}, (origin,))
         for parameter in parameters:
+            size = int(count(parameter.shape))
+            require(
+                size <= LARGEST_BLOB, f"its {parameter.name} would hold {size} values; at most {LARGEST_BLOB} can be"
+            )
             fixed = not any(map(is_free, parameter.shape))
             require(fixed, f"its {parameter.name} is {format_shape(parameter.shape)}; no axis of it can be left free")
         if parameters:
@@ -170,6 +177,10 @@ class _Builder:
             writer = self.current[top].producer
             by = f"layer {writer.name!r}" if writer else "an input"
             raise NetError(f"top {top!r} is made by {by} already, and this layer does not read it")
+        size = int(count(shape))
+        require(
+            size <= LARGEST_BLOB, f"top {top!r} would hold {size} values; a blob of Caffe holds {LARGEST_BLOB} at most"
+        )
         value = Value(top, shape, top, [(source.name, top)], producer)
         if top in self.current:
             _rename_superseded(self.current[top])

@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError:
+        print("error: this takes more memory than there is; try a smaller --input-shape", file=sys.stderr)
+        return MODEL_AT_FAULT
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell, and Python would try once more at exit.
         with suppress(OSError):

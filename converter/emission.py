@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Node, Shape, Tensor, is_free
+from converter.graph import Shape, Tensor, is_free
 from prototxt.errors import CaffeModelError, UnsupportedError
+
+if TYPE_CHECKING:
+    from converter.graph import Node
 
 Array = npt.NDArray[Any]
 

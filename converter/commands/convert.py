@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from converter.api import Conversion, Options, Target, converted
+from converter.api import Conversion, Target, converted
 from converter.cli_options import Arguments
+from converter.commands.options import options_of
 from converter.graph import count
 from converter.names import printable
-from converter.passes import Fold
-from converter.preprocess import Preprocessing, read_mean
 from prototxt.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from verify import Report
-
-
-def options_of(arguments: Arguments) -> Options:
-    """The options of a conversion, as the command line gives them."""
-    mean = None if arguments.mean is None else read_mean(arguments.mean)
-    return Options(
-        fold=cast(Fold, arguments.fold),
-        outputs=arguments.outputs,
-        input_shapes=arguments.input_shapes,
-        phase=arguments.phase,
-        level=arguments.level,
-        stages=arguments.stages,
-        allow_unknown=arguments.allow_unknown,
-        random_weights=arguments.random_weights,
-        preprocessing=Preprocessing(mean, arguments.scale, arguments.input_order == "rgb"),
-    )
 
 
 def run(arguments: Arguments) -> int:
@@ -63,6 +47,14 @@ class InterruptedCheckError(KeyboardInterrupt):
         super().__init__(f"interrupted; {model} is written, but not verified")
 
 
+RUNS_AT_ONCE = 4  # the engine's, the interpreter's, the probe for the bounds, and each layer alone
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 VERIFIED = ("onnx", "torch", "caffe")  # what can be run; the other targets hold weights alone
 
 
@@ -70,6 +62,10 @@ def _verified(done: Conversion, to: Target, arguments: Arguments) -> Report | No
     from converter.commands.verify import check_all, show, write_pages
 
     model = done.files[0] if to == "onnx" else done.files[0].parent
+    needed = RUNS_AT_ONCE * sum(4 * int(count(v.shape)) for node in done.graph.nodes for v in node.outputs)
+    if needed > physical_memory():
+        print(f"warning: not verified: it would take about {needed / 1e9:.0f} GB of memory", file=sys.stderr)
+        return None
     try:
         (report,) = check_all(done.net, done.weights, [model], arguments)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ import numpy as np
 from converter.api import load_parsed, weight_warnings
 from converter.build import build
 from converter.cli_options import Arguments
-from converter.commands.convert import options_of
+from converter.commands.options import options_of
 from converter.graph import Array, Graph, Node, Origin, count, format_shape
 from converter.layers.base import Parameter
 from prototxt import Net

@@ -13,7 +13,7 @@ import numpy as np
 
 from converter.api import load_parsed
 from converter.cli_options import Arguments
-from converter.commands.convert import options_of
+from converter.commands.options import options_of
 from converter.preprocess import read_mean
 from prototxt import Net
 from prototxt.errors import RequestError

@@ -153,7 +153,8 @@ class ArgMax(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("argmax", ARGMAX)
         axis = self._along(node.shape)
-        flat = x[0] if self.axis is not None or len(node.shape) == 2 else f"{x[0]}.flatten(1)"
+        rows = f"{x[0]}.flatten(1)" if len(node.shape) > 1 else f"{x[0]}.unsqueeze(1)"
+        flat = x[0] if self.axis is not None or len(node.shape) == 2 else rows
         top = t.let("top", f"argmax({flat}, {axis}, {self.top_k})")
         if self.axis is not None:
             return f"{top}[{0 if self.values else 1}]"

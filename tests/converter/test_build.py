@@ -98,6 +98,17 @@ CASES = {
         "net.prototxt: error: the net has no outputs: every blob is read by a layer; ask for a loss or measure with "
         "--outputs loss",
     ),
+    "a blob of terabytes": (
+        'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 999999 dim: 999999 dim: 9 } } }',
+        "net.prototxt:1:1: error: layer 'd' (Input): top 'data' would hold 8999982000009 values; a blob of Caffe holds "
+        "2147483647 at most",
+    ),
+    "weights of terabytes": (
+        DATA + 'layer { name: "f" type: "InnerProduct" bottom: "data" top: "f" '
+        "inner_product_param { num_output: 900000000 } }",
+        "net.prototxt:2:1: error: layer 'f' (InnerProduct): its weight would hold 94500000000 values; at most "
+        "2147483647 can be",
+    ),
     "data of unknown size": (
         'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } }\n'
         'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }',

@@ -130,6 +130,7 @@ CASES = {
     "accuracy of every position": layer("Accuracy", "accuracy_param { top_k: 2 }", "x plane", "all each"),
     "accuracy along the last axis": layer("Accuracy", "accuracy_param { axis: -1 top_k: 3 }", "scores marks"),
     "argmax flat of rank 4": layer("ArgMax", "argmax_param { top_k: 4 }"),
+    "argmax flat of single values": layer("ArgMax", "argmax_param { out_max_val: true }", "item"),
     "argmax flat with values": layer("ArgMax", "argmax_param { top_k: 3 out_max_val: true }"),
     "argmax along the last axis": layer("ArgMax", "argmax_param { top_k: 2 axis: -1 }"),
     "argmax values along an axis": layer("ArgMax", "argmax_param { top_k: 5 axis: 2 out_max_val: true }"),

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from google.protobuf.message import Message
+
 import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, count, format_shape, is_free
 from converter.layers.base import BottomsDifferError, Layer, registry, require
@@ -125,6 +127,7 @@ class _Builder:
             return
         bottoms = [self._read(source, bottom) for bottom in source.bottoms]
         _check_counts(source, cls)
+        _refuse_whole_numbers(source)
         layer = cls.read(source)
         origin = Origin(source.name, source.type, source.position, source)
         if isinstance(layer, Source):
@@ -320,6 +323,24 @@ def _check_counts(source: NetLayer, cls: type[Layer]) -> None:
         if not least <= len(names) <= most:
             expected = str(least) if least == most else f"{least} or more" if most > 1000 else f"{least} to {most}"
             raise NetError(f"{len(names)} {what}s; expected {expected}")
+
+
+WHOLE_NUMBERS = ("saturate", "input_scale", "output_scale", "output_shift_instead_division")
+
+
+def _refuse_whole_numbers(source: NetLayer) -> None:
+    """Fields of Synopsys' fork that have a layer computed in 8-bit numbers: another net than the one in floats."""
+    for outer, section in source.param.ListFields():
+        if not isinstance(section, Message):
+            continue
+        for inner, value in section.ListFields():
+            if inner.name in WHOLE_NUMBERS and value != inner.default_value:
+                raise UnsupportedError(
+                    f"{inner.name}: it computes in whole numbers, not in floats",
+                    position=source.where(outer.name, inner.name),
+                    layer=source.name,
+                    layer_type=source.type,
+                )
 
 
 def _check_duplicate_tops(source: NetLayer) -> None:

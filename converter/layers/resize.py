@@ -67,6 +67,8 @@ class Upsample(Layer):
             raise unsupported(source, f"scale is {p.scale:g}; expected a whole number, 1 or more", section, "scale")
         scale = (int(p.scale), int(p.scale))
         if p.HasField("scale_h") or p.HasField("scale_w"):
+            if len(source.bottoms) == 1:
+                raise unsupported(source, "scale_h and scale_w without a mask; expected scale", section, "scale_h")
             scale = (p.scale_h, p.scale_w)
             if min(scale) < 1:
                 raise fault(source, f"scale_h and scale_w are {scale}; expected both, 1 or more", section, "scale_h")

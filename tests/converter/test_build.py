@@ -98,6 +98,11 @@ CASES = {
         "net.prototxt: error: the net has no outputs: every blob is read by a layer; ask for a loss or measure with "
         "--outputs loss",
     ),
+    "whole numbers": (
+        DATA + 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+        "convolution_param { num_output: 4 kernel_size: 1 saturate: Signed } }",
+        "net.prototxt:2:112: error: layer 'c' (Convolution): saturate: it computes in whole numbers, not in floats",
+    ),
     "a blob of terabytes": (
         'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 999999 dim: 999999 dim: 9 } } }',
         "net.prototxt:1:1: error: layer 'd' (Input): top 'data' would hold 8999982000009 values; a blob of Caffe holds "

@@ -202,12 +202,14 @@ def _pyramid_axis(size: int, bins: int) -> Axis:
 
 @register("SPP", error=lambda call, tops: [Sensitivity(call.x[0, 0].size, (1.0,))])
 def spp(call: Call) -> list[Array]:
-    """Pooling into 1, 4, 16… bins, `pyramid_height` levels, each flattened, one behind the other."""
+    """Pooling into 1, 4, 16… bins, `pyramid_height` levels, flattened one behind the other; one alone stays 4-D."""
     p = call.param.spp_param
     call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
     call.require(p.pool in (p.MAX, p.AVE), "pools by MAX or AVE only")
     call.require(p.pyramid_height > 0, f"pyramid_height {p.pyramid_height} is not positive")
     pool = maximum if p.pool == p.MAX else average
+    if p.pyramid_height == 1:
+        return [pool(call.x, (_pyramid_axis(call.x.shape[2], 1), _pyramid_axis(call.x.shape[3], 1)))]
     levels = []
     for level in range(p.pyramid_height):
         axes = (_pyramid_axis(call.x.shape[2], 2**level), _pyramid_axis(call.x.shape[3], 2**level))

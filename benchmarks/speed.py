@@ -17,6 +17,7 @@ missed:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -24,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,18 +61,27 @@ class Row:
         return self.measured <= self.allowed
 
 
+LAUNCHER = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(child.pid, 0)
+print(json.dumps([time.perf_counter() - start, used.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+"""
+"""Starts and waits for the command in a process of its own: the kernel counts a child's peak from its parent's on."""
+
+
 def measure(words: Sequence[str | Path], work: Path) -> Usage:
     """Run a command, silently; CalledProcessError with its last words where it fails."""
     with tempfile.TemporaryFile(dir=work) as errors:
-        start = time.perf_counter()
-        child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, used = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
+        launched = subprocess.run(
+            [sys.executable, "-c", LAUNCHER, *words], stdout=subprocess.PIPE, stderr=errors, check=True
+        )
+        seconds, peak, status = json.loads(launched.stdout)
+        if status:
             errors.seek(0)
-            raise subprocess.CalledProcessError(child.returncode, words, stderr=errors.read().decode()[-500:])
-    return Usage(seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+            raise subprocess.CalledProcessError(status, words, stderr=errors.read().decode()[-500:])
+    return Usage(seconds, peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def take_turns(work: Path, rounds: int, **commands: Callable[[Path], Sequence[str | Path]]) -> dict[str, Usage]:

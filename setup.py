@@ -27,7 +27,16 @@ setup(
     ],
     extras_require={
         "torch": ["torch>=2.2"],
-        "test": ["pytest", "hypothesis", "mypy", "ruff", "types-protobuf", "opencv-python-headless<5"],
+        "test": [
+            "pytest",
+            "hypothesis",
+            "mypy",
+            "ruff",
+            "types-protobuf",
+            "opencv-python-headless<5",
+            "pillow",
+            "grpcio-tools",
+        ],
     },
     entry_points={"console_scripts": ["resnet-convert=converter.cli:main"]},
 )

@@ -31,8 +31,6 @@ from pathlib import Path
 
 from benchmarks.msra import SHARED, make_cases
 
-# Nothing large is imported here: a child's peak memory counts from its parent's, at the fork.
-
 MB = 1e6
 FRAMEWORKS = ("torch", "onnx", "h5py", "onnxruntime")
 PYTHON = sys.executable

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Event, Timer
 from typing import Literal
 
 import numpy as np
@@ -99,13 +100,34 @@ def _fixed_shapes(arguments: Arguments) -> dict[str, tuple[int, ...]]:
     return fixed
 
 
+PATIENCE = 1.0
+"""Seconds before a terminal is told what takes so long."""
+
+
 @contextmanager
 def _progress(arguments: Arguments) -> Iterator[Callable[[str], None] | None]:
-    """A line on the terminal that says what is being done, nothing elsewhere; it is wiped at the end."""
+    """A line on the terminal that says what takes long, nothing elsewhere; it is wiped at the end."""
     if not sys.stderr.isatty() or arguments.quiet or arguments.json:
         yield None
         return
+    doing = [""]
+    shown = Event()
+
+    def show() -> None:
+        shown.set()
+        print(f"\r\x1b[K{doing[0]} …", end="", file=sys.stderr, flush=True)
+
+    def say(what: str) -> None:
+        doing[0] = what
+        if shown.is_set():
+            show()
+
+    timer = Timer(PATIENCE, show)
+    timer.daemon = True
+    timer.start()
     try:
-        yield lambda what: print(f"\r\x1b[K{what} …", end="", file=sys.stderr, flush=True)
+        yield say
     finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        timer.cancel()
+        if shown.is_set():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, count, format_shape, is_free
-from converter.layers.base import BottomsDifferError, Layer, registry, require
+from converter.layers.base import UNLIMITED, BottomsDifferError, Layer, registry, require
 from converter.layers.data import Source
 from converter.layers.shaping import Split
 from converter.parameters import MakeParameter, Slot, fill_parameters
@@ -137,7 +137,8 @@ class _Builder:
         tops = _infer(layer, bottoms)
         parameters = layer.parameters(shapes)
         _check_duplicate_tops(source)
-        if len(source.tops) > len(tops):
+        # A layer with an optional top infers it anyway; one with a top for each bottom must have them all.
+        if len(source.tops) > len(tops) or (len(source.tops) < len(tops) and cls.tops[1] == UNLIMITED):
             raise NetError(f"{len(source.tops)} tops; expected {len(tops)}")
         node = Node(layer, bottoms, [], {}, (origin,))
         for parameter in parameters:

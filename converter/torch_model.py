@@ -61,19 +61,28 @@ def emit_torch(graph: Graph, *, title: str = "", metadata: Mapping[str, str] | N
     Raises:
         UnsupportedError: a layer that has no PyTorch form for this net.
     """
-    emitter = _Emitter(graph)
-    for index, node in enumerate(graph.nodes):
-        emitter.add(node, index)
+    emitter = _emitted(graph, frozenset())
+    if emitter.helpers.keys() & emitter.names_given:
+        # A blob named like a helper would hide it inside forward(); now that the helpers are known, none is.
+        emitter = _emitted(graph, frozenset(emitter.helpers))
     tops = json.dumps(emitter.tops, ensure_ascii=False, separators=(",", ":"))
     header = {**(metadata or {}), "resnet_convert.source": graph.source, "resnet_convert.tops": tops}
     return TorchModel(emitter.source(title or f"{graph.name}, converted from {graph.source}"), emitter.state, header)
 
 
+def _emitted(graph: Graph, reserved: frozenset[str]) -> _Emitter:
+    emitter = _Emitter(graph, reserved)
+    for index, node in enumerate(graph.nodes):
+        emitter.add(node, index)
+    return emitter
+
+
 @dataclass
 class _Emitter:
     graph: Graph
+    reserved: frozenset[str]
     attributes: Names = field(default_factory=lambda: Names(MODULE_ATTRIBUTES))
-    variables: Names = field(default_factory=lambda: Names(VARIABLES))
+    variables: Names = field(init=False)
     held: dict[int, str] = field(default_factory=dict)  # value -> variable
     last_use: dict[int, int] = field(default_factory=dict)
     modules: list[TorchModule] = field(default_factory=list)
@@ -86,6 +95,7 @@ class _Emitter:
     arguments: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.variables = Names(VARIABLES | self.reserved)
         for index, node in enumerate(self.graph.nodes):
             for value in node.inputs:
                 self.last_use[id(value)] = index
@@ -95,6 +105,11 @@ class _Emitter:
             name = self.variables.fresh(value.blob)
             self.held[id(value)] = name
             self.arguments.append(name)
+
+    @property
+    def names_given(self) -> set[str]:
+        """Every variable of forward()."""
+        return {*self.arguments, *(variable for variable, _, _ in self.statements)}
 
     def add(self, node: Node, index: int) -> None:
         t = TorchOps(self.attributes.fresh(node.name), self.variables.fresh)

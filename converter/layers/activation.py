@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.graph import Shape
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, shortest
+from converter.graph import Shape, format_shape
+from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require, shortest
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
@@ -67,6 +67,10 @@ class PReLU(Layer):
         p = source.param.prelu_param
         default = FillerParameter(type="constant", value=0.25)
         return cls(p.channel_shared, filler(p, "filler") or default)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) >= 2, f"the bottom is {format_shape(inputs[0])}; expected at least 2 axes")
+        return list(inputs)
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         return (Parameter("weight", () if self.channel_shared else (inputs[0][1],), self.slope_filler),)
@@ -203,7 +207,7 @@ def _logarithm_of(base: float) -> float:
 
 
 def _checked_base(source: NetLayer, base: float, section: str) -> float:
-    if base != -1 and base <= 0:
+    if base != -1 and not 0 < base < math.inf:
         raise fault(source, f"base is {base:g}; expected -1 (for e) or a number above 0", section, "base")
     return shortest(base)
 
@@ -240,6 +244,8 @@ class Log(_Affine):
     @classmethod
     def read(cls, source: NetLayer) -> Log:
         p = source.param.log_param
+        if p.base == 1:
+            raise fault(source, "base is 1; no logarithm has it", "log_param", "base")
         return cls(shortest(p.scale), shortest(p.shift), _checked_base(source, p.base, "log_param"))
 
     @property

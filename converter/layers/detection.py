@@ -58,15 +58,17 @@ class PriorBox(Layer):
             value = getattr(p, name)
             if value if isinstance(value, bool) else len(value):
                 raise unsupported(source, f"{name}, of another fork than SSD's", section, name)
-        if not p.min_size or min(p.min_size) <= 0:
+        if not p.min_size or not all(0 < size < math.inf for size in p.min_size):
             raise fault(source, "min_size must be given, and be above 0", section, "min_size")
+        if not all(0 < ratio < math.inf for ratio in p.aspect_ratio):
+            raise fault(source, "aspect_ratio must be above 0", section, "aspect_ratio")
         if len(p.max_size) not in (0, len(p.min_size)):
             message = f"{len(p.max_size)} max_size for {len(p.min_size)} min_size; expected one for each"
             raise fault(source, message, section, "max_size")
         for least, most in zip(p.min_size, p.max_size, strict=False):
-            if most <= least:
+            if not least < most < math.inf:
                 raise fault(source, f"max_size {most:g} is not above min_size {least:g}", section, "max_size")
-        if len(p.variance) not in (0, 1, 4) or any(v <= 0 for v in p.variance):
+        if len(p.variance) not in (0, 1, 4) or not all(0 < v < math.inf for v in p.variance):
             raise fault(source, "variance must be 1 or 4 numbers above 0", section, "variance")
         image = _both_or_each(source, p, "img_size", "img_h", "img_w")
         step = _both_or_each(source, p, "step", "step_h", "step_w")

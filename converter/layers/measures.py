@@ -119,6 +119,7 @@ class ArgMax(Layer):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
+        require(len(shape) >= 1, "the bottom is a scalar; expected at least one axis")
         axis = self._along(shape)
         size = self._lanes(shape)[axis]
         require(self.top_k <= int(size), f"top_k is {self.top_k}, but there are {size} values")

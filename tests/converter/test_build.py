@@ -98,6 +98,20 @@ CASES = {
         "net.prototxt: error: the net has no outputs: every blob is read by a layer; ask for a loss or measure with "
         "--outputs loss",
     ),
+    "a top too few": (
+        DATA + 'layer { name: "c" type: "Convolution" bottom: "data" bottom: "data" top: "c" '
+        "convolution_param { num_output: 4 kernel_size: 1 } }",
+        "net.prototxt:2:1: error: layer 'c' (Convolution): 1 tops; expected 2",
+    ),
+    "a logarithm to base 1": (
+        DATA + 'layer { name: "l" type: "Log" bottom: "data" top: "l" log_param { base: 1 } }',
+        "net.prototxt:2:67: error: layer 'l' (Log): base is 1; no logarithm has it",
+    ),
+    "slopes without channels": (
+        'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 4 } } }\n'
+        'layer { name: "p" type: "PReLU" bottom: "data" top: "p" }',
+        "net.prototxt:2:1: error: layer 'p' (PReLU): the bottom is 4; expected at least 2 axes",
+    ),
     "whole numbers": (
         DATA + 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
         "convolution_param { num_output: 4 kernel_size: 1 saturate: Signed } }",

@@ -164,6 +164,17 @@ def test_a_written_model_shares_too(tmp_path: Path) -> None:
     assert_close(module(*feeds).detach().numpy(), case.expected()["y"], "y")
 
 
+def test_a_blob_named_like_a_helper_does_not_hide_it() -> None:
+    module, source = module_of(
+        """layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 2 dim: 7 dim: 5 } } }
+           layer { name: "accuracy" type: "Accuracy" bottom: "data" bottom: "t" top: "accuracy" }""",
+        outputs=["accuracy"],
+    )
+    assert "\ndef accuracy(" in source
+    assert " accuracy = " not in source
+    assert module(torch.randn(2, 3, 7, 5), torch.zeros(2, 7, 5)).shape == ()
+
+
 def test_several_outputs_come_as_a_dict() -> None:
     module, _ = module_of(
         """layer { name: "a" type: "ReLU" bottom: "data" top: "a/1" }

@@ -91,9 +91,15 @@ class OnnxOps:
 
     def reduce(self, kind: str, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
         """ReduceSum, ReduceMean, ReduceMax …: axes became an input in opset 13 for the sum, 18 for the others."""
+        if (
+            not keepdims
+        ):  # OpenCV 5 takes a reduction of all axes for a vector; dropping them afterwards it understands.
+            return self.op("Squeeze", self.reduce(kind, x, axes), self.ints(axes))
+        if kind == "ReduceL1" and self.opset < 18:  # OpenVINO overlooks its axes where they are an attribute.
+            return self.reduce("ReduceSum", self.op("Abs", x), axes)
         if self.opset >= (13 if kind == "ReduceSum" else 18):
-            return self.op(kind, x, self.ints(axes), keepdims=int(keepdims))
-        return self.op(kind, x, axes=list(axes), keepdims=int(keepdims))
+            return self.op(kind, x, self.ints(axes), keepdims=1)
+        return self.op(kind, x, axes=list(axes), keepdims=1)
 
     def unsqueeze(self, x: str, axes: Sequence[int]) -> str:
         """Insert axes of size 1."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from converter.graph import Tensor
 from converter.onnx_model import OnnxModel, initializer_header
+from prototxt.errors import RequestError
 from weights import atomic_directory, atomic_file, atomic_path
 
 Values = Tensor | npt.NDArray[Any]
@@ -141,8 +142,13 @@ def write_hdf5(state: Mapping[str, Values], path: Path) -> None:
     with atomic_path(path) as target, h5py.File(target, "w") as file:
         for name, values in state.items():
             layer, _, parameter = name.rpartition(".")
-            group = file.require_group(layer) if layer else file
-            group.create_dataset(parameter, data=read(values), track_times=False)
+            array = read(values)
+            try:
+                group = file.require_group(layer) if layer else file
+                group.create_dataset(parameter, data=array, track_times=False)
+            except (TypeError, ValueError) as error:
+                # HDF5 takes a slash as a folder: a layer `a/weight` wants one where layer `a` has its weight.
+                raise RequestError(f"HDF5 has no room for {name!r} beside another layer's weights: {error}") from None
 
 
 def write_torch(source: str, state: Mapping[str, Values], metadata: Mapping[str, str], folder: Path) -> list[Path]:

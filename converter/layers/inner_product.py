@@ -75,12 +75,14 @@ class InnerProduct(Layer):
             flat = x[0] if len(node.shape) == 2 else g.op("Flatten", x[0], axis=1)
             return g.op("Gemm", flat, g.weight(tensors["weight"]), *bias, transB=int(not self.transpose))
         terms = count(node.shape[axis:])
-        flat = g.reshape(x[0], node.shape, (*node.shape[:axis], terms))
+        # OpenCV 5 multiplies no vector by a matrix.
+        flat = g.reshape(x[0], node.shape, (*(node.shape[:axis] or (1,)), terms))
         weight = tensors["weight"]
         if not self.transpose:
             weight = weight.map(lambda w: w.T, (terms, self.num_output))
         y = g.op("MatMul", flat, g.weight(weight))
-        return g.op("Add", y, *bias) if bias else y
+        y = g.op("Add", y, *bias) if bias else y
+        return y if axis else g.reshape(y, (1, self.num_output), (self.num_output,))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         axis = canonical_axis(self.axis, len(node.shape))

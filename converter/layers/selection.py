@@ -18,7 +18,7 @@ from converter.layers.base import (
     register,
     require,
 )
-from converter.layers.sizes import BOOL, INT64
+from converter.layers.sizes import INT64
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ class Filter(Layer):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         marks = x[-1] if len(node.inputs[-1].shape) == 1 else g.op("Reshape", x[-1], g.ints([-1], "shape"))
-        kept = g.op("Cast", marks, to=BOOL)
-        return [g.op("Compress", name, kept, axis=0) for name in x[:-1]]
+        # Compress says the same, but OpenCV 5 lacks it.
+        kept = g.op("Squeeze", g.op("NonZero", marks), g.ints([0]))
+        return [g.op("Gather", name, kept, axis=0) for name in x[:-1]]
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         kept = t.let("kept", f"{x[-1]}.flatten() != 0")

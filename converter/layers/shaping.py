@@ -18,6 +18,7 @@ from converter.layers.base import (
     fault,
     register,
     require,
+    unsupported,
 )
 from prototxt import NetLayer
 from prototxt.errors import NetError
@@ -204,6 +205,8 @@ class Reshape(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Reshape:
         p = source.param.reshape_param
+        if p.HasField("pixelshuffler"):
+            raise unsupported(source, "pixelshuffler, of Synopsys' fork", "reshape_param", "pixelshuffler")
         dims = tuple(p.shape.dim)
         if dims.count(-1) > 1:
             raise fault(source, "more than one -1 among the dims; expected at most one", "reshape_param", "shape")

@@ -246,3 +246,12 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m converter.cli inspect {NET} | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert done.stderr == ""
+
+
+def test_names_that_hdf5_cannot_hold_together_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ip = 'layer {{ name: "{}" type: "InnerProduct" bottom: "d" top: "{}" inner_product_param {{ num_output: 2 }} }}'
+    data = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 } } }'
+    net = write("n.prototxt", data + ip.format("a", "x") + ip.format("a/weight", "y"))
+    assert main([net, "--random-weights", "0", "--to", "hdf5"]) == 2
+    assert "HDF5 has no room for 'a/weight.weight'" in capsys.readouterr().err
+    assert files(tmp_path) == ["n.prototxt"]

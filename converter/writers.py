@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -157,18 +157,3 @@ def write_torch(source: str, state: Mapping[str, Values], metadata: Mapping[str,
         (target / "model.py").write_text(source, encoding="utf-8")
         write_safetensors(state, target / "model.safetensors", metadata)
     return [folder / "model.py", folder / "model.safetensors"]
-
-
-def total_bytes(values: Iterable[Values]) -> int:
-    """Bytes of all tensors together."""
-    return sum(v.nbytes for v in values)
-
-
-__all__: Sequence[str] = [
-    "total_bytes",
-    "write_hdf5",
-    "write_npz",
-    "write_onnx",
-    "write_safetensors",
-    "write_torch",
-]

@@ -13,7 +13,7 @@ from converter.cli_options import Arguments
 from converter.commands.options import options_of
 from converter.graph import count
 from converter.names import printable
-from prototxt.errors import MissingDependencyError
+from prototxt.errors import MissingDependencyError, UnsupportedError
 
 if TYPE_CHECKING:
     from verify import Report
@@ -70,8 +70,9 @@ def _verified(done: Conversion, to: Target, arguments: Arguments) -> Report | No
         (report,) = check_all(done.net, done.weights, [model], arguments)
     except KeyboardInterrupt:
         raise InterruptedCheckError(model) from None
-    except MissingDependencyError as error:
-        print(f"warning: not verified: {error.message}", file=sys.stderr)
+    except (MissingDependencyError, UnsupportedError) as error:
+        # The model is whole; what is missing is a runtime, or a layer of the interpreter.
+        print(f"warning: not verified: {str(error).removeprefix('error: ')}", file=sys.stderr)
         return None
     show(report, arguments)
     write_pages([report], arguments)

@@ -255,3 +255,17 @@ def test_names_that_hdf5_cannot_hold_together_are_an_error(tmp_path: Path, capsy
     assert main([net, "--random-weights", "0", "--to", "hdf5"]) == 2
     assert "HDF5 has no room for 'a/weight.weight'" in capsys.readouterr().err
     assert files(tmp_path) == ["n.prototxt"]
+
+
+def test_what_the_interpreter_lacks_is_said_and_the_model_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prototxt.errors import UnsupportedError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UnsupportedError("unknown layer type 'Odd'")
+
+    monkeypatch.setattr("converter.commands.verify.verify_models", refuse)
+    assert main([NET, WEIGHTS]) == 0
+    assert capsys.readouterr().err == "warning: not verified: unknown layer type 'Odd'\n"
+    assert files(tmp_path) == ["net.onnx"]

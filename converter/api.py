@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -69,6 +69,7 @@ class Options:
         input_shapes: sizes by input blob, in place of the prototxt's; a letter leaves an axis free.
         phase, level, stages: Caffe's net state.
         allow_unknown: leave out prototxt fields that the schema lacks.
+        dialects: layer type -> fork whose meaning of it holds, where forks differ ("" for all types).
         random_weights: seed for the weights that no file gives; None refuses them.
         preprocessing: baked into the graph.
     """
@@ -80,6 +81,7 @@ class Options:
     level: int = 0
     stages: Sequence[str] = ()
     allow_unknown: bool = False
+    dialects: Mapping[str, str] = field(default_factory=dict)
     random_weights: int | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
@@ -107,7 +109,7 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
         raise RequestError(f"fold {options.fold!r}; expected none, bn or conv")
     make = None if options.random_weights is None else RandomParameters(options.random_weights)
     graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
-    notes = list(net.notes)
+    notes = [*net.notes, *net.readings]
     fired = run_passes(graph, options.fold, notes.append)
     metadata = {}
     if not options.preprocessing.is_nothing:
@@ -202,6 +204,7 @@ def load_parsed(net: File, options: Options) -> Net:
         level=options.level,
         stages=options.stages,
         allow_unknown=options.allow_unknown,
+        dialects=options.dialects,
     )
 
 

@@ -76,9 +76,9 @@ class _Builder:
         known = registry()
         for source in self.net.layers:
             try:
-                if source.type not in known:
+                if source.kind not in known:
                     raise _unknown_type(source, known)
-                self._add(source, known[source.type])
+                self._add(source, known[source.kind])
             except CaffeModelError as error:
                 if error.layer is None:
                     error.layer, error.layer_type = source.name, source.type
@@ -133,6 +133,9 @@ class _Builder:
         if isinstance(layer, Source):
             self._add_inputs(source, layer)
             return
+        stored = self.weights.get(source.name) if self.weights is not None else None
+        if stored is not None and stored.blobs:
+            layer = layer.told_by([blob.shape for blob in stored.blobs])
         shapes = [value.shape for value in bottoms]
         tops = _infer(layer, bottoms)
         parameters = layer.parameters(shapes)
@@ -288,7 +291,7 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 
 def _is_loss(source: NetLayer) -> bool:
     """Whether a layer only measures; one of an unknown type says so by its name."""
-    known = registry().get(source.type)
+    known = registry().get(source.kind)
     return known.role == "loss" if known else source.type.endswith(("Loss", "Accuracy", "Evaluate"))
 
 
@@ -305,6 +308,14 @@ def _infer(layer: Layer, bottoms: Sequence[Value]) -> list[Shape]:
 
 
 def _unknown_type(source: NetLayer, known: Mapping[str, type[Layer]]) -> UnsupportedError:
+    if source.type == "Python":
+        code = source.kind.removeprefix("Python ")
+        return UnsupportedError(
+            f"the Python layer {code} is code that only its owner has; --plugin FILE.py supplies it",
+            position=source.where("python_param"),
+            layer=source.name,
+            layer_type=source.type,
+        )
     close = difflib.get_close_matches(source.type, known, 1)
     lower = [k for k in known if k.lower() == source.type.lower()]
     hint = f"; did you mean {(lower or close)[0]}?" if lower or close else ""

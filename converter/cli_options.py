@@ -49,6 +49,7 @@ class Arguments:
     level: int = 0
     stages: list[str] = field(default_factory=list)
     allow_unknown: bool = False
+    dialects: dict[str, str] = field(default_factory=dict)
     no_verify: bool = False
     seed: int = 0
     image: str | None = None
@@ -87,8 +88,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     for name, value in vars(parsed).items():
         if value is not None:
             setattr(arguments, name, value)
-    if isinstance(arguments.input_shapes, list):
-        arguments.input_shapes = dict(arguments.input_shapes)
+    for name in ("input_shapes", "dialects"):
+        if isinstance(getattr(arguments, name), list):
+            setattr(arguments, name, dict(getattr(arguments, name)))
     return arguments
 
 
@@ -205,6 +207,14 @@ def _net_options(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on without fields that no known Caffe has, and without placeholders",
     )
+    g.add_argument(
+        "--dialect",
+        dest="dialects",
+        type=_dialect,
+        action="append",
+        metavar="[TYPE=]FORK",
+        help="whose meaning of a layer type holds where forks differ (default: what the file shows): Interp=openvino",
+    )
 
 
 def _verification_options(p: argparse.ArgumentParser) -> None:
@@ -217,6 +227,11 @@ def _verification_options(p: argparse.ArgumentParser) -> None:
 def _output_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
     p.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _dialect(text: str) -> tuple[str, str]:
+    kind, _, name = text.rpartition("=")
+    return kind, name
 
 
 def _names(text: str) -> list[str]:

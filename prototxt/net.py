@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter
+from prototxt.dialects import check_asked, dialect_of, readings
 from prototxt.errors import NetError, Position, PrototxtError
 from prototxt.parse import parse, read_text
 from prototxt.phase import filter_net, net_state
@@ -22,10 +23,12 @@ class NetLayer:
     Attributes:
         param: its message.
         position: where its `layer {`, `layers {` or first `input:` stands in the user's file.
+        asked: the dialects that the user asked for, by layer type.
     """
 
     param: LayerParameter
     position: Position
+    asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     _places: Places | None = field(default=None, repr=False, compare=False)
     _written: Field | None = field(default=None, repr=False, compare=False)
 
@@ -40,6 +43,12 @@ class NetLayer:
         return str(self.param.type)
 
     @property
+    def kind(self) -> str:
+        """What tells layers apart: the type; of a Python layer with its module and class, `Python rpn.a_layer.ALayer`."""
+        python = self.param.python_param
+        return f"Python {python.module}.{python.layer}" if self.type == "Python" else self.type
+
+    @property
     def bottoms(self) -> tuple[str, ...]:
         """Names of the blobs that it reads."""
         return tuple(self.param.bottom)
@@ -48,6 +57,16 @@ class NetLayer:
     def tops(self) -> tuple[str, ...]:
         """Names of the blobs that it writes."""
         return tuple(self.param.top)
+
+    @property
+    def dialect(self) -> str:
+        """Whose meaning of the type holds where forks differ (`prototxt.dialects`); empty where they do not."""
+        return dialect_of(self, self.asked)[0]
+
+    @property
+    def dialect_evidence(self) -> str:
+        """Why it is that dialect, in words."""
+        return dialect_of(self, self.asked)[1]
 
     def where(self, *path: str | int) -> Position:
         """The place of a field of this layer, by its name of today whatever form the file has.
@@ -81,6 +100,11 @@ class Net:
     notes: tuple[str, ...] = ()
     left_out: tuple[NetLayer, ...] = field(default=(), repr=False)
 
+    @property
+    def readings(self) -> list[str]:
+        """How layer types of several meanings were read, and on what evidence, one sentence each."""
+        return readings(self.layers)
+
 
 def load_net(
     path: str | Path,
@@ -89,6 +113,7 @@ def load_net(
     level: int = 0,
     stages: Iterable[str] = (),
     allow_unknown: bool = False,
+    dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Read a prototxt of any age: V0, V1 or V2, with input fields or Input layers.
 
@@ -97,14 +122,23 @@ def load_net(
         phase: TEST or TRAIN.
         level, stages: the rest of Caffe's net state, against which include and exclude rules are held.
         allow_unknown: leave out fields that the schema lacks, with a warning, instead of refusing them.
+        dialects: layer type -> fork, where forks differ and the file's own evidence shall not decide; the type "" goes
+            for all.
 
     Raises:
         PrototxtError: not a prototxt, or faults in it, all of them at once (ErrorGroup).
         NetError: a form that Caffe can't upgrade, rules that contradict each other, no layer in this phase.
-        RequestError: a phase that does not exist.
+        RequestError: a phase or a dialect that does not exist.
     """
-    text = read_text(path)
-    return parse_net(text, str(path), phase=phase, level=level, stages=stages, allow_unknown=allow_unknown)
+    return parse_net(
+        read_text(path),
+        str(path),
+        phase=phase,
+        level=level,
+        stages=stages,
+        allow_unknown=allow_unknown,
+        dialects=dialects,
+    )
 
 
 def parse_net(
@@ -115,10 +149,11 @@ def parse_net(
     level: int = 0,
     stages: Iterable[str] = (),
     allow_unknown: bool = False,
+    dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Like `load_net`, from text; `path` is its name in messages."""
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
-    return _build(message, Places(path, root, lines), phase, level, stages)
+    return _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
 
 
 def net_from_message(
@@ -129,11 +164,12 @@ def net_from_message(
     level: int = 0,
     stages: Iterable[str] = (),
     written: tuple[Field, Lines] | None = None,
+    dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Like `load_net`, from a message, which is copied; `written` gives the places of its fields."""
     own = NetParameter()
     own.CopyFrom(message)
-    return _build(own, Places(path, *(written or (None, None))), phase, level, stages)
+    return _build(own, Places(path, *(written or (None, None))), phase, level, stages, dialects or {})
 
 
 def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tuple[NetParameter, tuple[str, ...]]:
@@ -147,8 +183,11 @@ def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tu
     return upgraded.message, upgraded.notes
 
 
-def _build(message: NetParameter, places: Places, phase: str, level: int, stages: Iterable[str]) -> Net:
+def _build(
+    message: NetParameter, places: Places, phase: str, level: int, stages: Iterable[str], dialects: Mapping[str, str]
+) -> Net:
     """The net of a message that nobody else holds."""
+    check_asked(dialects)
     state = net_state(message, phase=phase, level=level, stages=stages)
     upgraded = upgrade_net(message, places.where, keep_inputs=True)
     message, written = upgraded.message, [places.written(origin) for origin in upgraded.origins]
@@ -156,7 +195,7 @@ def _build(message: NetParameter, places: Places, phase: str, level: int, stages
     _refuse_empty(message, kept, places, phase)
 
     def layer(param: LayerParameter, index: int) -> NetLayer:
-        return NetLayer(param, places.position(written[index]), places, written[index])
+        return NetLayer(param, places.position(written[index]), dialects, places, written[index])
 
     dropped = sorted(set(range(len(message.layer))).difference(kept))
     left_out = []

@@ -19,6 +19,7 @@ from prototxt import load_net
 from weights import Weights, open_weights
 
 LAYERS = Path(__file__).parent / "data" / "golden" / "layers"
+FORKS = LAYERS.with_name("forks")
 Array = npt.NDArray[np.float32]
 
 
@@ -50,8 +51,8 @@ class GoldenCase:
 
 
 def golden_cases(*starts: str) -> list[GoldenCase]:
-    """The layer cases whose names begin with one of the given words; all of them for none."""
-    folders = sorted(p.parent for p in LAYERS.glob("*/net.prototxt"))
+    """The layer cases, the original Caffe's and those by loops, that begin with one of the words; all for none."""
+    folders = sorted(p.parent for root in (LAYERS, FORKS) for p in root.glob("*/net.prototxt"))
     return [GoldenCase(f) for f in folders if not starts or f.name.startswith(starts)]
 
 

@@ -23,8 +23,9 @@ mistake. So each layer is also run on what the converted model itself feeds it. 
 layers whose tops the model does not have (folded ones), and the bound of what the layer adds is r_s or little more.
 
 A layer that jumps (ArgMax, Threshold, a label) has no slope. If the probe, thousands of times larger than the rounding,
-does not change its top in either direction, the top must agree; if it does, a tie is near and nothing can be asked: the
-bound is infinite.
+does not change its top in either direction, the top must agree; if it does, a tie is near and nothing can be asked of
+it and of what follows: the bound is infinite, and each layer alone is what is judged. A top with as many rows as were
+found jumps like that where the probe changes their number.
 """
 
 from __future__ import annotations
@@ -172,7 +173,8 @@ class _Ledger:
         for source in step.inputs:
             ancestors |= self._inherits[source]
             ancestors[source] = True
-        moved = max(motion.largest, reach) * _norm(self._per_move[ancestors])
+        per_move = _norm(self._per_move[ancestors])
+        moved = max(motion.largest, reach) * per_move if per_move else 0.0
         inherited = math.hypot(moved, motion.peak * _norm(self._per_value[ancestors]))
         self.bounds.append(math.inf if self._lost(step, motion) else math.hypot(own, inherited))
         self._handed_on.append(self.bounds[-1])
@@ -212,7 +214,7 @@ def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:
     if step.fan_in > 2 or len(step.inputs) > 1 or source.peaks.shape != motion.peaks.shape:
         return gain * source.peak
     gains = np.full(source.moves.shape, gain)
-    np.divide(motion.moves, source.moves, out=gains, where=source.moves > 0)
+    np.divide(motion.moves, source.moves, out=gains, where=(source.moves > 0) & np.isfinite(source.moves))
     return float((source.peaks * np.minimum(gains, gain)).max(initial=0.0))
 
 
@@ -229,6 +231,9 @@ def _motion(before: Array, after: Sequence[Array]) -> _Motion:
     lanes = (*before.shape[:2], -1) if before.ndim > 1 else (1, before.size, 1)
     if not before.size:
         return _Motion(0.0, 0.0, 0.0, np.zeros(0), np.zeros(0))
+    if any(other.shape != before.shape for other in after):  # as many rows as were found: one crossed a threshold
+        largest = peak(before)
+        return _Motion(largest, math.inf, math.inf, np.full(lanes[1], largest), np.full(lanes[1], math.inf))
     move = _distance(before, after).reshape(lanes)
     size = before.reshape(lanes)
     peaks = np.maximum(size.max(axis=(0, 2)), -size.min(axis=(0, 2))).astype(np.float64)

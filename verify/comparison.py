@@ -65,14 +65,24 @@ def compare(
     return tuple(rows), tuple(shipped), tuple(missing)
 
 
-def substitutes(reference: Trace, answers: Answers) -> dict[Key, Array]:
-    """The model's blobs that can stand for the reference's: of the same shape, and finite where those are."""
+def substitutes(reference: Trace, answers: Answers, bounds: Mapping[Key, float]) -> dict[Key, Array]:
+    """The model's blobs that can stand for the reference's: of the same shape, and finite where those are.
+
+    Behind a tie (an infinite bound) the model may have found another number of rows, and that counts.
+    """
     chosen = {}
     for step in reference.steps:
         got = answers.tops.get(step.key)
-        if got is not None and got.dtype == np.float32 and not _difference(step.value, got).fault:
+        if got is None or got.dtype != np.float32:
+            continue
+        if not _difference(step.value, got).fault or _other_count(step.value, got, bounds[step.key]):
             chosen[step.key] = got
     return chosen
+
+
+def _other_count(reference: Array, got: npt.NDArray[np.generic], bound: float) -> bool:
+    """Whether a blob is of as many rows as were found, and a tie before it let another number be found."""
+    return math.isinf(bound) and got.shape != reference.shape and got.ndim == reference.ndim
 
 
 def _with_own_error(row: Row, got: npt.NDArray[np.generic], alone: Alone) -> Row:
@@ -84,6 +94,8 @@ def _with_own_error(row: Row, got: npt.NDArray[np.generic], alone: Alone) -> Row
 
 def _row(place: int, step: Step, got: npt.NDArray[np.generic], bound: float, *, output: bool) -> Row:
     error = _difference(step.value, got)
+    if _other_count(step.value, got, bound):
+        error = _Difference(math.inf)
     largest = peak(step.value)
     return Row(
         place=place,

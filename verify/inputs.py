@@ -3,9 +3,7 @@
     image-like inputs (4 axes, 1, 3 or 4 channels)   standard normal × 64, the spread of pixels less their mean; times
                                                      the scale that a data layer's transform_param gives
     the same, where the model takes raw pixels       whole numbers, 0 to 255
-    labels, selectors                                0 or 1, as every net has two classes
-    indices                                          below the size of the table or batch that they point into
-    sequence marks                                   0 for the first step and 1 after
+    labels, indices, sequence marks, boxes …         as the layer that reads them says (`register(feeds=…)`)
     anything else                                    standard normal
 
 Nothing is fed that a converter could get right by accident: no constants where values matter, no symmetry.
@@ -22,9 +20,10 @@ from prototxt import Net, NetLayer
 from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError, RequestError
 from verify.engines import Array, ModelInput, need
+from verify.layers import find
+from verify.layers.registry import Feeder, Feeding
 
 PIXEL_SPREAD = 64.0
-LABELLED = frozenset("Accuracy SoftmaxWithLoss HingeLoss MultinomialLogisticLoss InfogainLoss ContrastiveLoss".split())
 
 Shape = tuple[int, ...]
 
@@ -115,14 +114,12 @@ def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collect
     layers = input_layers(net)
     feeds: dict[str, Array] = {}
     for name, shape in shapes.items():
-        kind, limit = _use(net, name, shapes)
+        use = _use(net, name)
         if name in raw:
             feeds[name] = rng.integers(0, 256, shape).astype(np.float32)
-        elif kind == "index":
-            feeds[name] = rng.integers(0, max(1, limit), shape).astype(np.float32)
-        elif kind == "mark":
-            feeds[name] = np.ones(shape, np.float32)
-            feeds[name][:1] = 0
+        elif use is not None:
+            layer, feeder = use
+            feeds[name] = feeder(Feeding(layer, shape, shapes, rng))
         else:
             feeds[name] = rng.standard_normal(shape, dtype=np.float32) * np.float32(_spread(layers.get(name), shape))
     return feeds
@@ -130,7 +127,7 @@ def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collect
 
 def exact_inputs(net: Net) -> set[str]:
     """Inputs whose values are names of things (labels, indices, marks): the least change makes them others."""
-    return {name for name in input_layers(net) if _use(net, name, {})[0] != "number"}
+    return {name for name in input_layers(net) if _use(net, name) is not None}
 
 
 def _spread(layer: NetLayer | None, shape: Shape) -> float:
@@ -139,26 +136,14 @@ def _spread(layer: NetLayer | None, shape: Shape) -> float:
     return PIXEL_SPREAD * (layer.param.transform_param.scale if layer is not None else 1.0)
 
 
-def _use(net: Net, name: str, shapes: Mapping[str, Shape]) -> tuple[str, int]:
-    """How the first layer that reads an input takes it: as numbers, indices below a limit, or sequence marks."""
+def _use(net: Net, name: str) -> tuple[NetLayer, Feeder] | None:
+    """The first layer that reads an input, and what makes the numbers that it takes; None for ordinary numbers."""
     for layer in net.layers:
-        if name not in layer.bottoms:
-            continue
-        place = layer.bottoms.index(name)
-        if layer.type == "Embed":
-            return "index", layer.param.embed_param.input_dim
-        if place == 1 and layer.type in ("LSTM", "RNN"):
-            return "mark", 2
-        if place == len(layer.bottoms) - 1 and layer.type in ("Filter", "BatchReindex"):
-            return "mark", 2
-        if place == 1 and layer.type == "BatchReindex":
-            return "index", shapes.get(layer.bottoms[0], (1,))[0]
-        if place == len(layer.bottoms) - 1 and place > 0 and layer.type == "Filter":
-            return "index", 2
-        if place == len(layer.bottoms) - 1 and place > 0 and layer.type in LABELLED:
-            return "index", 2
-        return "number", 0
-    return "number", 0
+        if name in layer.bottoms:
+            rule = find(layer.kind)
+            feeder = None if rule is None else rule.feeder(layer, layer.bottoms.index(name))
+            return None if feeder is None else (layer, feeder)
+    return None
 
 
 def load_image(path: str | PathLike[str], shape: Shape, *, order: str = "bgr") -> Array:

@@ -183,7 +183,7 @@ def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
     """Report every missing feed, unknown type and wrong count of bottoms before anything is computed."""
     errors: list[CaffeModelError] = []
     for item in order:
-        layer, rule = item.layer, find(item.layer.type)
+        layer, rule = item.layer, find(item.layer.kind)
         if _is_fed(layer, given):
             continue
         missing = [top for top in layer.tops if top not in given]
@@ -191,10 +191,15 @@ def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
             names = " and ".join(map(repr, missing))
             errors.append(_fault(RequestError, layer, f"{names} must be fed: the net does not hold its values"))
         elif rule is None:
-            errors.append(_fault(UnsupportedError, layer, "the interpreter does not know this layer type"))
+            errors.append(_fault(UnsupportedError, layer, _unknown(layer)))
         else:
             errors += rule.faults(layer)
     raise_all(errors)
+
+
+def _unknown(layer: NetLayer) -> str:
+    what = "this layer type" if layer.kind == layer.type else layer.kind.replace("Python", "the Python layer", 1)
+    return f"the interpreter does not know {what}"
 
 
 def _fault(kind: type[CaffeModelError], layer: NetLayer, message: str) -> CaffeModelError:
@@ -207,11 +212,11 @@ def _run_layer(call: Call, given: Mapping[str, Array]) -> list[tuple[Array, Sens
     A rule checks what Caffe checks; shapes that no one thought of (a scalar where a batch belongs) end in numpy, and
     are the net's fault all the same.
     """
-    layer, rule = call.layer, find(call.layer.type)
+    layer, rule = call.layer, find(call.layer.kind)
     if _is_fed(layer, given):
         return [(given[top], Sensitivity()) for top in layer.tops]
     if rule is None:
-        raise _fault(UnsupportedError, layer, "the interpreter does not know this layer type")
+        raise _fault(UnsupportedError, layer, _unknown(layer))
     try:
         made = list(rule.forward(call))
         if len(made) < len(layer.tops):

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from verify.engines import Answers, Array, Engine, File, fault, open_model, rena
 from verify.inputs import Shape, input_layers, input_shapes, seeded
 from verify.interpreter import Trace, run
 from verify.preprocessing import Preprocessing, read_preprocessing
-from verify.report import Report
+from verify.report import Report, Row
 from verify.wiring import Wired, needed, wire
 from weights import Weights
 
@@ -194,7 +195,7 @@ class _Reference:
         """Each layer on its own, fed with what the model fed it."""
         assert self._trace is not None
         assert self._rounding is not None
-        instead = substitutes(self._trace, answers)
+        instead = substitutes(self._trace, answers, self._rounding.bounds())
         trace = run(self.net, self.weights, self._fed, blobs=blobs, instead=instead)
         return Alone(trace, self._rounding.bounds(instead))
 
@@ -227,9 +228,18 @@ def _verify(reference: _Reference, engine: Engine, path: str, request: _Request)
         rows=rows,
         shipped=shipped,
         folded=missing if rows else (),
-        notes=answers.notes,
+        notes=(*answers.notes, *_ties(rows or shipped)),
         seconds=clock.seconds,
     )
+
+
+def _ties(rows: Sequence[Row]) -> list[str]:
+    """What hangs on a choice that rounding may turn, in words."""
+    lost = [row for row in rows if math.isinf(row.bound)]
+    if not lost:
+        return []
+    what = f"{len(lost)} blobs follow" if len(lost) > 1 else "one blob follows"
+    return [f"{what} a choice too close to call, first {lost[0].label}: there, what counts is each layer alone"]
 
 
 def _compared_blobs(engine: Engine, net: Net, path: str) -> list[str] | None:

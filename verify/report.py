@@ -77,7 +77,7 @@ class Row:
 
 
 def _ratio(error: float, bound: float) -> float:
-    if error == 0:
+    if error == 0 or math.isinf(bound):
         return 0.0
     return error / bound if bound else math.inf
 

@@ -31,6 +31,8 @@ def run(arguments: Arguments) -> int:
             print(f"warning: {warning}", file=sys.stderr)
         if not arguments.quiet and not arguments.json:
             print(_summary(done))
+            for reading in done.net.readings:
+                print(f"note: {reading}")
             if arguments.explain:
                 print("\n".join(f"  {note}" for note in done.notes))
         if to in VERIFIED and not arguments.no_verify:

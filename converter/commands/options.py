@@ -21,6 +21,7 @@ def options_of(arguments: Arguments) -> Options:
         level=arguments.level,
         stages=arguments.stages,
         allow_unknown=arguments.allow_unknown,
+        dialects=arguments.dialects,
         random_weights=arguments.random_weights,
         preprocessing=Preprocessing(mean, arguments.scale, arguments.input_order == "rgb"),
     )

@@ -55,6 +55,10 @@ class Layer:
         """The layer as the prototxt states it; NetError or UnsupportedError where it cannot be."""
         return cls()
 
+    def told_by(self, blobs: Sequence[Shape]) -> Self:
+        """The layer as its stored blobs show it to be, where the prototxt alone leaves several forms open."""
+        return self
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         """Shapes of the tops; NetError where Caffe would refuse the bottoms. By default a top is as its bottom."""
         return list(inputs)

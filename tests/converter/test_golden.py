@@ -15,7 +15,7 @@ CASES = golden_cases()
 
 
 def _is_supported(case: GoldenCase) -> bool:
-    return {layer.type for layer in load_net(case.net).layers} <= set(registry())
+    return {layer.kind for layer in load_net(case.net).layers} <= set(registry())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

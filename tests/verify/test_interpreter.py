@@ -19,7 +19,7 @@ INPUT = 'layer { name: "x" type: "Input" top: "x" }'
 RANDOM_IN_TRAIN = {"dropout_train"}
 
 
-@pytest.mark.parametrize("case", cases("layers"))
+@pytest.mark.parametrize("case", [*cases("layers"), *cases("forks")])
 def test_every_layer_gives_caffes_numbers_to_one_in_a_million(case: Path) -> None:
     trace, arrays = run_case(case)
     errors = {a.key: a.error(trace.tops[a.key]) for a in answers(arrays)}
@@ -221,7 +221,7 @@ def test_the_trace_knows_what_each_top_read_and_how_many_terms_it_sums() -> None
     assert trace.amplification(steps["s", "cx"]) == pytest.approx((7 * peak_in / peak_out,))
 
 
-@pytest.mark.parametrize("case", cases("layers"))
+@pytest.mark.parametrize("case", [*cases("layers"), *cases("forks")])
 def test_a_disturbed_value_moves_no_top_by_more_than_the_gains_say(case: Path) -> None:
     trace, arrays = run_case(case)
     feeds = {name[3:]: value for name, value in arrays.items() if name.startswith("in:")}

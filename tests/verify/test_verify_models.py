@@ -118,7 +118,7 @@ def test_a_small_mistake_deep_in_a_net_is_found_at_its_layer_though_the_rounding
     other = run(net, ArrayWeights({**learned, "b": [learned["b"][0] * np.float32(1.001)]}), x)
     answers = Answers(other.tops, {})
     rounding = study(net, source, trace)
-    instead = substitutes(trace, answers)
+    instead = substitutes(trace, answers, rounding.bounds())
     alone = Alone(run(net, source, x, instead=instead), rounding.bounds(instead))
     whole = compare(trace, answers, rounding.bounds())[0]
     rows = compare(trace, answers, rounding.bounds(), alone)[0]

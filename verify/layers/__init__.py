@@ -1,38 +1,13 @@
 """Caffe's layers in numpy, one module a family; importing this package registers them all."""
 
-from verify.layers import (
-    activation,
-    arithmetic,
-    convolution,
-    data,
-    detection,
-    inner_product,
-    loss,
-    normalization,
-    pooling,
-    rearrange,
-    recurrent,
-    reduction,
-    resize,
-    shaping,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from verify.layers.registry import find, known_types
 
-__all__ = [
-    "activation",
-    "arithmetic",
-    "convolution",
-    "data",
-    "detection",
-    "find",
-    "inner_product",
-    "known_types",
-    "loss",
-    "normalization",
-    "pooling",
-    "rearrange",
-    "recurrent",
-    "reduction",
-    "resize",
-    "shaping",
-]
+for _module in sorted(m.name for m in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")
+
+__all__ = ["find", "known_types"]

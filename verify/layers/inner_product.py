@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verify.layers.registry import Array, Call, Sensitivity, Wide, blocks, jumps, narrow, register, wide
+from verify.layers.registry import Array, Call, Feeding, Sensitivity, Wide, blocks, jumps, narrow, register, wide
 
 BLOCK_VALUES = 1 << 22
 """Weight values widened to float64 at once (32 MB)."""
@@ -49,7 +49,12 @@ def inner_product(call: Call) -> list[Array]:
     return [narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))]
 
 
-@register("Embed", error=jumps)
+def _rows(feeding: Feeding) -> Array:
+    """Indices into the table."""
+    return feeding.whole(feeding.layer.param.embed_param.input_dim)
+
+
+@register("Embed", error=jumps, feeds={0: _rows})
 def embed(call: Call) -> list[Array]:
     """Row x of a table of `input_dim` rows, plus bias; indices are float blobs, truncated to integers."""
     p = call.param.embed_param

@@ -20,7 +20,19 @@ import numpy.typing as npt
 
 from verify.layers.parameters import shape_text
 from verify.layers.reduction import softmax_along
-from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, jumps, largest, narrow, register, wide
+from verify.layers.registry import (
+    UNBOUNDED,
+    Array,
+    Call,
+    Sensitivity,
+    Wide,
+    jumps,
+    labels,
+    largest,
+    narrow,
+    register,
+    wide,
+)
 
 Whole = npt.NDArray[np.int64]
 
@@ -95,7 +107,7 @@ def _softmax_loss_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return both[: len(tops)]
 
 
-@register("SoftmaxWithLoss", bottoms=(2, 3), error=_softmax_loss_error)
+@register("SoftmaxWithLoss", bottoms=(2, 3), error=_softmax_loss_error, feeds={1: labels})
 def softmax_with_loss(call: Call) -> list[Array]:
     """-log of the label's probability, summed and normalized (VALID by default); a second top is the probabilities."""
     case, by = _softmax_case(call, call.param.softmax_param.axis)
@@ -151,7 +163,7 @@ def _hinge_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(call.x.size, (gain, UNBOUNDED))]
 
 
-@register("HingeLoss", bottoms=2, error=_hinge_error)
+@register("HingeLoss", bottoms=2, error=_hinge_error, feeds={1: labels})
 def hinge_loss(call: Call) -> list[Array]:
     """max(0, 1 - x) at the label, max(0, 1 + x) elsewhere; their sum (L1) or sum of squares (L2) over N."""
     p = call.param.hinge_loss_param
@@ -172,7 +184,7 @@ def _multinomial_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(slopes.size, (float(np.linalg.norm(slopes)) / call.x.shape[0], UNBOUNDED))]
 
 
-@register("MultinomialLogisticLoss", bottoms=2, error=_multinomial_error)
+@register("MultinomialLogisticLoss", bottoms=2, error=_multinomial_error, feeds={1: labels})
 def multinomial_logistic_loss(call: Call) -> list[Array]:
     """-log of the label's entry in a blob of probabilities, over N."""
     case = _labelled(_flat(call), 1, None)
@@ -195,7 +207,7 @@ def _infogain_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(call.x.size, gains) for gains in both[: len(tops)]]
 
 
-@register("InfogainLoss", bottoms=(2, 3), error=_infogain_error)
+@register("InfogainLoss", bottoms=(2, 3), error=_infogain_error, feeds={1: labels})
 def infogain_loss(call: Call) -> list[Array]:
     """-sum over classes of H[label, class] log p(class), normalized (VALID by default); p is the bottom's softmax.
 
@@ -219,7 +231,7 @@ def _contrastive_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(call.x.size, (gain, gain, UNBOUNDED))]
 
 
-@register("ContrastiveLoss", bottoms=3, error=_contrastive_error)
+@register("ContrastiveLoss", bottoms=3, error=_contrastive_error, feeds={2: labels})
 def contrastive_loss(call: Call) -> list[Array]:
     """Mean over pairs of d² / 2 (similar) or max(margin - d, 0)² / 2 (not); the old form has max(margin - d², 0)."""
     call.require(call.bottoms[1].shape == call.x.shape, "the pair's bottoms differ in shape")
@@ -234,7 +246,7 @@ def contrastive_loss(call: Call) -> list[Array]:
     return [_scalar(float(np.where(similar, squared, apart).sum()) / call.x.shape[0] / 2)]
 
 
-@register("Accuracy", bottoms=2, error=jumps)
+@register("Accuracy", bottoms=2, error=jumps, feeds={1: labels})
 def accuracy(call: Call) -> list[Array]:
     """Share of positions whose label is among the `top_k` best scores; a second top gives it a class.
 

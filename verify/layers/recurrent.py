@@ -17,7 +17,7 @@ import numpy as np
 
 from verify.layers.activation import sigmoid
 from verify.layers.inner_product import row_norm
-from verify.layers.registry import Array, Call, Sensitivity, Wide, narrow, register, wide
+from verify.layers.registry import Array, Call, Sensitivity, Wide, marks, narrow, register, wide
 
 
 class _Unrolled:
@@ -70,7 +70,7 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(fan_in, (gain,) * len(call.bottoms)) for _ in tops]
 
 
-@register("LSTM", bottoms=(2, 5), error=_error)
+@register("LSTM", bottoms=(2, 5), error=_error, feeds={1: marks})
 def lstm(call: Call) -> list[Array]:
     """Hidden states T×N×num_output; with expose_hidden also the last h and c, 1×N×num_output."""
     net = _Unrolled(call, states=2, gates=4)
@@ -85,7 +85,7 @@ def lstm(call: Call) -> list[Array]:
     return [narrow(out), narrow(h[None]), narrow(c[None])]
 
 
-@register("RNN", bottoms=(2, 4), error=_error)
+@register("RNN", bottoms=(2, 4), error=_error, feeds={1: marks})
 def rnn(call: Call) -> list[Array]:
     """Outputs T×N×num_output; with expose_hidden also the last h, 1×N×num_output."""
     size = call.param.recurrent_param.num_output

@@ -10,8 +10,8 @@ at the end. Nothing here knows how a model is converted: that independence is wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,12 +94,50 @@ class Call:
 
 
 Forward = Callable[[Call], Sequence[npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """A bottom of a layer that the caller has to feed with numbers of a special sort: labels, indices, boxes.
+
+    Attributes:
+        layer: which reads it.
+        shape: of the blob to make.
+        shapes: of the net's inputs by name, as far as they are known.
+        rng: the source of chance.
+    """
+
+    layer: NetLayer
+    shape: tuple[int, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    rng: np.random.Generator
+
+    def whole(self, limit: int) -> Array:
+        """Whole numbers from 0 to below `limit`."""
+        return self.rng.integers(0, max(1, limit), self.shape).astype(np.float32)
+
+
+Feeder = Callable[[Feeding], Array]
+
+
+def labels(feeding: Feeding) -> Array:
+    """0 or 1, as every net has two classes."""
+    return feeding.whole(2)
+
+
+def marks(feeding: Feeding) -> Array:
+    """Sequence marks: 0 for the first step and 1 after."""
+    values = np.ones(feeding.shape, np.float32)
+    values[:1] = 0
+    return values
+
+
 ErrorRule = Callable[[Call, Sequence[Array]], list[Sensitivity]]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A registered layer: the function, how many bottoms it takes, how errors grow in it, whether it must be fed."""
+    """A registered layer; the attributes are the arguments of `register`."""
 
     types: tuple[str, ...]
     forward: Forward
@@ -107,6 +145,11 @@ class Rule:
     most: int | None
     error: ErrorRule
     always_fed: bool = False
+    feeds: Mapping[int, Feeder] = field(default_factory=dict)
+
+    def feeder(self, layer: NetLayer, place: int) -> Feeder | None:
+        """What makes the numbers of one bottom where it is an input of the net; None for ordinary numbers."""
+        return self.feeds.get(place, self.feeds.get(place - len(layer.bottoms)))
 
     def faults(self, layer: NetLayer) -> list[NetError]:
         """An error for a layer with too few or too many bottoms, naming the count seen and the count expected."""
@@ -137,6 +180,7 @@ def register(
     bottoms: int | tuple[int, int | None] = 1,
     error: ErrorRule = elementwise,
     always_fed: bool = False,
+    feeds: Mapping[int, Feeder] | None = None,
 ) -> Callable[[Forward], Forward]:
     """Register a layer under Caffe's type names.
 
@@ -145,11 +189,13 @@ def register(
         bottoms: how many it takes, or the least and the most (None: no upper limit).
         error: gives the `Sensitivity` of each top.
         always_fed: a data layer, whose tops nothing in the net can compute.
+        feeds: what makes the numbers of a bottom that the caller feeds and that takes no ordinary ones, by the bottom's
+            place; from -1 down counted from the last.
     """
     least, most = (bottoms, bottoms) if isinstance(bottoms, int) else bottoms
 
     def add(forward: Forward) -> Forward:
-        rule = Rule(types, forward, least, most, error, always_fed)
+        rule = Rule(types, forward, least, most, error, always_fed, feeds or {})
         for name in types:
             if name in _rules:
                 raise ValueError(f"two layers want the type {name!r}")
@@ -159,9 +205,9 @@ def register(
     return add
 
 
-def find(layer_type: str) -> Rule | None:
-    """The rule for a layer type, or None."""
-    return _rules.get(layer_type)
+def find(kind: str) -> Rule | None:
+    """The rule for a layer's `kind`, or None."""
+    return _rules.get(kind)
 
 
 def known_types() -> tuple[str, ...]:

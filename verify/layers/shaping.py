@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from verify.layers.parameters import shape_text
-from verify.layers.registry import Array, Call, Sensitivity, jumps, register
+from verify.layers.registry import Array, Call, Feeding, Sensitivity, jumps, marks, register
 
 
 @register("Split")
@@ -127,7 +127,12 @@ def _whole(array: Array) -> list[int]:
     return [int(v) for v in array.ravel()]
 
 
-@register("BatchReindex", bottoms=2, error=lambda call, tops: [Sensitivity(1, (1.0, np.inf))])
+def _items(feeding: Feeding) -> Array:
+    """Indices into the batch of the first bottom."""
+    return feeding.whole(feeding.shapes.get(feeding.layer.bottoms[0], (1,))[0])
+
+
+@register("BatchReindex", bottoms=2, error=lambda call, tops: [Sensitivity(1, (1.0, np.inf))], feeds={1: _items})
 def batch_reindex(call: Call) -> list[Array]:
     """Items of the first bottom, in the order that the second lists."""
     items = _whole(call.bottoms[1])
@@ -137,7 +142,7 @@ def batch_reindex(call: Call) -> list[Array]:
     return [call.x[items]]
 
 
-@register("Filter", bottoms=(2, None), error=jumps)
+@register("Filter", bottoms=(2, None), error=jumps, feeds={-1: marks})
 def filter_layer(call: Call) -> list[Array]:
     """Of each bottom but the last, the items where the last is not 0."""
     *inputs, selector = call.bottoms

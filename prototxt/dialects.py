@@ -1,0 +1,106 @@
+"""Layer types that mean different things in different forks, and what in a file tells them apart.
+
+    DIALECTS["Interp"]    the readings of a type, the one to take without evidence first
+    layer.dialect         the reading of one layer: as asked for (`--dialect Interp=openvino`), else by the evidence
+
+Both the converter and the interpreter ask the layer, and each has rules of its own for what a dialect means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prototxt.errors import RequestError
+
+if TYPE_CHECKING:
+    from prototxt.net import NetLayer
+
+Evidence = Callable[["NetLayer"], str]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One reading of a layer type.
+
+    Attributes:
+        name: of the fork, as `--dialect` takes it.
+        meaning: what it does otherwise than the others, in words.
+        evidence: says what in a layer shows that it is this one's, in words; empty for nothing.
+    """
+
+    name: str
+    meaning: str
+    evidence: Evidence = lambda layer: ""
+
+
+def _fields(section: str, *names: str) -> Evidence:
+    """Evidence: one of these fields is written in the layer's section."""
+
+    def found(layer: NetLayer) -> str:
+        message = getattr(layer.param, section)
+        known = message.DESCRIPTOR.fields_by_name
+        for name in names:
+            repeated = isinstance(getattr(message, name), Sequence) and not isinstance(getattr(message, name), str)
+            if name in known and (len(getattr(message, name)) if repeated else message.HasField(name)):
+                return f"{name} is given"
+        return ""
+
+    return found
+
+
+DIALECTS: dict[str, tuple[Dialect, ...]] = {
+    "Interp": (
+        Dialect("deeplab", "zoom_factor z makes z * (size - 1) + 1 of a size"),
+        Dialect("openvino", "zoom_factor z makes z * size of a size"),
+    ),
+}
+
+
+def dialect_of(layer: NetLayer, asked: Mapping[str, str]) -> tuple[str, str]:
+    """The dialect of a layer and why it was taken; empty where its type has but one meaning.
+
+    Args:
+        layer: which.
+        asked: what the user says, by layer type; the entry "" goes for all types that have a dialect of that name.
+    """
+    known = DIALECTS.get(layer.kind, ())
+    names = [dialect.name for dialect in known]
+    for wish in (asked.get(layer.kind), asked.get("")):
+        if wish in names:
+            return str(wish), "as --dialect says"
+    for dialect in known:
+        why = dialect.evidence(layer)
+        if why:
+            return dialect.name, why
+    return (names[0], "nothing shows another fork's") if names else ("", "")
+
+
+def readings(layers: Sequence[NetLayer]) -> list[str]:
+    """A sentence for each layer type of several meanings and each reading that was taken of it."""
+    found: dict[tuple[str, str], str] = {}
+    for layer in layers:
+        if layer.dialect and (layer.kind, layer.dialect) not in found:
+            others = ", ".join(f"{layer.kind}={d.name}" for d in DIALECTS[layer.kind] if d.name != layer.dialect)
+            said = f"{layer.position}: {layer.kind} is read as {layer.dialect}'s: {layer.dialect_evidence}"
+            found[layer.kind, layer.dialect] = f"{said} (--dialect {others} for another)"
+    return list(found.values())
+
+
+def check_asked(asked: Mapping[str, str]) -> None:
+    """RequestError for a layer type or a dialect that there is not."""
+    for kind, wish in asked.items():
+        if kind and kind not in DIALECTS:
+            raise RequestError(
+                f"--dialect {kind}={wish}: {kind!r} has one meaning only; several have {_list(DIALECTS)}"
+            )
+        names = {d.name for known in ([DIALECTS[kind]] if kind else DIALECTS.values()) for d in known}
+        if wish not in names:
+            raise RequestError(
+                f"--dialect {wish}: no such fork{f' of {kind}' if kind else ''}; known are {_list(names)}"
+            )
+
+
+def _list(names: object) -> str:
+    return ", ".join(sorted(names))  # type: ignore[call-overload]

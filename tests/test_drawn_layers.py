@@ -1,0 +1,46 @@
+"""A hundred drawn nets of every layer kind: the interpreter, onnxruntime and torch agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tests.drawn  # noqa: F401 (registers the strategies)
+from converter.api import Options, prepare
+from prototxt import parse_net
+from tests.drawn.base import Drawn, net_text, strategies
+from tests.golden import assert_close, run_onnx, run_torch
+from verify import run
+
+EXAMPLES = settings(
+    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def assert_agree(case: Drawn, folder: Path) -> None:
+    """All tops of a drawn layer are the same three ways; NaN and infinities stand in the same places."""
+    text = net_text(case)
+    net = parse_net(text, "net.prototxt")
+    outputs = list(case.outputs or net.layers[-1].tops)
+    ready = prepare(net, None, Options(random_weights=5, outputs=outputs))
+    expected = run(net, ready.weights, case.feeds).blobs
+    results = {"onnx": run_onnx(ready.graph, case.feeds, folder), "torch": run_torch(ready.graph, case.feeds)}
+    for target, got in results.items():
+        for top in outputs:
+            where = f"{top} in {target} of\n{text}"
+            assert_close(got[top], expected[top], where, case.tolerance)
+            assert (np.isfinite(got[top]) == np.isfinite(expected[top])).all(), where
+
+
+@pytest.mark.parametrize("kind", sorted(strategies()))
+def test_three_ways_agree_on_a_hundred_nets(kind: str, tmp_path: Path) -> None:
+    @EXAMPLES
+    @given(data=st.data())
+    def agree(data: st.DataObject) -> None:
+        assert_agree(data.draw(strategies()[kind]()), tmp_path)
+
+    agree()

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy.typing as npt
 
 from converter.api import Conversion, Options, Target, convert, load
+from converter.plugins import load_plugin
 from converter.preprocess import Preprocessing
 from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
 from verify import Report, verify_model
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "load_mean",
     "load_net",
+    "load_plugin",
     "open_weights",
     "resnet",
     "verify",

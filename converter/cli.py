@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from converter.cli_options import Arguments, parse_arguments
+from converter.plugins import load_plugin
 from prototxt.errors import CaffeModelError, ErrorGroup, MissingDependencyError, ParityError, RequestError
 
 DONE, MODEL_AT_FAULT, USAGE, VERIFICATION_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse_arguments(list(sys.argv[1:] if argv is None else argv))
         _report_warnings()
+        for plugin in arguments.plugins:
+            load_plugin(plugin)
         status = _command(arguments.verb)(arguments)
         sys.stdout.flush()
         return status

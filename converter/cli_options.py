@@ -50,6 +50,7 @@ class Arguments:
     stages: list[str] = field(default_factory=list)
     allow_unknown: bool = False
     dialects: dict[str, str] = field(default_factory=dict)
+    plugins: list[str] = field(default_factory=list)
     no_verify: bool = False
     seed: int = 0
     image: str | None = None
@@ -214,6 +215,13 @@ def _net_options(p: argparse.ArgumentParser) -> None:
         action="append",
         metavar="[TYPE=]FORK",
         help="whose meaning of a layer type holds where forks differ (default: what the file shows): Interp=openvino",
+    )
+    g.add_argument(
+        "--plugin",
+        dest="plugins",
+        action="append",
+        metavar="FILE.py",
+        help="Python code that registers layers of your own; it is executed",
     )
 
 

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from prototxt.errors import PrototxtError
 from prototxt.scan import Field, Lines, shortened
+from prototxt.sections import declared_section
 from prototxt.strings import unescape
 
 MOST_FAULTS = 1000
@@ -44,6 +45,7 @@ class Checker:
         unknown: fields that the schema lacks, if they are allowed: (name, message it stands in) -> the fields.
         unreadable: numbers of which a template has only the placeholder, such as `num_classes: cls1x`, if that is
             allowed, and what is wrong with each.
+        sections: those that a plugin declared, which the schema does not know.
     """
 
     def __init__(self, lines: Lines, *, allow_unknown: bool) -> None:
@@ -52,6 +54,7 @@ class Checker:
         self.errors: list[PrototxtError] = []
         self.unknown: dict[tuple[str, str], list[Field]] = {}
         self.unreadable: list[tuple[Field, str]] = []
+        self.sections: list[Field] = []
 
     def check(self, message: Field, descriptor: Descriptor, path: str = "") -> None:
         """Walk a message beside its descriptor; `path` is its name in errors, with a dot at the end."""
@@ -62,16 +65,26 @@ class Checker:
                 return
             field = known.get(child.name)
             if field is None:
-                self._unknown(child, descriptor, path)
+                own = declared_section(child.name) if descriptor.name in _ENTRIES else None
+                if own is None:
+                    self._unknown(child, descriptor, path)
+                else:
+                    self._once(child, seen.setdefault(child.name, child), path)
+                    self._section(child, own, f"{path}{child.name}")
+                    self.sections.append(child)
                 continue
             if not _is_repeated(field):
                 self._once(child, seen.setdefault(child.name, child), path)
             if field.message_type is None:
                 self._scalar(child, field, _wrong_scalar(child, field, path + child.name))
-            elif child.value is not None:
-                self._fault(child.value_offset, f"{path}{child.name} is {quoted(child.value)}; expected '{{ … }}'")
             else:
-                self.check(child, field.message_type, "" if _is_entry(field) else f"{path}{child.name}.")
+                self._section(child, field.message_type, f"{path}{child.name}", entry=_is_entry(field))
+
+    def _section(self, child: Field, descriptor: Descriptor, name: str, *, entry: bool = False) -> None:
+        if child.value is not None:
+            self._fault(child.value_offset, f"{name} is {quoted(child.value)}; expected '{{ … }}'")
+        else:
+            self.check(child, descriptor, "" if entry else f"{name}.")
 
     def _scalar(self, child: Field, field: FieldDescriptor, wrong: str) -> None:
         if wrong and self.allow_unknown and not child.listed and _is_placeholder(child.value, field):

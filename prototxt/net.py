@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter
 from prototxt.dialects import check_asked, dialect_of, readings
@@ -13,6 +14,7 @@ from prototxt.parse import parse, read_text
 from prototxt.phase import filter_net, net_state
 from prototxt.places import Places
 from prototxt.scan import Field, Lines
+from prototxt.sections import section_message
 from prototxt.upgrade import upgrade_net
 
 
@@ -44,7 +46,7 @@ class NetLayer:
 
     @property
     def kind(self) -> str:
-        """What tells layers apart: the type; of a Python layer with its module and class, `Python rpn.a_layer.ALayer`."""
+        """What tells layers apart: the type; of a Python layer with module and class, `Python rpn.a_layer.ALayer`."""
         python = self.param.python_param
         return f"Python {python.module}.{python.layer}" if self.type == "Python" else self.type
 
@@ -67,6 +69,10 @@ class NetLayer:
     def dialect_evidence(self) -> str:
         """Why it is that dialect, in words."""
         return dialect_of(self, self.asked)[1]
+
+    def section(self, name: str) -> Any:
+        """A section that a plugin declared (`prototxt.sections`): a message, with defaults where nothing is written."""
+        return section_message(name, self._written.find(name) if self._written is not None else [])
 
     def where(self, *path: str | int) -> Position:
         """The place of a field of this layer, by its name of today whatever form the file has.

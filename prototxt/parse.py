@@ -58,6 +58,7 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
     for field, wrong in checker.unreadable:
         log.warning("%s: warning: %s; the field is left out", lines.position(field.value_offset), wrong)
     left_out = [*chain.from_iterable(checker.unknown.values()), *(field for field, _ in checker.unreadable)]
+    left_out += checker.sections  # protobuf's schema lacks them; `NetLayer.section` reads them from the tree
     edits += [_blanked(text, span) for span in {field.span for field in left_out}]
     text = _edited(text, edits)
     message = cls()

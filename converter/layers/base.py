@@ -6,7 +6,7 @@ A layer file knows Caffe and both targets, and imports neither torch nor onnx: e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -17,6 +17,7 @@ from converter.graph import Shape
 from prototxt import NetLayer, Position
 from prototxt.caffe_pb2 import FillerParameter
 from prototxt.errors import NetError, UnsupportedError
+from prototxt.sections import Default, declare_section
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,12 +43,14 @@ class Layer:
     Attributes:
         types: the Caffe type names that it serves.
         bottoms, tops: how many it takes, as (least, most).
+        sections: of a plugin's layer: what stands in the prototxt that no known Caffe has (`prototxt.sections`).
         role: `layer`, or `input` for a layer that brings data in, or `loss` for one that is left out unless asked for.
     """
 
     types: ClassVar[tuple[str, ...]] = ()
     bottoms: ClassVar[tuple[int, int]] = (1, 1)
     tops: ClassVar[tuple[int, int]] = (1, 1)
+    sections: ClassVar[Mapping[str, Mapping[str, Default]]] = {}
     role: ClassVar[str] = "layer"
 
     @classmethod
@@ -90,6 +93,8 @@ def register(cls: L) -> L:
         if name in _REGISTRY:
             raise ValueError(f"layer type {name!r} is registered by {_REGISTRY[name].__name__} already")
         _REGISTRY[name] = cls
+    for section, fields in cls.sections.items():
+        declare_section(section, fields)
     return cls
 
 

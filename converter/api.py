@@ -17,7 +17,7 @@ from converter.passes import Fold, run_passes
 from converter.preprocess import Preprocessing, bake
 from prototxt import Net, load_net
 from prototxt.errors import RequestError
-from weights import Weights, nonfinite, open_weights
+from weights import Weights, is_caffemodel, load_structure, nonfinite, open_weights
 
 if TYPE_CHECKING:
     import torch
@@ -122,14 +122,15 @@ def _warnings(graph: Graph) -> list[str]:
     """What looks wrong though Caffe would run it."""
     from converter.layers.normalization import BatchNorm
 
-    found = []
-    for node in graph.nodes:
-        if isinstance(node.layer, BatchNorm) and not node.layer.global_statistics:
-            found.append(
-                f"{node.origins[0].position}: layer {node.name!r} (BatchNorm) has use_global_stats: false, so it "
-                "normalises by the batch it is given, as Caffe does; its stored statistics are not used"
-            )
-    return found
+    live = [n for n in graph.nodes if isinstance(n.layer, BatchNorm) and not n.layer.global_statistics]
+    if not live:
+        return []
+    others = f" and {len(live) - 1} more" if len(live) > 1 else ""
+    first, verb = live[0], "have" if len(live) > 1 else "has"
+    return [
+        f"{first.origins[0].position}: layer {first.name!r} (BatchNorm){others} {verb} use_global_stats: false, and so "
+        f"normalise{'' if others else 's'} by the batch given, as Caffe does; the stored statistics are not used"
+    ]
 
 
 def weight_warnings(weights: Weights | None, graph: Graph) -> list[str]:
@@ -157,7 +158,7 @@ def convert(
     """Convert a Caffe net and write the result; nothing is left behind on failure.
 
     Args:
-        net: the .prototxt, of any age.
+        net: the .prototxt, of any age; or a .caffemodel alone, whose own structure then counts.
         weights: the .caffemodel or .caffemodel.h5.
         to: `onnx` (one file), `torch` (a folder with model.py and model.safetensors), `caffe` (a folder with prototxt
             and caffemodel), or the weights alone as `safetensors`, `npz` or `hdf5`.
@@ -187,7 +188,7 @@ def converted(
         raise RequestError(f"target {to!r}; expected {', '.join(get_args(Target))}")
     options = options or Options()
     target = Path(output) if output is not None else Path(default_output(net, to))
-    parsed = load_parsed(net, options)
+    parsed, weights = load_parsed(net, options, weights), weights_of(net, weights)
     with ExitStack() as stack:
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
@@ -196,8 +197,10 @@ def converted(
         yield Conversion(files, ready.graph, parsed, ready.fired, ready.weights, ready.notes, ready.warnings)
 
 
-def load_parsed(net: File, options: Options) -> Net:
-    """The prototxt, parsed, upgraded and filtered as the options say."""
+def load_parsed(net: File, options: Options, weights: File | None = None) -> Net:
+    """The prototxt, parsed, upgraded and filtered as the options say; of a caffemodel alone the net that it holds."""
+    if is_caffemodel(net) and (weights is None or Path(weights) == Path(net)):
+        return load_structure(net, dialects=options.dialects)
     return load_net(
         Path(net),
         phase=options.phase,
@@ -206,6 +209,11 @@ def load_parsed(net: File, options: Options) -> Net:
         allow_unknown=options.allow_unknown,
         dialects=options.dialects,
     )
+
+
+def weights_of(net: File, weights: File | None) -> File | None:
+    """The weight file: a caffemodel that stands in the prototxt's place brings its own."""
+    return net if weights is None and is_caffemodel(net) else weights
 
 
 def default_output(net: File, to: Target) -> str:
@@ -281,7 +289,7 @@ def load(
     from converter.torch_model import emit_torch, live_module
 
     options = options or Options()
-    parsed = load_parsed(net, options)
+    parsed, weights = load_parsed(net, options, weights), weights_of(net, weights)
     with ExitStack() as stack:
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 import converter.layers  # noqa: F401 (registers the layers)
 from converter.graph import FreeDim, Graph, Node, Origin, Shape, Value, count, format_shape, is_free
 from converter.layers.base import UNLIMITED, BottomsDifferError, Layer, registry, require
-from converter.layers.data import Source
+from converter.layers.data import Source, UnknownData
 from converter.layers.shaping import Split
 from converter.parameters import MakeParameter, Slot, fill_parameters
 from prototxt import Net, NetLayer, Position
@@ -76,9 +76,7 @@ class _Builder:
         known = registry()
         for source in self.net.layers:
             try:
-                if source.kind not in known:
-                    raise _unknown_type(source, known)
-                self._add(source, known[source.kind])
+                self._add(source, known.get(source.kind) or self._unknown(source, known))
             except CaffeModelError as error:
                 if error.layer is None:
                     error.layer, error.layer_type = source.name, source.type
@@ -120,6 +118,12 @@ class _Builder:
             self.of_losses.update(dict.fromkeys(source.tops, error))
         else:
             self.errors.append(error)
+
+    def _unknown(self, source: NetLayer, known: Mapping[str, type[Layer]]) -> type[Layer]:
+        """The class for a layer of an unknown type: only one that brings data in can be served."""
+        if source.bottoms or not any(top in self.input_shapes for top in source.tops):
+            raise _unknown_type(source, known)
+        return UnknownData
 
     def _add(self, source: NetLayer, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):
@@ -292,7 +296,7 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 def _is_loss(source: NetLayer) -> bool:
     """Whether a layer only measures; one of an unknown type says so by its name."""
     known = registry().get(source.kind)
-    return known.role == "loss" if known else source.type.endswith(("Loss", "Accuracy", "Evaluate"))
+    return known.role == "loss" if known else source.kind.removesuffix("Layer").endswith(("Loss", "Accuracy", "Evaluate"))
 
 
 def _is_read(net: Net, top: str) -> bool:
@@ -308,23 +312,21 @@ def _infer(layer: Layer, bottoms: Sequence[Value]) -> list[Shape]:
 
 
 def _unknown_type(source: NetLayer, known: Mapping[str, type[Layer]]) -> UnsupportedError:
+    feed = "" if source.bottoms or not source.tops else _hint_to_feed(source)
     if source.type == "Python":
         code = source.kind.removeprefix("Python ")
-        return UnsupportedError(
-            f"the Python layer {code} is code that only its owner has; --plugin FILE.py supplies it",
-            position=source.where("python_param"),
-            layer=source.name,
-            layer_type=source.type,
-        )
-    close = difflib.get_close_matches(source.type, known, 1)
-    lower = [k for k in known if k.lower() == source.type.lower()]
-    hint = f"; did you mean {(lower or close)[0]}?" if lower or close else ""
-    return UnsupportedError(
-        f"unknown layer type {source.type!r}{hint}",
-        position=source.where("type"),
-        layer=source.name,
-        layer_type=source.type,
-    )
+        message = f"the Python layer {code} is code that only its owner has; --plugin FILE.py supplies it{feed}"
+        place = source.where("python_param")
+    else:
+        close = difflib.get_close_matches(source.type, known, 1)
+        lower = [k for k in known if k.lower() == source.type.lower()]
+        hint = f"; did you mean {(lower or close)[0]}?" if lower or close else ""
+        message, place = f"unknown layer type {source.type!r}{hint}{feed}", source.where("type")
+    return UnsupportedError(message, position=place, layer=source.name, layer_type=source.type)
+
+
+def _hint_to_feed(source: NetLayer) -> str:
+    return f" (if it only brings data in, --input-shape {source.tops[0]}=N,C,H,W makes it an input)"
 
 
 def _check_counts(source: NetLayer, cls: type[Layer]) -> None:

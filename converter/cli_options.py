@@ -18,6 +18,7 @@ Convert a Caffe network and prove that nothing changed.
 
   resnet-convert deploy.prototxt model.caffemodel --to onnx      one .onnx file, verified blob by blob
   resnet-convert deploy.prototxt model.caffemodel --to torch     a folder with model.py and model.safetensors
+  resnet-convert model.caffemodel --to onnx                      the net inside the caffemodel, without a prototxt
   resnet-convert verify deploy.prototxt model.caffemodel deploy.onnx --report parity.html
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
@@ -117,7 +118,7 @@ def _convert() -> argparse.ArgumentParser:
         "Convert a Caffe network; afterwards every blob is compared with what Caffe computes.",
         "[convert] NET [WEIGHTS] --to FORM [-o OUT] [options]",
     )
-    p.add_argument("net", metavar="NET", help="the .prototxt: V0, V1 or V2, deploy or train_val")
+    p.add_argument("net", metavar="NET", help="the .prototxt, of any age; or a .caffemodel, whose own net then counts")
     p.add_argument("weights", metavar="WEIGHTS", nargs="?", help="the .caffemodel or .caffemodel.h5")
     forms = ["onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]
     p.add_argument("--to", choices=forms, help="what to write (onnx); the last four but caffe hold the weights alone")

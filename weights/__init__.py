@@ -14,6 +14,7 @@ from .mean import load_mean
 from .model import ArrayWeights, Blob, LayerRecord, LayerWeights, NonFinite, Weights, blob_from_array, nonfinite
 from .output import atomic_directory, atomic_file, atomic_path
 from .strip import net_without_blobs
+from .structure import is_caffemodel, load_structure
 from .writer import write_caffemodel
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "blob_from_array",
     "fill",
     "format_shape",
+    "is_caffemodel",
     "load_mean",
+    "load_structure",
     "match_weights",
     "net_without_blobs",
     "nonfinite",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from converter.api import load_parsed, weight_warnings
+from converter.api import load_parsed, weight_warnings, weights_of
 from converter.build import build
 from converter.cli_options import Arguments
 from converter.commands.options import options_of
@@ -71,9 +71,10 @@ def _row(node: Node, parameters: int) -> Row:
 def run(arguments: Arguments) -> int:
     """Print the table; the exit status."""
     options = options_of(arguments)
-    net = load_parsed(arguments.net, options)
+    net = load_parsed(arguments.net, options, arguments.weights)
     with ExitStack() as stack:
-        weights = stack.enter_context(open_weights(arguments.weights)) if arguments.weights else None
+        path = weights_of(arguments.net, arguments.weights)
+        weights = stack.enter_context(open_weights(path)) if path else None
         make = None if weights else _shape_alone
         graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
         warnings = weight_warnings(weights, graph)

@@ -40,7 +40,7 @@ def check_all(net: Net, weights: Weights | None, models: list[Path], arguments: 
 
 def run(arguments: Arguments) -> int:
     """Compare every model and print what was found; 3 if one of them leaves its bound."""
-    net = load_parsed(arguments.net, options_of(arguments))
+    net = load_parsed(arguments.net, options_of(arguments), arguments.weights)
     reports = []
     with ExitStack() as stack:
         weights = stack.enter_context(open_weights(arguments.weights)) if arguments.weights else None

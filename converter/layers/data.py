@@ -140,6 +140,15 @@ class HDF5Data(Source):
         return cls(_padded([], len(source.tops)))
 
 
+@dataclass(frozen=True)
+class UnknownData(Source):
+    """A layer of an unknown type without bottoms, whose tops' shapes the caller gives: it can only bring data in."""
+
+    @classmethod
+    def read(cls, source: NetLayer) -> UnknownData:
+        return cls(_padded([], len(source.tops)))
+
+
 @register
 @dataclass(frozen=True)
 class DummyData(Source):

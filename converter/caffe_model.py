@@ -56,7 +56,7 @@ def _layers(node: Node) -> list[_Layer]:
     first = _copy(node.origins[0])
     del first.bottom[:]
     first.bottom.extend(v.blob for v in node.inputs)
-    if isinstance(node.layer, BatchNorm) and "gamma" in node.tensors:
+    if isinstance(node.layer, BatchNorm) and len(node.origins) > 1:
         return _batch_norm_and_scale(node, first)
     del first.top[:]
     first.top.extend(v.blob for v in node.outputs)
@@ -68,6 +68,9 @@ def _layers(node: Node) -> list[_Layer]:
 
 def _batch_norm_and_scale(node: Node, norm: LayerParameter) -> list[_Layer]:
     tensors = normalisation(node)
+    if isinstance(node.layer, BatchNorm) and node.layer.eps_behind_root:  # The variance holds it now.
+        norm.batch_norm_param.ClearField("add_eps_before_sqrt")
+        norm.batch_norm_param.eps = 0
     one = constant(f"{norm.name}.scale_factor", np.ones(1))
     statistics = {"mean": tensors["mean"], "variance": tensors["variance"], "scale_factor": one}
     scale = _copy(node.origins[1])

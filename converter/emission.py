@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,27 @@ class OnnxOp:
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any]
+
+
+@dataclass
+class OnnxBody:
+    """The graph that a Loop runs: what it is given (the round's number, and whether to go on), and what it makes.
+
+    Beside its own values it may read those around it, by their names.
+    """
+
+    inputs: tuple[str, str]
+    ops: list[OnnxOp]
+    outputs: tuple[str, str]
+
+
+def all_ops(ops: Sequence[OnnxOp]) -> Iterator[OnnxOp]:
+    """The operators, and those inside of them."""
+    for op in ops:
+        yield op
+        for value in op.attributes.values():
+            if isinstance(value, OnnxBody):
+                yield from all_ops(value.ops)
 
 
 @dataclass
@@ -55,6 +76,21 @@ class OnnxOps:
         names = [f"{self.prefix}/{type}_{len(self.ops)}" + (f"_{i}" if i else "") for i in range(outputs)]
         self.ops.append(OnnxOp(type, list(inputs), names, attributes))
         return names
+
+    def loop(self, rounds: str, body: Callable[[OnnxOps, str], str]) -> str:
+        """Record a Loop and return what its rounds make, float32, stacked along a new first axis.
+
+        Args:
+            rounds: how many, an int64 scalar.
+            body: records the operators of a round, given where to and the round's number, an int64 scalar; returns the
+                value made.
+        """
+        inner = OnnxOps(self.opset, f"{self.prefix}/Loop_{len(self.ops)}", constants=self.constants)
+        number, going = f"{inner.prefix}/number", f"{inner.prefix}/going"
+        made = body(inner, number)
+        return self.op(
+            "Loop", rounds, "", body=OnnxBody((number, going), inner.ops, (inner.op("Identity", going), made))
+        )
 
     def constant(self, array: Array, hint: str = "constant") -> str:
         """Name of an initializer that holds this array."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.emission import OnnxOp, OnnxOps, placed
+from converter.emission import OnnxBody, OnnxOp, OnnxOps, all_ops, placed
 from converter.graph import Graph, Node, Shape, Tensor, Value, is_free
 from prototxt.errors import CaffeModelError, Position, RequestError
 
@@ -86,8 +86,10 @@ class _Emitter:
             results = node.layer.onnx(g, node, *inputs)
         except CaffeModelError as error:
             raise placed(error, node) from None
+        bound: dict[str, str] = {}  # Two tops of a layer may be one value: the last state of a sequence of one step.
         for value, result in zip(node.outputs, [results] if isinstance(results, str) else results, strict=True):
-            self._bind(g, value, result)
+            self._bind(g, value, bound.get(result, result))
+            bound.setdefault(result, self.names[id(value)])
         for name, array in g.constants.items():
             self.initializers[name] = array
         self._add_weights(g)
@@ -97,7 +99,7 @@ class _Emitter:
         """Give the value's name to the operator result it is; a result that is another value already is shared."""
         fresh = any(result in op.outputs for op in g.ops) and result not in self.produced
         if fresh:
-            for op in g.ops:
+            for op in all_ops(g.ops):
                 op.inputs = [value.name if i == result else i for i in op.inputs]
                 op.outputs = [value.name if o == result else o for o in op.outputs]
             self.names[id(value)] = value.name
@@ -117,7 +119,7 @@ class _Emitter:
                 continue
             unique = f"{g.prefix}/{name}"
             self.initializers[unique] = tensor
-            for op in g.ops:
+            for op in all_ops(g.ops):
                 op.inputs = [unique if i == name else i for i in op.inputs]
 
     def model(self, metadata: dict[str, str]) -> OnnxModel:
@@ -140,15 +142,28 @@ class _Emitter:
         helper.set_model_props(proto, dict(sorted(metadata.items())))
         return OnnxModel(proto, list(self.initializers.items()))
 
-    def _node(self, op: OnnxOp, node: Node, index: int) -> onnx.NodeProto:
+    def _node(self, op: OnnxOp, node: Node, index: int | str) -> onnx.NodeProto:
         from onnx import helper
 
-        attributes = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
         name = f"{node.name}/{op.type}_{index}"
+        attributes = {k: list(v) if isinstance(v, (tuple, range)) else v for k, v in op.attributes.items()}
+        attributes = {k: self._body(v, node, name) if isinstance(v, OnnxBody) else v for k, v in attributes.items()}
         places = ", ".join(f"{o} {_place(o.position)}" for o in node.origins)
         made = helper.make_node(op.type, op.inputs, op.outputs, name=name, doc_string=places)
         made.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
         return made
+
+    def _body(self, body: OnnxBody, node: Node, name: str) -> onnx.GraphProto:
+        from onnx import TensorProto, helper
+
+        number, going = body.inputs
+        still, made = body.outputs
+        return helper.make_graph(
+            [self._node(op, node, f"{index}_of_{name.rpartition('/')[2]}") for index, op in enumerate(body.ops)],
+            name,
+            [_scalar(number, TensorProto.INT64), _scalar(going, TensorProto.BOOL)],
+            [_scalar(still, TensorProto.BOOL), helper.make_tensor_value_info(made, TensorProto.FLOAT, None)],
+        )
 
     def _inner_values(self) -> list[onnx.ValueInfoProto]:
         outer = {v.name for v in self.graph.inputs} | {self.names[id(v)] for v in self.graph.outputs}
@@ -172,6 +187,12 @@ def _made_by(value: Value) -> str:
     return str(value.producer.origins[-1]) if value.producer and value.producer.origins else ""
 
 
+def _scalar(name: str, kind: int) -> onnx.ValueInfoProto:
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, kind, [])
+
+
 def _value_info(name: str, shape: Shape, doc: str) -> onnx.ValueInfoProto:
     from onnx import TensorProto, helper
 
@@ -184,7 +205,12 @@ def initializer_header(name: str, values: Tensor | npt.NDArray[Any]) -> tuple[by
     from onnx import TensorProto
 
     dtype = np.dtype(np.float32) if isinstance(values, Tensor) else values.dtype
-    kinds = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+    kinds = {
+        "float32": TensorProto.FLOAT,
+        "float64": TensorProto.DOUBLE,
+        "int64": TensorProto.INT64,
+        "bool": TensorProto.BOOL,
+    }
     proto = TensorProto(name=name, data_type=kinds[dtype.name], dims=[int(d) for d in values.shape])
     nbytes = values.nbytes
     return proto.SerializeToString(), nbytes

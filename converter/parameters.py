@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.graph import Array, Node, Origin, Shape, Tensor
 from converter.layers.base import Parameter
@@ -115,7 +116,7 @@ class RandomParameters:
     """Values from the net's own fillers; where it states none, such as keep a deep net's numbers in range.
 
     A net for deployment often has no fillers, and zeros would prove nothing: weights are then msra (He) normal, biases
-    small, factors near 1, and a BatchNorm's statistics those of a trained layer (mean near 0, variance near 1).
+    small, factors near 1, and a normalisation's statistics those of a trained layer (mean near 0, variance near 1).
 
     Attributes:
         made: what was drawn so far, by layer, in the order of its parameters.
@@ -133,13 +134,13 @@ class RandomParameters:
     def _draw(self, origin: Origin, parameter: Parameter) -> Array:
         shape = tuple(map(int, parameter.shape))
         stated = parameter.filler
-        if origin.type == "BatchNorm":
-            return _statistics(parameter.name, shape, self._rng)
+        if parameter.name in _STATISTICS:
+            return _STATISTICS[parameter.name](shape, self._rng).astype(np.float32)
         if stated is not None and (parameter.name == "bias" or not _is_zero(stated)):
             return fill(stated, shape, self._rng)
         if parameter.name == "weight" and len(shape) > 1:
             return fill(FillerParameter(type="msra"), shape, self._rng)
-        centre = 1.0 if parameter.name == "weight" else 0.0
+        centre = 1.0 if parameter.name in ("weight", "gamma") else 0.0
         return (centre + 0.05 * self._rng.standard_normal(shape)).astype(np.float32)
 
     def with_file(self, weights: Weights | None) -> Weights:
@@ -152,7 +153,12 @@ def _is_zero(stated: FillerParameter) -> bool:
     return stated.type == "constant" and stated.value == 0
 
 
-def _statistics(name: str, shape: Shape, rng: np.random.Generator) -> Array:
-    if name == "mean":
-        return (0.1 * rng.standard_normal(shape)).astype(np.float32)
-    return (rng.uniform(0.5, 1.5, shape) if name == "variance" else np.ones(shape)).astype(np.float32)
+Statistics = Callable[[Shape, np.random.Generator], npt.NDArray[np.float64]]
+
+_STATISTICS: dict[str, Statistics] = {
+    "mean": lambda shape, rng: 0.1 * rng.standard_normal(shape),
+    "variance": lambda shape, rng: rng.uniform(0.5, 1.5, shape),
+    "inverse_std": lambda shape, rng: rng.uniform(0.5, 1.5, shape),
+    "scale_factor": lambda shape, rng: np.ones(shape),
+}
+"""What a normalisation layer stores of the numbers it saw, by the parameter's name."""

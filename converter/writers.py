@@ -18,7 +18,7 @@ from weights import atomic_directory, atomic_file, atomic_path
 
 Values = Tensor | npt.NDArray[Any]
 LARGEST_MODEL = (1 << 31) - 1  # protobuf's own limit for one message
-_SAFETENSORS_TYPES = {"float32": "F32", "int64": "I64"}
+_SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 
 def read(values: Values) -> npt.NDArray[Any]:

@@ -50,10 +50,51 @@ def _fields(section: str, *names: str) -> Evidence:
     return found
 
 
+def _one_bottom(layer: NetLayer) -> str:
+    return "it reads one bottom" if len(layer.bottoms) == 1 else ""
+
+
+def _input_of_whole_steps(layer: NetLayer) -> str:
+    """DeepLab's zoom_factor gives odd sizes only, and undoes the shrinking of such: its nets take images of 8 n + 1."""
+    p = layer.param.interp_param
+    if p.HasField("zoom_factor") and not p.HasField("shrink_factor"):
+        for other in layer.neighbours:
+            for shape in other.input_param.shape if other.type == "Input" else ():
+                if len(shape.dim) == 4 and not any(size % 32 for size in shape.dim[2:]):
+                    return f"zoom_factor in a net whose input is {shape.dim[2]}×{shape.dim[3]}, multiples of 32"
+    return ""
+
+
+def _boxes_of_faceboxes(layer: NetLayer) -> str:
+    """FaceBoxes has no field of its own: its first squares tell it, which stand closer the smaller they are."""
+    squares = [32, 64, 128]
+    if any(list(other.prior_box_param.min_size) == squares for other in layer.neighbours if other.type == "PriorBox"):
+        return "a PriorBox of the net has min_size 32, 64 and 128"
+    return "faceboxes is given" if layer.param.prior_box_param.faceboxes else ""
+
+
 DIALECTS: dict[str, tuple[Dialect, ...]] = {
+    "BN": (
+        Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
+        Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
+        Dialect(
+            "segnet",
+            "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
+            _fields("bn_param", "bn_mode", "scale_filler", "shift_filler"),
+        ),
+    ),
+    "CTCGreedyDecoder": (
+        Dialect("intel", "the blank is the last class, the top streams × time × 1 × 1"),
+        Dialect("chwick", "the blank is the last class, the top time × streams × 1 × 1"),
+        Dialect("caffe_ocr", "no marks, and the blank is class 0", _one_bottom),
+    ),
     "Interp": (
         Dialect("deeplab", "zoom_factor z makes z * (size - 1) + 1 of a size"),
-        Dialect("openvino", "zoom_factor z makes z * size of a size"),
+        Dialect("openvino", "zoom_factor z makes z * size of a size", _input_of_whole_steps),
+    ),
+    "PriorBox": (
+        Dialect("ssd", "one square for each min_size"),
+        Dialect("faceboxes", "16 squares of 32 and 4 of 64, all a pixel smaller than min_size", _boxes_of_faceboxes),
     ),
 }
 

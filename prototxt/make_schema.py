@@ -23,9 +23,10 @@ def compile_schema() -> tuple[bytes, str]:
 
 
 def _legal(stub: str) -> str:
-    """As mypy's strict mode takes it, and without the enum value called None, which Python has no way to declare."""
+    """As mypy's strict mode takes it, and without what is called None or lambda, which Python has no way to declare."""
     stub = re.sub(r"[ \t]+$", "", stub, flags=re.M)
     stub = re.sub(r"^ *None: .*\n", "", stub, flags=re.M)
+    stub = stub.replace("**kwargs)", "**kwargs: _Any)")
     stub = stub.replace("from typing import ClassVar", "from typing import Any as _Any, ClassVar", 1)
     return re.sub(r"\b_Mapping\]", "_Mapping[str, _Any]]", stub)
 

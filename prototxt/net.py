@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ class NetLayer:
         param: its message.
         position: where its `layer {`, `layers {` or first `input:` stands in the user's file.
         asked: the dialects that the user asked for, by layer type.
+        neighbours: messages of all the net's layers, for what only several of them show.
     """
 
     param: LayerParameter
     position: Position
     asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    neighbours: Sequence[LayerParameter] = field(default=(), repr=False, compare=False)
     _places: Places | None = field(default=None, repr=False, compare=False)
     _written: Field | None = field(default=None, repr=False, compare=False)
 
@@ -201,7 +203,7 @@ def _build(
     _refuse_empty(message, kept, places, phase)
 
     def layer(param: LayerParameter, index: int) -> NetLayer:
-        return NetLayer(param, places.position(written[index]), dialects, places, written[index])
+        return NetLayer(param, places.position(written[index]), dialects, message.layer, places, written[index])
 
     dropped = sorted(set(range(len(message.layer))).difference(kept))
     left_out = []

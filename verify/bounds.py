@@ -25,7 +25,8 @@ layers whose tops the model does not have (folded ones), and the bound of what t
 A layer that jumps (ArgMax, Threshold, a label) has no slope. If the probe, thousands of times larger than the rounding,
 does not change its top in either direction, the top must agree; if it does, a tie is near and nothing can be asked of
 it and of what follows: the bound is infinite, and each layer alone is what is judged. A top with as many rows as were
-found jumps like that where the probe changes their number.
+found jumps like that where the probe changes their number. A layer that rounds before it chooses (boxes decoded, then
+suppressed) says itself how far it rounds, and whether that may turn a choice; then it cannot be judged alone either.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ import numpy.typing as npt
 from prototxt import Net
 from verify.engines import Array
 from verify.inputs import exact_inputs, input_layers
-from verify.interpreter import Key, Step, Trace, run
+from verify.interpreter import Key, Step, Stream, Trace, stream
 from weights import Weights
 
 UNIT_ROUNDOFF = 2.0**-24
@@ -88,7 +89,7 @@ def study(
     fed = {step.top: step.value for step in trace.steps if not step.inputs and step.top in inputs}
     signs = (1, -1) if any(math.isinf(gain) for step in trace.steps for gain in step.gains) else (1,)
     exact = exact_inputs(net)
-    probes = [run(net, weights, perturbed(fed, exact, seed=seed, sign=sign), blobs=blobs) for sign in signs]
+    probes = [stream(net, weights, perturbed(fed, exact, seed=seed, sign=sign), blobs=blobs) for sign in signs]
     known = {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in (feed_errors or {}).items()}
     return Rounding(trace, probes, known)
 
@@ -113,11 +114,11 @@ class Rounding:
 
     Args:
         trace: the reference.
-        probes: the same net run on `perturbed` feeds.
+        probes: the same net run on `perturbed` feeds; of streams no top is kept.
         fed: absolute error of fed blobs by name.
     """
 
-    def __init__(self, trace: Trace, probes: Sequence[Trace], fed: Mapping[str, float]) -> None:
+    def __init__(self, trace: Trace, probes: Sequence[Trace | Stream], fed: Mapping[str, float]) -> None:
         after = zip(*(probe.steps for probe in probes), strict=True)
         pairs = zip(trace.steps, after, strict=True)
         self._motions = [_motion(step.value, [s.value for s in moved]) for step, moved in pairs]
@@ -178,6 +179,8 @@ class _Ledger:
         inherited = math.hypot(moved, motion.peak * _norm(self._per_value[ancestors]))
         self.bounds.append(math.inf if self._lost(step, motion) else math.hypot(own, inherited))
         self._handed_on.append(self.bounds[-1])
+        if math.isinf(own):  # `_lost` goes on with it; a share of it would say nothing.
+            return
         if motion.largest > 0:
             self._per_move[index] = own / motion.largest
         elif motion.peak > 0:
@@ -203,7 +206,7 @@ def _rounding(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
     """r of the module's docstring."""
     finite = [(gain, source) for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf]
     terms = [_term(step, gain, motion, source) for gain, source in finite]
-    return LAMBDA * math.sqrt(step.fan_in) * UNIT_ROUNDOFF * max(motion.peak, _norm(terms))
+    return max(step.own, LAMBDA * math.sqrt(step.fan_in) * UNIT_ROUNDOFF * max(motion.peak, _norm(terms)))
 
 
 def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from verify.bounds import OUTSIDE, peak
 from verify.engines import Answers, Array
-from verify.interpreter import Key, Step, Trace
+from verify.interpreter import Key, Step, Stream, Trace
 from verify.layers.parameters import shape_text
 from verify.report import Row
 
@@ -25,9 +25,12 @@ STORED = "Parameter"
 
 @dataclass(frozen=True)
 class Alone:
-    """Each layer run on the model's own inputs to it, and the bounds of what it may differ by."""
+    """Each layer run on the model's own inputs to it, and the bounds of what it may differ by.
 
-    trace: Trace
+    `compare` goes through the tops once, so that none of a stream's is kept.
+    """
+
+    trace: Trace | Stream
     bounds: Mapping[Key, float]
 
 
@@ -50,11 +53,12 @@ def compare(
     outputs = {last[name] for name in reference.outputs}
     computed = [(place, step) for place, step in enumerate(reference.steps) if step.inputs or step.layer_type == STORED]
     places = {step.key: (place, step) for place, step in computed}
+    own = {} if alone is None else _own_errors(answers, alone)
     rows, missing = [], []
     for key, (place, step) in places.items():
         if key in answers.tops:
             row = _row(place, step, answers.tops[key], bounds[key], output=key in outputs)
-            rows.append(row if alone is None or row.fault else _with_own_error(row, answers.tops[key], alone))
+            rows.append(row if alone is None or row.fault else _with_own_error(row, own[key], alone.bounds[key]))
         else:
             missing.append(key)
     shipped = [
@@ -68,33 +72,30 @@ def compare(
 def substitutes(reference: Trace, answers: Answers, bounds: Mapping[Key, float]) -> dict[Key, Array]:
     """The model's blobs that can stand for the reference's: of the same shape, and finite where those are.
 
-    Behind a tie (an infinite bound) the model may have found another number of rows, and that counts.
+    Behind a tie (an infinite bound) the model may have found other rows, and those count.
     """
     chosen = {}
     for step in reference.steps:
         got = answers.tops.get(step.key)
         if got is None or got.dtype != np.float32:
             continue
-        if not _difference(step.value, got).fault or _other_count(step.value, got, bounds[step.key]):
+        if not _difference(step.value, got).fault or _behind_a_tie(step.value, got, bounds[step.key]):
             chosen[step.key] = got
     return chosen
 
 
-def _other_count(reference: Array, got: npt.NDArray[np.generic], bound: float) -> bool:
-    """Whether a blob is of as many rows as were found, and a tie before it let another number be found."""
-    return math.isinf(bound) and got.shape != reference.shape and got.ndim == reference.ndim
+def _behind_a_tie(reference: Array, got: npt.NDArray[np.generic], bound: float) -> bool:
+    """Whether nothing can be asked of a blob: rounding may have turned a choice before it, and with it any value."""
+    return math.isinf(bound) and got.ndim == reference.ndim
 
 
-def _with_own_error(row: Row, got: npt.NDArray[np.generic], alone: Alone) -> Row:
-    key = (row.layer, row.top)
-    error = _difference(alone.trace.tops[key], got)
-    bound = alone.bounds[key]
-    return replace(row, own_abs=error.largest, own_bound=bound, ok=row.ok and error.largest <= bound)
+def _with_own_error(row: Row, error: float, bound: float) -> Row:
+    return replace(row, own_abs=error, own_bound=bound, ok=row.ok and error <= bound)
 
 
 def _row(place: int, step: Step, got: npt.NDArray[np.generic], bound: float, *, output: bool) -> Row:
     error = _difference(step.value, got)
-    if _other_count(step.value, got, bound):
+    if error.fault and _behind_a_tie(step.value, got, bound):
         error = _Difference(math.inf)
     largest = peak(step.value)
     return Row(

@@ -28,9 +28,14 @@ PIXEL_SPREAD = 64.0
 Shape = tuple[int, ...]
 
 
+MAKE_THEIR_OWN = ("ContinuationIndicator", "Parameter")
+"""Layers that read no blob and need not be fed."""
+
+
 def input_layers(net: Net) -> dict[str, NetLayer]:
     """The layer that feeds each input blob, in net order."""
-    return {top: layer for layer in net.layers if not layer.bottoms and layer.type != "Parameter" for top in layer.tops}
+    fed = (layer for layer in net.layers if not layer.bottoms and layer.type not in MAKE_THEIR_OWN)
+    return {top: layer for layer in fed for top in layer.tops}
 
 
 def input_shapes(

@@ -10,7 +10,7 @@ exact result than Caffe's own float32 sums, whose error grows with the number of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from prototxt import Net, NetLayer
 from prototxt.errors import CaffeModelError, RequestError, UnsupportedError, raise_all
 from verify.layers import find
-from verify.layers.parameters import match_parameters, shape_text
+from verify.layers.parameters import Parameters, match_parameters, shape_text
 from verify.layers.registry import Array, Call, Sensitivity, largest
 from verify.wiring import Wired, needed, wire
 from weights import Weights
@@ -48,6 +48,8 @@ class Step:
             outputs): independent errors add that way. Elsewhere it is the largest slope, at the values seen, so
             BatchNorm's is the largest 1/std and Scale's the largest |factor|. 0: the input's values do not matter
             (only its shape). inf: the top jumps (an index, a count, a comparison), no bound holds near a tie.
+        own: rounding that `fan_in` and `gains` do not tell, as an absolute error; inf where the layer makes a choice
+            that rounding within the layer may turn.
     """
 
     layer: str
@@ -57,6 +59,7 @@ class Step:
     inputs: tuple[int, ...]
     fan_in: int
     gains: tuple[float, ...]
+    own: float = 0.0
 
     @property
     def key(self) -> Key:
@@ -117,6 +120,17 @@ class Trace:
         return tuple(shares)
 
 
+@dataclass(frozen=True)
+class Stream:
+    """The tops of a run in net order, each made when it is asked for; `steps` can be gone through once.
+
+    A value is held until the last layer that reads it has run: with the caller holding none, memory is that of a run
+    in Caffe's phase TEST and not of every top.
+    """
+
+    steps: Iterator[Step]
+
+
 def run(
     net: Net,
     weights: Weights | None,
@@ -145,27 +159,53 @@ def run(
         WeightsError: blobs that are absent or have another shape than the layer gives them.
         RequestError: a feed for a blob that is no input, or an input without a feed.
     """
+    return Trace(tuple(stream(net, weights, feeds, blobs=blobs, instead=instead, train=train).steps))
+
+
+def stream(
+    net: Net,
+    weights: Weights | None,
+    feeds: Mapping[str, npt.ArrayLike],
+    *,
+    blobs: Collection[str] | None = None,
+    instead: Mapping[Key, Array] | None = None,
+    train: bool = False,
+) -> Stream:
+    """What `run` does, top by top as they are asked for; arguments and errors are those of `run`."""
     order = wire(net) if blobs is None else needed(wire(net), blobs)
     given = {name: np.ascontiguousarray(value, np.float32).reshape(np.shape(value)) for name, value in feeds.items()}
     _check_feeds(net, given)
     _check_types(order, given)
     learned = match_parameters(net, weights)
-    steps: list[Step] = []
+    return Stream(_steps(order, given, learned, instead or {}, train))
+
+
+def _steps(
+    order: Sequence[Wired],
+    given: Mapping[str, Array],
+    learned: Sequence[Parameters],
+    instead: Mapping[Key, Array],
+    train: bool,
+) -> Iterator[Step]:
+    """The tops in net order; what no later layer reads is not kept."""
+    last = {index: item.index for item in order for index in item.reads}
     place: dict[int, int] = {}
-    with np.errstate(all="ignore"):
-        for item in order:
-            reads = tuple(place[index] for index in item.reads)
-            bottoms = tuple(_read(steps[index], instead or {}) for index in reads)
-            layer = item.layer
+    kept: dict[int, Array] = {}
+    count = 0
+    for item in order:
+        layer = item.layer
+        bottoms = tuple(kept[index] for index in item.reads)
+        for index in [index for index in kept if last.get(index, -1) <= item.index]:
+            del kept[index]
+        with np.errstate(all="ignore"):
             made = _run_layer(Call(layer, bottoms, learned[item.index], train), given)
-            for offset, (top, (value, error)) in enumerate(zip(layer.tops, made, strict=True)):
-                place[item.makes + offset] = len(steps)
-                steps.append(Step(layer.name, layer.type, top, value, reads, error.fan_in, error.gains))
-    return Trace(tuple(steps))
-
-
-def _read(step: Step, instead: Mapping[Key, Array]) -> Array:
-    return np.require(instead.get(step.key, step.value), np.float32, "C")
+        reads = tuple(place[index] for index in item.reads)
+        for index, (top, (value, error)) in enumerate(zip(layer.tops, made, strict=True), item.makes):
+            step = Step(layer.name, layer.type, top, value, reads, error.fan_in, error.gains, error.own)
+            place[index], count = count, count + 1
+            if index in last:
+                kept[index] = np.require(instead.get(step.key, value), np.float32, "C")
+            yield step
 
 
 def _check_feeds(net: Net, given: Mapping[str, Array]) -> None:

@@ -26,13 +26,13 @@ from verify.engine_opencv import OpenCv
 from verify.engine_pycaffe import PyCaffe
 from verify.engines import Answers, Array, Engine, File, fault, open_model, rename_inputs
 from verify.inputs import Shape, input_layers, input_shapes, seeded
-from verify.interpreter import Trace, run
+from verify.interpreter import Trace, run, stream
 from verify.preprocessing import Preprocessing, read_preprocessing
 from verify.report import Report, Row
 from verify.wiring import Wired, needed, wire
 from weights import Weights
 
-__all__ = ["compare", "judge", "verify_model", "verify_models"]
+__all__ = ["Verifier", "compare", "judge", "verify_model", "verify_models"]
 
 Progress: TypeAlias = Callable[[str], None]
 """Called with a few words when a part of the work begins."""
@@ -90,18 +90,41 @@ def verify_models(
 
     The net itself runs once for all models that hold the same layers and are fed the same.
     """
-    reference = _Reference(net, weights)
-    reports = []
-    for model in models:
-        clock = _Clock(progress)
+    checks = Verifier(net, weights, feeds=feeds, seed=seed, shapes=shapes, batch=batch, mean=mean, progress=progress)
+    return [checks.check(model) for model in models]
+
+
+class Verifier:
+    """What `verify_models` does, model by model: one that cannot be loaded or run does not stop the next.
+
+    Arguments are those of `verify_model`.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        weights: Weights | None,
+        *,
+        feeds: Mapping[str, npt.ArrayLike] | None = None,
+        seed: int = 0,
+        shapes: Mapping[str, Shape] | None = None,
+        batch: int | None = None,
+        mean: npt.ArrayLike | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._reference = _Reference(net, weights)
+        self._request = _Request(seed, shapes or {}, batch, feeds, None, None, _Clock(progress))
+        self._mean = mean
+
+    def check(self, model: File) -> Report:
+        """Compare one model with the net; errors as of `verify_model`."""
+        clock = self._request.clock.afresh()
         path = str(Path(model))
         with clock("load", f"loading {path}"):
             engine = open_model(model)
-        blobs = _compared_blobs(engine, net, path)
-        baked = read_preprocessing(engine.metadata, mean, path)
-        request = _Request(seed, shapes or {}, batch, feeds, blobs, baked, clock)
-        reports.append(_verify(reference, engine, path, request))
-    return reports
+        blobs = _compared_blobs(engine, self._reference.net, path)
+        baked = read_preprocessing(engine.metadata, self._mean, path)
+        return _verify(self._reference, engine, path, replace(self._request, blobs=blobs, baked=baked, clock=clock))
 
 
 def judge(
@@ -134,6 +157,10 @@ class _Clock:
     def __init__(self, progress: Progress | None) -> None:
         self.seconds: dict[str, float] = {}
         self._progress = progress
+
+    def afresh(self) -> _Clock:
+        """Another, with no seconds in it."""
+        return _Clock(self._progress)
 
     @contextmanager
     def __call__(self, name: str, doing: str) -> Iterator[None]:
@@ -196,8 +223,8 @@ class _Reference:
         assert self._trace is not None
         assert self._rounding is not None
         instead = substitutes(self._trace, answers, self._rounding.bounds())
-        trace = run(self.net, self.weights, self._fed, blobs=blobs, instead=instead)
-        return Alone(trace, self._rounding.bounds(instead))
+        steps = stream(self.net, self.weights, self._fed, blobs=blobs, instead=instead)
+        return Alone(steps, self._rounding.bounds(instead))
 
 
 def _same(some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
@@ -214,7 +241,6 @@ def _verify(reference: _Reference, engine: Engine, path: str, request: _Request)
     answers = _named_outputs(answers, trace)
     with clock("layers alone", "running each layer on the model's own inputs"):
         alone = reference.alone(answers, request.blobs) if answers.tops else None
-    with clock("comparison", "comparing blobs"):
         rows, shipped, missing = compare(trace, answers, rounding.bounds(), alone)
     if not rows and not shipped:
         have = ", ".join(answers.outputs) or "none"

@@ -54,8 +54,8 @@ class Layer:
     role: ClassVar[str] = "layer"
 
     @classmethod
-    def read(cls, source: NetLayer) -> Self:
-        """The layer as the prototxt states it; NetError or UnsupportedError where it cannot be."""
+    def read(cls, source: NetLayer) -> Layer:
+        """The layer as the prototxt states it, as a rule of this class; NetError or UnsupportedError where it can't be."""
         return cls()
 
     def told_by(self, blobs: Sequence[Shape]) -> Self:

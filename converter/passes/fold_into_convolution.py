@@ -86,7 +86,7 @@ def _affine(after: Node) -> Affine:
             gamma, beta, mean, variance = (t.load().astype(np.float64) for t in normalisation(after).values())
             factor = gamma / np.sqrt(variance + after.layer.eps)
             return factor, beta - mean * factor
-        loaded = {k: t.load().astype(np.float64) for k, t in after.tensors.items()}
+        loaded = {k: t.load().astype(np.float64).ravel() for k, t in after.tensors.items()}
         some = next(iter(loaded.values()))
         return loaded.get("weight", np.ones_like(some)), loaded.get("bias", np.zeros_like(some))
 

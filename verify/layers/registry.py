@@ -37,6 +37,7 @@ class Sensitivity:
 
     fan_in: int = 1
     gains: tuple[float, ...] = ()
+    own: float = 0.0
 
 
 @dataclass(frozen=True)

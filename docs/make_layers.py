@@ -9,6 +9,7 @@ from pathlib import Path
 
 import converter.layers  # noqa: F401 (registers every layer)
 from converter.layers.base import UNLIMITED, Layer, registry
+from prototxt.dialects import DIALECTS
 from verify import known_types
 
 PAGE = Path(__file__).with_name("layers.md")
@@ -25,6 +26,13 @@ docs.make_layers` from the registries of the converter and of the interpreter th
 - *checked*: whether the independent interpreter computes it, so that a conversion is verified.
 """
 
+FORKS = """\
+## One name, several meanings
+
+What the file shows decides, and the conversion says what it took and why; without evidence it is the first that is
+listed. `--dialect TYPE=FORK` overrides.
+"""
+
 COLUMNS = ("type", "what it does", "bottoms", "tops", "ONNX", "PyTorch", "checked")
 
 
@@ -35,7 +43,15 @@ def page() -> str:
         families.setdefault(cls.__module__, {}).setdefault(cls, []).append(name)
     types = sum(len(names) for classes in families.values() for names in classes.values())
     sections = [section(module, classes) for module, classes in sorted(families.items())]
-    return "\n".join([HEAD, f"{types} types.\n", *sections])
+    return "\n".join([HEAD, f"{types} types.\n", *sections, dialects()])
+
+
+def dialects() -> str:
+    """The types that forks read differently."""
+    rows = ["| type | fork | what it means there |", "| --- | --- | --- |"]
+    for kind, known in sorted(DIALECTS.items()):
+        rows += [f"| {kind} | `{dialect.name}` | {dialect.meaning.replace('|', chr(92) + '|')} |" for dialect in known]
+    return f"{FORKS}\n" + "\n".join(rows) + "\n"
 
 
 def section(module: str, classes: dict[type[Layer], list[str]]) -> str:

@@ -2,122 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import corpus, msra, runtimes, speed
-from prototxt.errors import ErrorGroup, NetError, PrototxtError, UnsupportedError
+from benchmarks import msra, runtimes, speed
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ROOT / "tests" / "data" / "golden" / "layers"
-
-NET = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 5 dim: 4 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 3 kernel_size: 2 } }
-"""
-
-
-def entry(file: str, text: str, deploy: bool = True) -> corpus.Entry:
-    return corpus.Entry(file, "V2", deploy, text)
-
-
-def examined(*entries: corpus.Entry, seconds: float = 60, memory: int = 6 << 30) -> dict[str, corpus.Finding]:
-    """What the pool finds out of each net, run included."""
-    pool = corpus.Pool(2, seconds, memory)
-    return {finding.file: finding for finding in pool.run(entries, [corpus.STEPS] * len(entries))}
-
-
-def test_a_net_that_fails_does_not_stop_the_others() -> None:
-    unknown = NET.replace('"Convolution"', '"Convolusion"')
-    found = examined(
-        entry("good", NET), entry("text", "layer {"), entry("field", "foo: 1" + NET), entry("type", unknown)
-    )
-    assert {name: f.reached for name, f in found.items()} == {"good": 3, "text": 0, "field": 3, "type": 1}
-    assert found["field"].lenient
-    assert not found["good"].lenient
-    assert found["type"].reasons == ["layer type Convolusion"]
-    assert found["good"].share is not None
-    assert found["good"].share <= 1
-
-
-def test_a_net_that_takes_too_much_time_or_memory_is_given_up() -> None:
-    slow = examined(entry("slow", NET), seconds=0.01)["slow"]
-    assert slow.reached == 0
-    assert slow.reasons == ["takes more than 0 s"]
-    fat = NET.replace("num_output: 3", "num_output: 100000000")
-    big = examined(entry("fat", fat), memory=2 << 30)["fat"]
-    assert big.reached == 1
-    assert big.reasons == ["needs more than 2 GB"]
-
-
-def test_reasons_leave_out_what_differs_from_net_to_net() -> None:
-    group = ErrorGroup(
-        [
-            UnsupportedError("unknown layer type 'Proposal'; did you mean 'Pooling'?", layer="rpn"),
-            UnsupportedError("unknown layer type 'Proposal'", layer="rpn2"),
-            NetError("bottoms differ in shape: a is 1×2×3, b is 4", layer="add", layer_type="Eltwise"),
-        ]
-    )
-    assert corpus.reasons(group) == [
-        "layer type Proposal",
-        "Eltwise: bottoms differ in shape: a is N, b is N",
-    ]
-    assert corpus.reasons(PrototxtError("no field 'x' in 'y'")) == ["no field … in …"]
-
-
-def test_a_journal_goes_on_after_a_line_cut_short(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    first = corpus.Journal(path)
-    first.add(corpus.Finding("a", corpus.STEPS, reached=3))
-    first.add(corpus.Finding("b", corpus.STEPS, reached=1, reasons=["x"]))
-    with open(path, "a", encoding="utf-8") as out:
-        out.write('{"file": "c", "st')
-    second = corpus.Journal(path)
-    assert second.knows("a", corpus.STEPS)
-    assert not second.knows("a", corpus.STEPS[:1])
-    assert not second.knows("c", corpus.STEPS)
-    second.forget_failures()
-    assert not second.knows("b", corpus.STEPS)
-
-
-def test_the_summary_counts_nets_and_names_those_that_do_not_parse() -> None:
-    entries = [entry("a", ""), entry("b", ""), entry("c", "", deploy=False), entry("d", "")]
-    findings = {
-        "a": corpus.Finding("a", corpus.STEPS[:2], reached=2),
-        "b": corpus.Finding("b", corpus.STEPS[:2], reached=1, lenient=True, reasons=["no X", "no Y"]),
-        "c": corpus.Finding("c", corpus.STEPS[:1], reached=0, reasons=["broken"], message="c:1: error: broken"),
-        "d": corpus.Finding("d", corpus.STEPS[:2], reached=1, reasons=["no X"]),
-    }
-    assert corpus.summary(entries, findings, corpus.STEPS[:2]).splitlines() == [
-        "3 of 4 nets parse (75.0 %), 2 as they are and 1 with --allow-unknown",
-        "  c:1: error: broken",
-        "1 of 3 deploy nets convert with --random-weights (33.3 %)",
-        "     2 (  1 for this alone)  no X   e.g. b",
-        "     1 (  0 for this alone)  no Y   e.g. b",
-    ]
-
-
-def test_the_corpus_is_read_in_place(tmp_path: Path) -> None:
-    index = [
-        {"file": "prototxt/a.prototxt", "kind": "net", "format": "V2", "phase": "deploy"},
-        {"file": "prototxt/s.prototxt", "kind": "solver", "format": "", "phase": ""},
-    ]
-    with lzma.open(tmp_path / "index.json.xz", "wt") as out:
-        json.dump(index, out)
-    for name in ("a", "s"):
-        (tmp_path / f"{name}.prototxt").write_text(NET)
-    with tarfile.open(tmp_path / "prototxt.tar.xz", "w:xz") as archive:
-        for name in ("a", "s"):
-            archive.add(tmp_path / f"{name}.prototxt", f"prototxt/{name}.prototxt")
-    (only,) = corpus.read_corpus(tmp_path)
-    assert (only.file, only.deploy, only.text) == ("prototxt/a.prototxt", True, NET)
 
 
 def test_a_childs_peak_is_what_it_allocated(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 import tests.drawn  # noqa: F401 (registers the strategies)
 from converter.api import Options, prepare
+from converter.layers.base import registry
 from prototxt import parse_net
 from tests.drawn.base import Drawn, net_text, strategies
 from tests.golden import assert_close, run_onnx, run_torch
-from verify import run
+from verify import known_types, run
+from weights import ArrayWeights
 
 EXAMPLES = settings(
     max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -26,14 +28,22 @@ def assert_agree(case: Drawn, folder: Path) -> None:
     text = net_text(case)
     net = parse_net(text, "net.prototxt")
     outputs = list(case.outputs or net.layers[-1].tops)
-    ready = prepare(net, None, Options(random_weights=5, outputs=outputs))
+    weights = ArrayWeights(case.blobs) if case.blobs else None
+    sizes = {name: case.feeds[name].shape for name in case.sized}
+    ready = prepare(net, weights, Options(random_weights=5, outputs=outputs, input_shapes=sizes))
     expected = run(net, ready.weights, case.feeds).blobs
     results = {"onnx": run_onnx(ready.graph, case.feeds, folder), "torch": run_torch(ready.graph, case.feeds)}
     for target, got in results.items():
         for top in outputs:
             where = f"{top} in {target} of\n{text}"
             assert_close(got[top], expected[top], where, case.tolerance)
-            assert (np.isfinite(got[top]) == np.isfinite(expected[top])).all(), where
+            unbounded = ~np.isfinite(expected[top])
+            assert (unbounded == ~np.isfinite(got[top])).all(), where
+            assert np.array_equal(got[top][unbounded], expected[top][unbounded], equal_nan=True), where
+
+
+def test_every_kind_that_is_converted_and_checked_is_drawn() -> None:
+    assert sorted((set(registry()) & set(known_types())) - set(strategies())) == []
 
 
 @pytest.mark.parametrize("kind", sorted(strategies()))

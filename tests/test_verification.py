@@ -25,7 +25,8 @@ def test_every_golden_layer_verifies_after_its_conversion(case: GoldenCase, to: 
     outputs = [top for layer in net.layers for top in layer.tops if layer.bottoms and top not in read]
     outputs = list(dict.fromkeys(outputs)) or [net.layers[-1].tops[0]]
     model = tmp_path / "model"
-    resnet_convert.convert(case.net, case.weights, to=to, output=model, options=Options(outputs=outputs))  # type: ignore[arg-type]
+    options = Options(outputs=outputs, input_shapes={name: feed.shape for name, feed in case.feeds().items()})
+    resnet_convert.convert(case.net, case.weights, to=to, output=model, options=options)  # type: ignore[arg-type]
     report = resnet_convert.verify(case.net, case.weights, model, feeds=case.feeds())
     assert report.ok, report.first_bad
 

@@ -89,6 +89,12 @@ def _behind_a_tie(reference: Array, got: npt.NDArray[np.generic], bound: float) 
     return math.isinf(bound) and got.ndim == reference.ndim
 
 
+def _own_errors(answers: Answers, alone: Alone) -> dict[Key, float]:
+    """What each layer adds to the errors of its inputs."""
+    steps = (step for step in alone.trace.steps if step.key in answers.tops)
+    return {step.key: _difference(step.value, answers.tops[step.key]).largest for step in steps}
+
+
 def _with_own_error(row: Row, error: float, bound: float) -> Row:
     return replace(row, own_abs=error, own_bound=bound, ok=row.ok and error <= bound)
 

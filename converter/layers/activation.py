@@ -1,16 +1,24 @@
-"""Layers that work on each value alone: rectifiers, sigmoids, powers (Caffe: neuron layers)."""
+"""Layers that work on each value alone: rectifiers, sigmoids, thresholds (Caffe: neuron layers)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from converter.graph import Shape, format_shape
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require, shortest
+from converter.layers.base import (
+    Layer,
+    OnnxOps,
+    Parameter,
+    TorchOps,
+    fault,
+    filler,
+    register,
+    require,
+    shortest,
+    unsupported,
+)
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
@@ -21,22 +29,35 @@ if TYPE_CHECKING:
 @register
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """max(x, 0), or negative_slope * x below 0 (Caffe: relu_layer.cpp)."""
+    """max(x, 0), or negative_slope * x below 0 (Caffe: relu_layer.cpp).
+
+    Synopsys' fork bounds the result: `relu6` and a `maximum` above 0 from above, a `minimum` other than 0 from below.
+    """
 
     types = ("ReLU",)
     negative_slope: float = 0.0
+    most: float | None = None
+    least: float | None = None
 
     @classmethod
     def read(cls, source: NetLayer) -> ReLU:
-        return cls(shortest(source.param.relu_param.negative_slope))
+        p = source.param.relu_param
+        bounds = [6.0] * p.relu6 + [shortest(p.maximum)] * (p.maximum > 0)
+        most, least = min(bounds, default=None), shortest(p.minimum) if p.minimum else None
+        return cls(shortest(p.negative_slope), most if least is None or most is None else max(most, least), least)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("LeakyRelu", x[0], alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x[0])
+        y = g.op("LeakyRelu", x[0], alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x[0])
+        least = "" if self.least is None else g.scalar(self.least, "least")
+        most = [] if self.most is None else [g.scalar(self.most, "most")]
+        return g.op("Clip", y, least, *most) if least or most else y
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.negative_slope:
-            return f"{t.module('nn.LeakyReLU', self.negative_slope)}({x[0]})"
-        return f"{t.module('nn.ReLU')}({x[0]})"
+        if self.most == 6 and not self.negative_slope and self.least is None:
+            return f"{t.module('nn.ReLU6')}({x[0]})"
+        rectified = t.module("nn.LeakyReLU", self.negative_slope) if self.negative_slope else t.module("nn.ReLU")
+        bounds = [f"{name}={v!r}" for name, v in (("min", self.least), ("max", self.most)) if v is not None]
+        return f"{rectified}({x[0]})" + (f".clamp({', '.join(bounds)})" if bounds else "")
 
 
 @register
@@ -152,115 +173,6 @@ class BNLL(_Plain):
     types = ("BNLL",)
 
 
-@dataclass(frozen=True)
-class _Affine(Layer):
-    """The `scale * x + shift` that Power, Exp and Log begin with."""
-
-    scale: float = 1.0
-    shift: float = 0.0
-
-    def affine_onnx(self, g: OnnxOps, x: str) -> str:
-        if self.scale != 1:
-            x = g.op("Mul", x, g.scalar(self.scale, "scale"))
-        return g.op("Add", x, g.scalar(self.shift, "shift")) if self.shift else x
-
-    def affine_torch(self, x: str) -> str:
-        scaled = f"{x} * {self.scale!r}" if self.scale != 1 else x
-        return f"{scaled} + {self.shift!r}" if self.shift else scaled
-
-
-@register
-@dataclass(frozen=True)
-class Power(_Affine):
-    """(shift + scale * x) ** power; a constant when power or scale is 0 (Caffe: power_layer.cpp)."""
-
-    types = ("Power",)
-    power: float = 1.0
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Power:
-        p = source.param.power_param
-        return cls(shortest(p.scale), shortest(p.shift), shortest(p.power))
-
-    @property
-    def _constant(self) -> float | None:
-        if self.power == 0:
-            return 1.0
-        return float(np.power(np.float64(self.shift), self.power)) if self.scale == 0 else None
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if self._constant is not None:
-            return g.op("Expand", g.scalar(self._constant, "value"), g.op("Shape", x[0]))
-        y = self.affine_onnx(g, x[0])
-        return g.op("Pow", y, g.scalar(self.power, "power")) if self.power != 1 else y
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self._constant is not None:
-            return f"torch.full_like({x[0]}, {self._constant!r})"
-        affine = self.affine_torch(x[0])
-        return f"({affine}) ** {self.power!r}" if self.power != 1 else affine
-
-
-def _logarithm_of(base: float) -> float:
-    """ln(base); Caffe writes e as -1."""
-    return 1.0 if base == -1 else math.log(base)
-
-
-def _checked_base(source: NetLayer, base: float, section: str) -> float:
-    if base != -1 and not 0 < base < math.inf:
-        raise fault(source, f"base is {base:g}; expected -1 (for e) or a number above 0", section, "base")
-    return shortest(base)
-
-
-@register
-@dataclass(frozen=True)
-class Exp(_Affine):
-    """base ** (shift + scale * x); base -1 means e (Caffe: exp_layer.cpp)."""
-
-    types = ("Exp",)
-    base: float = -1.0
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Exp:
-        p = source.param.exp_param
-        log = _logarithm_of(_checked_base(source, p.base, "exp_param"))
-        return cls(p.scale * log, p.shift * log, p.base)
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Exp", self.affine_onnx(g, x[0]))
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"torch.exp({self.affine_torch(x[0])})"
-
-
-@register
-@dataclass(frozen=True)
-class Log(_Affine):
-    """log of (shift + scale * x) to a base; base -1 means e (Caffe: log_layer.cpp)."""
-
-    types = ("Log",)
-    base: float = -1.0
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Log:
-        p = source.param.log_param
-        if p.base == 1:
-            raise fault(source, "base is 1; no logarithm has it", "log_param", "base")
-        return cls(shortest(p.scale), shortest(p.shift), _checked_base(source, p.base, "log_param"))
-
-    @property
-    def _factor(self) -> float:
-        return 1 / _logarithm_of(self.base)
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        y = g.op("Log", self.affine_onnx(g, x[0]))
-        return g.op("Mul", y, g.scalar(self._factor, "factor")) if self._factor != 1 else y
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        y = f"torch.log({self.affine_torch(x[0])})"
-        return f"{y} * {self._factor!r}" if self._factor != 1 else y
-
-
 @register
 @dataclass(frozen=True)
 class Threshold(Layer):
@@ -364,17 +276,31 @@ class HardSwish(Layer):
 @register
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Nothing at test time: Caffe scales by 1 / (1 - ratio) while it trains (Caffe: dropout_layer.cpp)."""
+    """Nothing at test time: Caffe scales by 1 / (1 - ratio) while it trains (Caffe: dropout_layer.cpp).
+
+    With `scale_train: false` (R-FCN, SegNet) it is the other way round: times 1 - ratio at test time.
+    """
 
     types = ("Dropout",)
     ratio: float = 0.5
+    scale_train: bool = True
 
     @classmethod
     def read(cls, source: NetLayer) -> Dropout:
-        return cls(shortest(source.param.dropout_param.dropout_ratio))
+        p = source.param.dropout_param
+        if p.sample_weights_test:
+            message = (
+                "sample_weights_test, which draws at random at test time too; leave it out for the mean of all draws"
+            )
+            raise unsupported(source, message, "dropout_param", "sample_weights_test")
+        return cls(shortest(p.dropout_ratio), p.scale_train)
+
+    @property
+    def _kept(self) -> float:
+        return shortest(1 - self.ratio)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return x[0]
+        return x[0] if self.scale_train else g.op("Mul", x[0], g.scalar(self._kept, "kept"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.Dropout', self.ratio)}({x[0]})"
+        return f"{t.module('nn.Dropout', self.ratio)}({x[0]})" if self.scale_train else f"{x[0]} * {self._kept!r}"

@@ -20,7 +20,6 @@ from converter.layers.base import (
     register,
     require,
     shortest,
-    unsupported,
 )
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import EltwiseParameter, FillerParameter
@@ -32,57 +31,76 @@ if TYPE_CHECKING:
 @register
 @dataclass(frozen=True)
 class Eltwise(Layer):
-    """Sum with coefficients, product or maximum of blobs of one shape (Caffe: eltwise_layer.cpp)."""
+    """Sum with coefficients, product or maximum of blobs of one shape (Caffe: eltwise_layer.cpp).
+
+    Synopsys' fork has the quotient of two and the minimum too, and there the second bottom may have the sizes of some
+    axes only, from `axis` on.
+    """
 
     types = ("Eltwise",)
     bottoms = (2, UNLIMITED)
     operation: str = "SUM"
     coefficients: tuple[float, ...] = ()
+    axis: int = 0
 
     @classmethod
     def read(cls, source: NetLayer) -> Eltwise:
         p = source.param.eltwise_param
         operation = EltwiseParameter.EltwiseOp.Name(p.operation)
-        if operation not in ("SUM", "PROD", "MAX"):
-            raise unsupported(source, f"operation {operation}; expected SUM, PROD or MAX", "eltwise_param", "operation")
         coefficients = tuple(shortest(c) for c in p.coeff)
         if coefficients and len(coefficients) != len(source.bottoms):
             raise fault(
                 source, f"{len(coefficients)} coeff for {len(source.bottoms)} bottoms", "eltwise_param", "coeff"
             )
-        if coefficients and operation == "PROD":
-            raise fault(source, "coeff with operation PROD; expected SUM", "eltwise_param", "coeff")
-        return cls(operation, () if operation != "SUM" or set(coefficients) <= {1.0} else coefficients)
+        if coefficients and operation in ("PROD", "DIV", "MIN"):
+            raise fault(source, f"coeff with operation {operation}; expected SUM", "eltwise_param", "coeff")
+        if operation == "DIV" and len(source.bottoms) != 2:
+            message = f"operation DIV of {len(source.bottoms)} bottoms; expected two"
+            raise fault(source, message, "eltwise_param", "operation")
+        return cls(operation, () if operation != "SUM" or set(coefficients) <= {1.0} else coefficients, p.axis)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        if len({tuple(map(int, s)) for s in inputs}) != 1:
+        first, second, *others = (tuple(map(int, shape)) for shape in inputs)
+        start = canonical_axis(self.axis, len(first)) if first else 0
+        if any(other != first for other in others) or first[start : start + len(second)] != second:
             raise BottomsDifferError("bottoms differ in shape")
         return [inputs[0]]
 
+    def _behind(self, node: Node) -> list[int]:
+        """Axes that the second bottom lacks at its end."""
+        rank, own = len(node.shape), len(node.inputs[1].shape)
+        start = canonical_axis(self.axis, rank) if rank else 0
+        return list(range(own, rank - start))
+
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if self.operation == "MAX":
-            return g.op("Max", *x)
-        terms = list(x)
+        terms, behind = list(x), self._behind(node)
+        if behind:
+            terms[1] = g.unsqueeze(x[1], behind)
+        if self.operation in ("MAX", "MIN"):
+            return g.op(self.operation.title(), *terms)
         for i, coefficient in enumerate(self.coefficients):
             if coefficient != 1:
-                terms[i] = g.op("Mul", x[i], g.scalar(coefficient, "coefficient"))
+                terms[i] = g.op("Mul", terms[i], g.scalar(coefficient, "coefficient"))
         if self.operation == "SUM" and len(terms) > 2:
             return g.op("Sum", *terms)
         total = terms[0]
         for term in terms[1:]:
-            total = g.op("Mul" if self.operation == "PROD" else "Add", total, term)
+            total = g.op({"PROD": "Mul", "DIV": "Div"}.get(self.operation, "Add"), total, term)
         return total
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.operation == "MAX":
-            largest = x[0]
-            for name in x[1:]:
-                largest = f"torch.maximum({largest}, {name})"
-            return largest
-        if self.operation == "PROD":
-            return " * ".join(x)
+        terms, behind = list(x), self._behind(node)
+        if behind:
+            terms[1] = f"{x[1]}[..., {', '.join(['None'] * len(behind))}]"
+        if self.operation in ("MAX", "MIN"):
+            best = terms[0]
+            for name in terms[1:]:
+                best = f"torch.{self.operation.lower()}imum({best}, {name})"
+            return best
+        if self.operation != "SUM":
+            return (" * " if self.operation == "PROD" else " / ").join(terms)
         coefficients = self.coefficients or (1.0,) * len(x)
-        return " + ".join(n if c == 1 else f"{c!r} * {n}" for c, n in zip(coefficients, x, strict=True))
+        return " + ".join(n if c == 1 else f"{c!r} * {n}" for c, n in zip(coefficients, terms, strict=True))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from converter.graph import Shape
 from converter.layers import base
 from converter.layers.base import UNLIMITED, Layer, OnnxOps, TorchOps, fault, register
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import LayerParameter
+from prototxt.caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
 
 if TYPE_CHECKING:
     from converter.graph import Node
@@ -30,7 +30,7 @@ class Source(Layer):
     shapes: tuple[Shape | None, ...] = ()
 
 
-def _padded(shapes: Sequence[Shape | None], count: int) -> tuple[Shape | None, ...]:
+def padded(shapes: Sequence[Shape | None], count: int) -> tuple[Shape | None, ...]:
     return (*shapes[:count], *[None] * (count - len(shapes)))
 
 
@@ -51,16 +51,23 @@ class Input(Source):
         for i, shape in enumerate(stated):
             if any(d < 0 for d in shape):
                 raise fault(source, f"shape {i} has the negative dim {min(shape)}", "input_param", "shape", "dim")
-        return cls(tuple(stated * len(source.tops)) if len(stated) == 1 else _padded(stated, len(source.tops)))
+        return cls(tuple(stated * len(source.tops)) if len(stated) == 1 else padded(stated, len(source.tops)))
 
 
-def _image(batch: int, channels: int, crop: int, height: int = 0, width: int = 0) -> Shape | None:
+def image(batch: int, channels: int, crop: int, height: int = 0, width: int = 0) -> Shape | None:
     """The shape of an image batch, None unless every size is stated."""
     shape = (batch, channels, crop or height, crop or width)
     return shape if all(shape) else None
 
 
-def _channels(layer: LayerParameter) -> int:
+def resized(layer: LayerParameter) -> tuple[int, int]:
+    """Height and width that SSD's `resize_param` gives every image; zeros where it is silent or keeps the aspect."""
+    stated = layer.transform_param.resize_param
+    fixed = len(stated) == 1 and stated[0].prob == 1 and stated[0].resize_mode != ResizeParameter.FIT_SMALL_SIZE
+    return (stated[0].height, stated[0].width) if fixed else (0, 0)
+
+
+def channels_of(layer: LayerParameter) -> int:
     """Channels as far as `transform_param` shows them: one mean value a channel, or a colour flag; 0 when unknown."""
     p = layer.transform_param
     if len(p.mean_value) > 1:
@@ -73,16 +80,20 @@ def _channels(layer: LayerParameter) -> int:
 @register
 @dataclass(frozen=True)
 class Data(Source):
-    """Images of a database; `crop_size` gives their size where it is set (Caffe: data_layer.cpp)."""
+    """Images of a database; `crop_size` gives their size where it is set, in SSD's AnnotatedData `resize_param` too.
+
+    (Caffe: data_layer.cpp; SSD: annotated_data_layer.cpp.)
+    """
 
     types = ("Data", "AnnotatedData")
 
     @classmethod
     def read(cls, source: NetLayer) -> Data:
         p = source.param
-        image = _image(p.data_param.batch_size, _channels(p), p.transform_param.crop_size)
+        size = resized(p) if p.type == "AnnotatedData" else (0, 0)
+        images = image(p.data_param.batch_size, channels_of(p), p.transform_param.crop_size, *size)
         label = (p.data_param.batch_size,) if p.data_param.batch_size and p.type == "Data" else None
-        return cls(_padded([image, label], len(source.tops)))
+        return cls(padded([images, label], len(source.tops)))
 
 
 @register
@@ -95,8 +106,8 @@ class ImageData(Source):
     @classmethod
     def read(cls, source: NetLayer) -> ImageData:
         p, t = source.param.image_data_param, source.param.transform_param
-        image = _image(p.batch_size, 3 if p.is_color else 1, t.crop_size, p.new_height, p.new_width)
-        return cls(_padded([image, (p.batch_size,)], len(source.tops)))
+        images = image(p.batch_size, 3 if p.is_color else 1, t.crop_size, p.new_height, p.new_width)
+        return cls(padded([images, (p.batch_size,)], len(source.tops)))
 
 
 @register
@@ -109,8 +120,8 @@ class MemoryData(Source):
     @classmethod
     def read(cls, source: NetLayer) -> MemoryData:
         p = source.param.memory_data_param
-        image = _image(p.batch_size, p.channels, 0, p.height, p.width)
-        return cls(_padded([image, (p.batch_size,)], len(source.tops)))
+        images = image(p.batch_size, p.channels, 0, p.height, p.width)
+        return cls(padded([images, (p.batch_size,)], len(source.tops)))
 
 
 @register
@@ -124,8 +135,8 @@ class WindowData(Source):
     def read(cls, source: NetLayer) -> WindowData:
         p = source.param
         crop = p.transform_param.crop_size or p.window_data_param.crop_size
-        image = _image(p.window_data_param.batch_size, 3, crop)
-        return cls(_padded([image, (p.window_data_param.batch_size,)], len(source.tops)))
+        images = image(p.window_data_param.batch_size, 3, crop)
+        return cls(padded([images, (p.window_data_param.batch_size,)], len(source.tops)))
 
 
 @register
@@ -137,7 +148,7 @@ class HDF5Data(Source):
 
     @classmethod
     def read(cls, source: NetLayer) -> HDF5Data:
-        return cls(_padded([], len(source.tops)))
+        return cls(padded([], len(source.tops)))
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,7 @@ class UnknownData(Source):
 
     @classmethod
     def read(cls, source: NetLayer) -> UnknownData:
-        return cls(_padded([], len(source.tops)))
+        return cls(padded([], len(source.tops)))
 
 
 @register
@@ -159,9 +170,14 @@ class DummyData(Source):
     @classmethod
     def read(cls, source: NetLayer) -> DummyData:
         p, tops = source.param.dummy_data_param, len(source.tops)
-        legacy = list(zip(p.num, p.channels, p.height, p.width, strict=False))
-        stated = [tuple(s.dim) for s in p.shape] or legacy
-        return cls(tuple(stated * tops) if len(stated) == 1 else _padded(stated, tops))
+        stated = [tuple(s.dim) for s in p.shape]
+        legacy = [list(sizes) for sizes in (p.num, p.channels, p.height, p.width)]
+        if any(legacy):
+            if stated or any(len(sizes) not in (1, tops) for sizes in legacy):
+                message = "expected shape, or num, channels, height and width, each once or once a top"
+                raise fault(source, message, "dummy_data_param")
+            stated = list(zip(*(sizes * tops if len(sizes) == 1 else sizes for sizes in legacy), strict=True))
+        return cls(tuple(stated * tops) if len(stated) == 1 else padded(stated, tops))
 
 
 @register
@@ -176,6 +192,10 @@ class HDF5Output(Layer):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return []
+
+
+_POSITIVE = FillerParameter(type="uniform", min=0.5, max=1.5)
+"""For a try without weights: what reads the blob may take a root of it, or divide by it."""
 
 
 @register
@@ -198,7 +218,7 @@ class Parameter(Layer):
         return [self.shape]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[base.Parameter, ...]:
-        return (base.Parameter("value", self.shape),)
+        return (base.Parameter("value", self.shape, _POSITIVE),)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.weight(node.tensors["value"])

@@ -323,7 +323,10 @@ class SigmoidCrossEntropyLoss(_Loss):
         first, second = (v.shape for v in node.inputs)
         same = list(map(str, first)) == list(map(str, second))
         target = x[1] if same else g.reshape(x[1], second, first)
-        losses = g.op("Sub", g.op("Softplus", x[0]), g.op("Mul", x[0], target))
+        # Softplus(x) - x * target would take two large numbers from each other where x is large; Caffe doesn't either.
+        above = g.op("Cast", g.op("GreaterOrEqual", x[0], g.scalar(0.0, "zero")), to=FLOAT)
+        tail = g.op("Softplus", g.op("Neg", g.op("Abs", x[0])))
+        losses = g.op("Add", g.op("Mul", x[0], g.op("Sub", above, target)), tail)
         axes = range(len(first))
         counted = None
         if self.ignore_label is not None:
@@ -342,7 +345,7 @@ class SigmoidCrossEntropyLoss(_Loss):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("normalized", labels.TORCH_NORMALIZED)
         target = x[1] if node.inputs[1].shape == node.shape else f"{x[1]}.reshape({x[0]}.shape)"
-        losses = t.let("losses", f"F.softplus({x[0]}) - {x[0]} * {target}")
+        losses = t.let("losses", f"F.binary_cross_entropy_with_logits({x[0]}, {target}, reduction='none')")
         ignored = f"{target}.long() != {self.ignore_label}"
         every = f"torch.ones_like({x[0]}, dtype=torch.bool)"
         return f"normalized({losses}, {every if self.ignore_label is None else ignored}, 1, {self.normalization!r})"

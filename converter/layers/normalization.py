@@ -10,7 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Array, Shape, Tensor, constant, count, format_shape
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require, shortest
+from converter.layers.base import (
+    Layer,
+    OnnxOps,
+    Parameter,
+    TorchOps,
+    fault,
+    filler,
+    register,
+    require,
+    shortest,
+    unsupported,
+)
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter, LRNParameter
 
@@ -28,16 +39,25 @@ class BatchNorm(Layer):
     A factor of 0, of a layer that never saw a batch, counts as 1 / f = 0: mean and variance are 0 then, and the top is
     x / sqrt(eps). With `use_global_stats: false` the statistics of the batch itself are used, at test time too. Gamma
     and beta are not Caffe's own: a pass takes them from the Scale layer behind.
+
+    With `add_eps_before_sqrt: false` (Synopsys' fork) eps is added to the root; it counts as part of the variance then.
     """
 
     types = ("BatchNorm",)
     eps: float = 1e-5
     global_statistics: bool = True
+    eps_behind_root: float = 0.0
 
     @classmethod
     def read(cls, source: NetLayer) -> BatchNorm:
-        p = source.param.batch_norm_param
-        return cls(shortest(p.eps), p.use_global_stats if p.HasField("use_global_stats") else True)
+        p, eps = source.param.batch_norm_param, shortest(source.param.batch_norm_param.eps)
+        given = p.use_global_stats if p.HasField("use_global_stats") else True
+        if not p.HasField("add_eps_before_sqrt") or p.add_eps_before_sqrt:
+            return cls(eps, given)
+        if not given:
+            message = "add_eps_before_sqrt: false with the statistics of the batch; expected use_global_stats: true"
+            raise unsupported(source, message, "batch_norm_param", "add_eps_before_sqrt")
+        return cls(0.0, given, eps)
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         channels = inputs[0][1] if len(inputs[0]) > 1 else 1
@@ -96,18 +116,39 @@ def _beside(node: Node) -> Shape:
 
 
 def normalisation(node: Node) -> dict[str, Tensor]:
-    """Gamma, beta, mean and variance of a BatchNorm node, in ONNX's order; the scale factor is divided out."""
-    tensors = node.tensors
-    channels = tensors["mean"].shape[0]
-    stem = tensors["mean"].name.rpartition(".")[0]
+    """Gamma, beta, mean and variance of a BatchNorm node, in ONNX's order; the scale factor is divided out.
+
+    Of one that takes its statistics from the batch, gamma and beta. Stored inverse standard deviations (BN of cuDNN 4's
+    time) become part of gamma: the variance is 1 then, and eps has to be 0.
+    """
+    some = next(iter(node.tensors.values()))
+    channels, stem = count(some.shape), some.name.rpartition(".")[0]
+    flat = {k: t if len(t.shape) == 1 else t.map(lambda a: a, (channels,)) for k, t in node.tensors.items()}
     given = {
-        "gamma": tensors.get("gamma") or constant(f"{stem}.gamma", np.ones(channels)),
-        "beta": tensors.get("beta") or constant(f"{stem}.beta", np.zeros(channels)),
+        "gamma": flat.get("gamma") or constant(f"{stem}.gamma", np.ones(channels)),
+        "beta": flat.get("beta") or constant(f"{stem}.beta", np.zeros(channels)),
     }
-    if "scale_factor" not in tensors:
-        return {**given, "mean": tensors["mean"], "variance": tensors["variance"]}
-    factor = tensors["scale_factor"]
-    return {**given, **{name: tensors[name].map(_divided_by(factor)) for name in ("mean", "variance")}}
+    if "mean" not in flat:
+        return given
+    if "inverse_std" in flat:
+        gamma = given["gamma"].map(_times(flat["inverse_std"]))
+        return {
+            **given,
+            "gamma": gamma,
+            "mean": flat["mean"],
+            "variance": constant(f"{stem}.variance", np.ones(channels)),
+        }
+    if "scale_factor" not in flat:
+        return {**given, "mean": flat["mean"], "variance": flat["variance"]}
+    divided = {name: flat[name].map(_divided_by(flat["scale_factor"])) for name in ("mean", "variance")}
+    behind = node.layer.eps_behind_root if isinstance(node.layer, BatchNorm) else 0.0
+    if behind:
+        divided["variance"] = divided["variance"].map(lambda v: (np.sqrt(v.astype(np.float64)) + behind) ** 2)
+    return {**given, **divided}
+
+
+def _times(factor: Tensor) -> Callable[[Array], npt.NDArray[np.float64]]:
+    return lambda array: array.astype(np.float64) * factor.load()
 
 
 def _divided_by(factor: Tensor) -> Callable[[Array], npt.NDArray[np.float64]]:
@@ -156,15 +197,25 @@ class LRN(Layer):
         return count(inputs[0]) * (self.size if self.region == "ACROSS_CHANNELS" else self.size**2)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if self.region == "ACROSS_CHANNELS":
-            return g.op("LRN", x[0], size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
         half = (self.size - 1) // 2
+        if self.region == "ACROSS_CHANNELS":
+            if self.alpha > 0 and self.beta > 0:
+                return g.op("LRN", x[0], size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
+            return self._onnx_across(g, x[0], half)
         squares = g.op("Mul", x[0], x[0])
         mean = g.op(
             "AveragePool", squares, kernel_shape=[self.size] * 2, strides=[1, 1], pads=[half] * 4, count_include_pad=1
         )
         total = g.op("Add", g.op("Mul", mean, g.scalar(self.alpha, "alpha")), g.scalar(1.0, "one"))
         return g.op("Mul", x[0], g.op("Pow", total, g.scalar(-self.beta, "exponent")))
+
+    def _onnx_across(self, g: OnnxOps, x: str, half: int) -> str:
+        """In plain operators, as onnxruntime's LRN takes no alpha or beta of 0 or below."""
+        squares = g.unsqueeze(g.op("Mul", x, x), [1])
+        window = {"kernel_shape": [self.size, 1, 1], "pads": [half, 0, 0, half, 0, 0], "strides": [1, 1, 1]}
+        mean = g.op("Squeeze", g.op("AveragePool", squares, **window, count_include_pad=1), g.ints([1]))
+        total = g.op("Add", g.op("Mul", mean, g.scalar(self.alpha, "alpha")), g.scalar(self.k, "k"))
+        return g.op("Mul", x, g.op("Pow", total, g.scalar(-self.beta, "exponent")))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         if self.region == "ACROSS_CHANNELS":

@@ -1,24 +1,23 @@
-"""Pooling over windows, and over a pyramid of them (Caffe: pooling_layer.cpp, spp_layer.cpp)."""
+"""Pooling over windows (Caffe: pooling_layer.cpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from converter.graph import Node, Shape, Value, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.graph import Node, Shape, count, format_shape, is_free
+from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require
 from converter.layers.sizes import FLOAT, int_size
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import PoolingParameter, SPPParameter
+from prototxt.caffe_pb2 import PoolingParameter
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 LEAST = float(np.finfo(np.float32).min)
-SMALLEST = float(np.finfo(np.float32).tiny)
 
 PoolMethod = Literal["MAX", "AVE", "AVE_EXC_PAD", "STOCHASTIC"]
 Pair = tuple[int, int]
@@ -47,8 +46,10 @@ class Pooling(Layer):
     Output sizes round *up*, and a last window that would start in the padding is dropped, where convolution rounds
     down. AVE divides by the window clipped to the padded image, so windows that hang over its end divide by less;
     AVE_EXC_PAD (Synopsys' fork) by what lies in the image. A second top of MAX has the place of each maximum, the first
-    one in scan order, as row · width + column. STOCHASTIC is what Caffe does in phase TEST: each value weighted by its
-    share of the window's sum. Synopsys' `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own.
+    one in scan order, as row · width + column, and -1 for a window behind the image. STOCHASTIC is what Caffe does in
+    phase TEST: each value weighted by its share of the window's sum, or 0 where that is not positive. Synopsys'
+    `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own; `pad_type` 1 by what size / stride
+    windows need, rounded up, the odd one behind the image: TensorFlow's SAME.
     """
 
     types = ("Pooling",)
@@ -60,6 +61,7 @@ class Pooling(Layer):
     pad_end: Pair = (0, 0)
     global_pooling: bool = False
     rounds_up: bool = True
+    same: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> Pooling:
@@ -67,10 +69,8 @@ class Pooling(Layer):
         method = _METHODS[p.pool]
         if len(source.tops) > 1 and method != "MAX":
             raise fault(source, f"a second top with pool {method}; expected MAX", section, "pool")
-        if p.pad_type:
-            raise unsupported(
-                source, f"pad_type {p.pad_type}; expected pad_l, pad_r, pad_t, pad_b", section, "pad_type"
-            )
+        if p.pad_type > 1:
+            raise fault(source, f"pad_type is {p.pad_type}; expected 0 or 1", section, "pad_type")
         kernel = (p.kernel_h, p.kernel_w) if p.HasField("kernel_h") else (p.kernel_size, p.kernel_size)
         if p.global_pooling and (p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w")):
             raise fault(source, "both global_pooling and a kernel size are given; expected one of them", section)
@@ -80,6 +80,8 @@ class Pooling(Layer):
         if min(stride) < 1:
             raise fault(source, f"the stride is {stride[0]}×{stride[1]}; expected at least 1×1", section, "stride")
         pad, end = _read_pads(source, p)
+        if p.pad_type and any(p.HasField(name) for name in ("pad", "pad_h", "pad_w", *_SIDES)):
+            raise fault(source, "both pad_type and another pad are given; expected one of them", section, "pad_type")
         if p.global_pooling and (any(pad + end) or stride != (1, 1)):
             raise fault(source, f"global_pooling with pad {pad} and stride {stride}; expected pad 0, stride 1", section)
         if not p.global_pooling and any(a >= k or b >= k for a, b, k in zip(pad, end, kernel, strict=True)):
@@ -87,11 +89,25 @@ class Pooling(Layer):
             raise fault(source, message, section, "pad")
         if method == "STOCHASTIC" and any(pad + end):
             raise fault(source, "padding with pool STOCHASTIC; expected none", section, "pad")
-        return cls(method, kernel, stride, pad, end, p.global_pooling, _rounds_up(p))
+        if p.pad_type and (method == "STOCHASTIC" or p.global_pooling):
+            raise fault(source, "pad_type with global_pooling or pool STOCHASTIC; expected none", section, "pad_type")
+        return cls(method, kernel, stride, pad, end, p.global_pooling, _rounds_up(p), bool(p.pad_type))
+
+    def _around(self, shape: Shape) -> Pooling:
+        """With the padding that SAME needs around an image of this shape."""
+        if not self.same:
+            return self
+        require(not any(map(is_free, shape[2:])), "pad_type 1 follows the image's size; it can't be left free")
+        spans = zip(map(int, shape[2:]), self.kernel, self.stride, strict=True)
+        pads = [max(k - (size % s or s), 0) for size, k, s in spans]
+        before, behind = (pads[0] // 2, pads[1] // 2), (-(-pads[0] // 2), -(-pads[1] // 2))
+        return replace(self, pad=before, pad_end=behind, rounds_up=False, same=False)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        if self.same:
+            return self._around(shape).infer(inputs)
         if self.global_pooling:
             return [(*shape[:2], 1, 1)] * 2
         rule = windows_rounded_up if self.rounds_up else windows_rounded_down
@@ -115,10 +131,13 @@ class Pooling(Layer):
         return any(h >= k for h, k in zip(self._overhang(node), self.kernel, strict=True))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        if self.same:
+            return self._around(node.shape).onnx(g, node, *x)
         if self.method == "STOCHASTIC":
             squares = self._onnx_average(g, node, g.op("Mul", x[0], x[0]))
             total = self._onnx_average(g, node, x[0])
-            return [g.op("Div", squares, g.op("Add", total, g.scalar(SMALLEST, "smallest")))]
+            zero = g.scalar(0.0, "zero")
+            return [g.op("Where", g.op("Greater", total, zero), g.op("Div", squares, total), zero)]
         if self.method != "MAX":
             return [self._onnx_average(g, node, x[0])]
         if len(node.outputs) == 2:
@@ -143,11 +162,25 @@ class Pooling(Layer):
             flat = g.op("Reshape", x, g.ints([0, 0, -1], "shape"))
             place = g.unsqueeze(g.op("ArgMax", flat, axis=2, keepdims=1), [3])
             return [g.op("GlobalMaxPool", x), g.op("Cast", place, to=FLOAT)]
-        require(not self._empty_windows(node), "a mask of windows that start behind the image's end")
+        if self._empty_windows(node):
+            return self._onnx_with_empty_mask(g, node, x)
         # ONNX counts places through the whole tensor, Caffe from the start of each plane.
         y, place = g.multi("MaxPool", x, outputs=2, **self._window(), **self._reach(node))
         plane = g.op("Mul", int_size(g, x, node.shape, 2), int_size(g, x, node.shape, 3))
         return [y, g.op("Cast", g.op("Mod", place, plane), to=FLOAT)]
+
+    def _onnx_with_empty_mask(self, g: OnnxOps, node: Node, x: str) -> list[str]:
+        """The image is widened until it holds every window; places in it become places in the image."""
+        height, width = (
+            int(size) + max(end, 0) for size, end in zip(node.shape[2:], self._overhang(node), strict=True)
+        )
+        y, place = g.multi("MaxPool", self._onnx_padded(g, node, x, LEAST), outputs=2, **self._window())
+        whole = {name: g.constant(np.asarray(v, np.int64), name) for name, v in (("height", height), ("width", width))}
+        row = g.op("Mod", g.op("Div", place, whole["width"]), whole["height"])
+        own = g.constant(np.asarray(int(node.shape[3]), np.int64), "own_width")
+        inside = g.op("Cast", g.op("Add", g.op("Mul", row, own), g.op("Mod", place, whole["width"])), to=FLOAT)
+        empty = g.op("Equal", y, g.scalar(LEAST, "least"))
+        return [y, g.op("Where", empty, g.scalar(-1.0, "nowhere"), inside)]
 
     def _onnx_average(self, g: OnnxOps, node: Node, x: str) -> str:
         """Averages whose divisor is the window clipped to the image padded on both sides.
@@ -191,10 +224,10 @@ class Pooling(Layer):
         return ratio
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        if self.same:
+            return self._around(node.shape).torch(t, node, *x)
         if self.method == "STOCHASTIC":
-            require(not self._empty_windows(node), "STOCHASTIC over windows that start behind the image's end")
-            pool = self._torch_module(t, node, "nn.AvgPool2d", "nn.AdaptiveAvgPool2d", {})
-            return [f"{pool}({x[0]} * {x[0]}) / ({pool}({x[0]}) + {SMALLEST!r})"]
+            return self._torch_weighted(t, node, x[0])
         if self._by_hand(node):
             return self._torch_by_hand(t, node, x[0])
         if self.method != "MAX":
@@ -206,6 +239,16 @@ class Pooling(Layer):
             return [y]
         both = t.let("with_places", y)
         return [f"{both}[0]", f"{both}[1].to({x[0]}.dtype)"]
+
+    def _torch_weighted(self, t: TorchOps, node: Node, x: str) -> list[str]:
+        if self._empty_windows(node):
+            x = t.let("padded", self._torch_padded(node, x, 0.0))
+            squares, total = (f"F.avg_pool2d({v}, {self.kernel}, {self.stride})" for v in (f"{x} * {x}", x))
+        else:
+            pool = self._torch_module(t, node, "nn.AvgPool2d", "nn.AdaptiveAvgPool2d", {})
+            squares, total = f"{pool}({x} * {x})", f"{pool}({x})"
+        total = t.let("total", total)
+        return [f"({squares} / {total}).where({total} > 0, 0.0)"]
 
     def _by_hand(self, node: Node) -> bool:
         """torch drops a window behind the input even where Caffe doesn't, and allows only half a kernel of padding."""
@@ -224,12 +267,14 @@ class Pooling(Layer):
             options["ceil_mode"] = True
         return t.module(name, _compact(self.kernel), **options, **keywords)
 
-    def _torch_by_hand(self, t: TorchOps, node: Node, x: str) -> list[str]:
+    def _torch_padded(self, node: Node, x: str, fill: float) -> str:
         fixed = not any(map(is_free, node.shape[2:]))
         require(fixed, "the image's size can't be left free with this padding; PyTorch has no pooling of that kind")
         (top, left), (bottom, right) = self.pad, self._overhang(node)
-        fill = LEAST if self.method == "MAX" else 0.0
-        padded = t.let("padded", f"F.pad({x}, ({left}, {right}, {top}, {bottom}), value={fill!r})")
+        return f"F.pad({x}, ({left}, {right}, {top}, {bottom}), value={fill!r})"
+
+    def _torch_by_hand(self, t: TorchOps, node: Node, x: str) -> list[str]:
+        padded = t.let("padded", self._torch_padded(node, x, LEAST if self.method == "MAX" else 0.0))
         if self.method != "MAX":
             ratio = self._divisor_ratio(node)[0, 0]
             t.helper("Constant", CONSTANT)
@@ -237,11 +282,14 @@ class Pooling(Layer):
             return [f"F.avg_pool2d({padded}, {self.kernel}, {self.stride}) * {constant}()"]
         if len(node.outputs) == 1:
             return [f"F.max_pool2d({padded}, {self.kernel}, {self.stride})"]
-        require(not self._empty_windows(node), "a mask of windows that start behind the image's end")
+        (top, left), right = self.pad, self._overhang(node)[1]
         both = t.let("with_places", f"F.max_pool2d({padded}, {self.kernel}, {self.stride}, return_indices=True)")
         width, padded_width = int(node.shape[3]), int(node.shape[3]) + left + right
         row, column = f"({both}[1] // {padded_width} - {top})", f"({both}[1] % {padded_width} - {left})"
-        return [f"{both}[0]", f"({row} * {width} + {column}).to({x}.dtype)"]
+        places = f"({row} * {width} + {column}).to({x}.dtype)"
+        if self._empty_windows(node):
+            places += f".where({both}[0] > {LEAST!r}, -1.0)"
+        return [f"{both}[0]", places]
 
 
 CONSTANT = '''
@@ -286,68 +334,3 @@ def _rounds_up(p: PoolingParameter) -> bool:
     if p.HasField("ceil_mode"):
         return bool(p.ceil_mode)
     return p.round_mode == PoolingParameter.CEIL
-
-
-@register
-@dataclass(frozen=True)
-class SPP(Layer):
-    """Pooling into 1, 2×2, 4×4 … bins, each level flattened, one behind the other (Caffe: spp_layer.cpp).
-
-    A level's kernel is the image's size over the bins, rounded up, and its stride; the padding shares out what is too
-    much. So a level fits only where that padding is smaller than the kernel. A pyramid of height 1 isn't flattened.
-    """
-
-    types = ("SPP",)
-    height: int = 1
-    method: PoolMethod = "MAX"
-
-    @classmethod
-    def read(cls, source: NetLayer) -> SPP:
-        p = source.param.spp_param
-        if p.pyramid_height < 1:
-            message = f"pyramid_height is {p.pyramid_height}; expected at least 1"
-            raise fault(source, message, "spp_param", "pyramid_height")
-        if p.pyramid_height > 12:
-            message = f"pyramid_height is {p.pyramid_height}; expected at most 12"
-            raise unsupported(source, message, "spp_param", "pyramid_height")
-        methods: dict[int, PoolMethod] = {SPPParameter.MAX: "MAX", SPPParameter.AVE: "AVE"}
-        return cls(p.pyramid_height, methods.get(p.pool, "STOCHASTIC"))
-
-    def _levels(self, shape: Shape) -> list[Pooling]:
-        require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
-        require(
-            not any(map(is_free, shape[1:])), "the image's size and channels can't be left free: the bins follow it"
-        )
-        levels = []
-        for bins in (2**level for level in range(self.height)):
-            kernel = tuple(-(-int(size) // bins) for size in shape[2:])
-            pads = tuple((k * bins - int(size) + 1) // 2 for k, size in zip(kernel, shape[2:], strict=True))
-            fits = all(p < k for p, k in zip(pads, kernel, strict=True))
-            require(fits, f"{bins}×{bins} bins do not fit the image of {format_shape(shape[2:])}")
-            padded = self.method == "STOCHASTIC" and any(pads)
-            require(not padded, f"STOCHASTIC into {bins}×{bins} bins needs padding; expected MAX or AVE")
-            pair = (kernel[0], kernel[1])
-            levels.append(Pooling(self.method, pair, pair, (pads[0], pads[1]), (pads[0], pads[1])))
-        return levels
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        shape = inputs[0]
-        tops = [level.infer([shape])[0] for level in self._levels(shape)]
-        return tops if self.height == 1 else [(shape[0], sum(count(top[1:]) for top in tops))]
-
-    def _pooled(self, node: Node) -> list[tuple[Pooling, Node]]:
-        levels = self._levels(node.shape)
-        tops = [Value("", level.infer([node.shape])[0], "") for level in levels]
-        return [(level, Node(level, node.inputs, [top])) for level, top in zip(levels, tops, strict=True)]
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        parts = [level.onnx(g, at, x[0])[0] for level, at in self._pooled(node)]
-        if self.height == 1:
-            return parts[0]
-        return g.op("Concat", *(g.op("Flatten", part, axis=1) for part in parts), axis=1)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        parts = [level.torch(t, at, x[0])[0] for level, at in self._pooled(node)]
-        if self.height == 1:
-            return parts[0]
-        return f"torch.cat([{', '.join(f'({part}).flatten(1)' for part in parts)}], dim=1)"

@@ -122,7 +122,8 @@ class _Recurrent(Layer):
         state = (1, streams, self.num_output)
         firsts = list(zip(x[len(x) - self.states :], shapes[len(x) - self.states :], strict=True))
         given = [n if tuple(s) == state else g.reshape(n, s, state) for n, s in firsts] if self.expose_hidden else []
-        return _Sequence(_steps(g, gates, steps), _steps(g, cont, steps), _turned(g, node, "weight_h"), given)
+        recurrent = _turned(g, node, "weight_h") if given or steps > 1 else ""
+        return _Sequence(_steps(g, gates, steps), _steps(g, cont, steps), recurrent, given)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         name = type(self).__name__
@@ -197,7 +198,7 @@ class LSTM(nn.Module):
     def forward(self, x, cont, static=None, h=None, c=None):
         gates = F.linear(x.flatten(2) if x.dim() > 2 else x.unsqueeze(2), self.weight_x, self.bias)
         if static is not None:
-            gates = gates + F.linear(static.flatten(1), self.weight_static)
+            gates = gates + F.linear(static.reshape(static.shape[0], -1), self.weight_static)
         start = x.new_zeros(x.shape[1], self.weight_h.shape[1])
         h = start if h is None else h.reshape(start.shape)
         c = start if c is None else c.reshape(start.shape)
@@ -256,7 +257,7 @@ class RNN(nn.Module):
     def forward(self, x, cont, static=None, h=None):
         parts = F.linear(x.flatten(2) if x.dim() > 2 else x.unsqueeze(2), self.weight_x, self.bias)
         if static is not None:
-            parts = parts + F.linear(static.flatten(1), self.weight_static)
+            parts = parts + F.linear(static.reshape(static.shape[0], -1), self.weight_static)
         start = x.new_zeros(x.shape[1], self.weight_h.shape[1])
         h = start if h is None else h.reshape(start.shape)
         states = []

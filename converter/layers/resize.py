@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import (
-    BottomsDifferError,
     Layer,
     OnnxOps,
     TorchOps,
@@ -20,7 +18,8 @@ from converter.layers.base import (
     require,
     unsupported,
 )
-from converter.layers.sizes import INT64, int_size, torch_dims
+from converter.layers.sizes import int_size, torch_dims
+from converter.layers.unpooling import UNPOOL, check_mask, unpooled_onnx
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
@@ -86,8 +85,8 @@ class Upsample(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         _check_image(shape)
-        if len(inputs) == 2 and tuple(map(int, shape)) != tuple(map(int, inputs[1])):
-            raise BottomsDifferError("values and mask differ in shape")
+        if len(inputs) == 2:
+            check_mask(*inputs)
         if self.size is not None:
             return [(*shape[:2], *self.size)]
         return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.less[i] for i in (0, 1)))]
@@ -95,13 +94,8 @@ class Upsample(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         if len(x) == 1:
             return repeated_onnx(g, x[0], *self.scale)
-        flat, mask = (g.op("Reshape", name, g.ints([0, 0, -1], "shape")) for name in x)
         sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
-        plane = g.op("Mul", sizes[2], sizes[3])
-        shape = g.op("Concat", sizes[0], sizes[1], plane, axis=0)
-        zeros = g.op("Expand", g.scalar(0.0, "zero"), shape)
-        y = g.op("ScatterElements", zeros, g.op("Cast", mask, to=INT64), flat, axis=2)
-        return g.op("Reshape", y, g.op("Concat", *sizes, axis=0))
+        return unpooled_onnx(g, x[0], x[1], sizes)
 
     def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
         """A size of the top as a vector of one."""
@@ -125,14 +119,6 @@ class Upsample(Layer):
                 fixed = not is_free(node.shape[2 + i])
                 sizes.append(str(int(node.outputs[0].shape[2 + i])) if fixed else f"{size} * {self.scale[i]}{less}")
         return f"unpool({x[0]}, {x[1]}, {', '.join(sizes)})"
-
-
-UNPOOL = '''
-def unpool(x, mask, height, width):
-    """Values where the mask of a max pooling says they came from, 0 elsewhere (SegNet's Upsample layer)."""
-    plane = x.new_zeros(x.shape[0], x.shape[1], height * width)
-    return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))
-'''
 
 
 @register
@@ -162,134 +148,19 @@ class UpsampleDarknet(Layer):
         return repeated_torch(t, x[0], self.stride, self.stride)
 
 
-@dataclass(frozen=True)
-class _Resize(Layer):
-    """What Synopsys' two resizing layers share: a size stated, or by scales rounded down; of N×C×H×W only."""
-
-    size: tuple[int | None, int | None] = (None, None)
-    scale: tuple[float, float] = (1.0, 1.0)
-
-    @staticmethod
-    def _read_size(source: NetLayer, section: str) -> tuple[tuple[int | None, int | None], tuple[float, float]]:
-        p = getattr(source.param, section)
-        if p.data_format != "NCHW":
-            raise unsupported(source, f"data_format {p.data_format}; expected NCHW", section, "data_format")
-        for name in ("output_height", "output_width", "scale_height", "scale_width"):
-            if p.HasField(name) and getattr(p, name) <= 0:
-                raise fault(source, f"{name} is {getattr(p, name):g}; expected a number above 0", section, name)
-        size = (
-            p.output_height if p.HasField("output_height") else None,
-            p.output_width if p.HasField("output_width") else None,
-        )
-        return size, (p.scale_height, p.scale_width)
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        shape = inputs[0]
-        _check_image(shape)
-        return [(*shape[:2], *(self._scaled(shape[2 + i], i) for i in (0, 1)))]
-
-    def _scaled(self, before: int, axis: int) -> int:
-        size, scale = self.size[axis], self.scale[axis]
-        if size is not None:
-            return size
-        if scale == int(scale):
-            return before * int(scale)
-        require(not is_free(before), f"a size that is left free can't be scaled by {scale:g}")
-        return math.floor(np.float32(before) * np.float32(scale))
-
-
-@register
-@dataclass(frozen=True)
-class ResizeNearestNeighbor(_Resize):
-    """Each pixel repeated, a whole number of times (Synopsys' fork: resize_nearest_neighbor_layer.cpp).
-
-    There the place is floor(i · in / out), with `half_pixel_centers` floor((i + 0.5) · in / out): for whole numbers the
-    same. `align_corners` and other sizes are refused.
-    """
-
-    types = ("ResizeNearestNeighbor",)
-
-    @classmethod
-    def read(cls, source: NetLayer) -> ResizeNearestNeighbor:
-        section = "resize_nearest_neighbor_param"
-        if source.param.resize_nearest_neighbor_param.align_corners:
-            raise unsupported(source, "align_corners; expected false", section, "align_corners")
-        return cls(*cls._read_size(source, section))
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        (out,) = super().infer(inputs)
-        before = format_shape(inputs[0][2:])
-        whole = all(int(b) % int(a) == 0 for a, b in zip(inputs[0][2:], out[2:], strict=True))
-        require(whole, f"{before} to {format_shape(out[2:])}; only whole multiples can be made by repeating pixels")
-        fixed = all(not is_free(a) or self.size[i] is None for i, a in enumerate(inputs[0][2:]))
-        require(fixed, f"the image's size is left free, and the layer makes it {format_shape(out[2:])}")
-        return [out]
-
-    def _times(self, node: Node) -> tuple[int, int]:
-        before, after = node.shape, node.outputs[0].shape
-        return int(after[2]) // int(before[2]), int(after[3]) // int(before[3])
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return repeated_onnx(g, x[0], *self._times(node))
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return repeated_torch(t, x[0], *self._times(node))
-
-
-@register
-@dataclass(frozen=True)
-class ResizeBilinear(_Resize):
-    """Bilinear interpolation (Synopsys' fork: resize_bilinear_layer.cpp).
-
-    With `align_corners` the corners fall on the image's corners, with `half_pixel_centers` pixels are areas. The old
-    TensorFlow's way, which is neither, is refused: PyTorch doesn't have it.
-    """
-
-    types = ("ResizeBilinear",)
-    align_corners: bool = False
-
-    @classmethod
-    def read(cls, source: NetLayer) -> ResizeBilinear:
-        p, section = source.param.resize_bilinear_param, "resize_bilinear_param"
-        if p.align_corners and p.half_pixel_centers:
-            message = "both align_corners and half_pixel_centers; expected one of them"
-            raise fault(source, message, section, "half_pixel_centers")
-        if not p.align_corners and not p.half_pixel_centers:
-            message = "neither align_corners nor half_pixel_centers; expected one of them"
-            raise unsupported(source, message, section, "align_corners")
-        return cls(*cls._read_size(source, section), p.align_corners)
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        (out,) = super().infer(inputs)
-        require(not any(map(is_free, out[2:])), "the size of the top can't be left free; state output_height and width")
-        return [out]
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        out = node.outputs[0].shape
-        if any(map(is_free, out)):
-            batch = g.op("Slice", g.op("Shape", x[0]), g.ints([0], "start"), g.ints([2], "stop"))
-            whole = g.op("Concat", batch, g.ints([int(d) for d in out[2:]], "sizes"), axis=0)
-        else:
-            whole = g.ints([int(d) for d in out], "sizes")
-        how = "align_corners" if self.align_corners else "half_pixel"
-        return g.op("Resize", x[0], "", "", whole, mode="linear", coordinate_transformation_mode=how)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        size = tuple(map(int, node.outputs[0].shape[2:]))
-        return f"F.interpolate({x[0]}, size={size}, mode='bilinear', align_corners={self.align_corners})"
-
-
 @register
 @dataclass(frozen=True)
 class Interp(Layer):
     """Bilinear interpolation whose corners fall on the image's corners (DeepLab's fork: interp_layer.cpp, interp.cpp).
 
     Output sizes are (size - 1) / shrink_factor, rounded down, times zoom_factor, plus 1; one of the factors alone goes
-    before `height` and `width`, these before both together. Negative `pad_beg` and `pad_end` crop the image first.
-    Synopsys' `full_zoom_factor` multiplies the size. An output of 1 takes the first pixel.
+    before `height` and `width`, these before both together. In OpenVINO's nets zoom_factor multiplies the size, as
+    Synopsys' `full_zoom_factor` does. With a second bottom (soeaver's fork: `use_blob_size`) the size is that blob's.
+    Negative `pad_beg` and `pad_end` crop the image first. An output of 1 takes the first pixel.
     """
 
     types = ("Interp",)
+    bottoms = (1, 2)
     size: tuple[int, int] | None = None
     shrink: int = 1
     zoom: int = 1
@@ -299,8 +170,6 @@ class Interp(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Interp:
         p, section = source.param.interp_param, "interp_param"
-        if p.use_blob_size:
-            raise unsupported(source, "use_blob_size, of a fork", section, "use_blob_size")
         for name in ("shrink_factor", "zoom_factor", "full_zoom_factor"):
             if getattr(p, name) < 1:
                 raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
@@ -309,7 +178,15 @@ class Interp(Layer):
                 raise fault(source, f"{name} is {getattr(p, name)}; expected 0 or less, to crop", section, name)
         crop = (-p.pad_beg, -p.pad_end)
         shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+        if len(source.bottoms) == 2:
+            if shrinks or zooms or p.HasField("height") or p.HasField("width"):
+                raise fault(source, "a size beside that of the second bottom; expected one of the two", section)
+            return cls(None, crop=crop)
+        if p.use_blob_size:
+            raise fault(source, "use_blob_size with one bottom; expected two", section, "use_blob_size")
         if shrinks != zooms:
+            if zooms and source.dialect == "openvino":
+                return cls(None, full_zoom=p.zoom_factor, crop=crop)
             return cls(None, p.shrink_factor, p.zoom_factor, None, crop)
         if p.HasField("height") and p.HasField("width"):
             if min(p.height, p.width) < 1:
@@ -327,6 +204,9 @@ class Interp(Layer):
         _check_image(shape)
         inner = [size - sum(self.crop) for size in shape[2:]]
         require(min(map(int, inner)) >= 1, f"cropping leaves nothing of {format_shape(shape)}")
+        if len(inputs) == 2:
+            require(len(inputs[1]) == 4, f"the second bottom is {format_shape(inputs[1])}; expected 4 axes (N×C×H×W)")
+            return [(*shape[:2], *inputs[1][2:])]
         if self.size is not None:
             return [(*shape[:2], *self.size)]
         if self.full_zoom is not None:
@@ -343,20 +223,21 @@ class Interp(Layer):
         if any(self.crop):
             bounds = ([begin, begin], [-end, -end] if end else [2**63 - 1] * 2, [2, 3])
             y = g.op("Slice", y, *(g.ints(b, "bounds") for b in bounds))
-        sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
-        out = node.outputs[0].shape
-        whole = g.op("Concat", *sizes, axis=0) if any(map(is_free, out)) else g.ints([int(d) for d in out], "sizes")
-        return g.op("Resize", y, "", "", whole, mode="linear", coordinate_transformation_mode="align_corners")
-
-    def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
-        """A size of the top as a vector of one; '' where none is free."""
         out = node.outputs[0].shape
         if not any(map(is_free, out)):
-            return ""
-        if not is_free(out[axis]):
-            return g.ints([int(out[axis])], "size")
-        size = g.unsqueeze(int_size(g, x, node.shape, axis), [0])
-        if axis < 2:
+            whole = g.ints([int(d) for d in out], "sizes")
+        else:
+            whole = g.op("Concat", *(self._onnx_size(g, node, x, axis) for axis in range(4)), axis=0)
+        return g.op("Resize", y, "", "", whole, mode="linear", coordinate_transformation_mode="align_corners")
+
+    def _onnx_size(self, g: OnnxOps, node: Node, x: Sequence[str], axis: int) -> str:
+        """A size of the top as a vector of one."""
+        out = node.outputs[0].shape[axis]
+        if not is_free(out):
+            return g.ints([int(out)], "size")
+        like = 1 if axis >= 2 and len(x) == 2 else 0
+        size = g.unsqueeze(int_size(g, x[like], node.inputs[like].shape, axis), [0])
+        if axis < 2 or like:
             return size
         if self.full_zoom is not None:
             inner = g.op("Sub", size, g.ints([sum(self.crop)], "cropped"))
@@ -376,6 +257,8 @@ class Interp(Layer):
             out, size = node.outputs[0].shape[axis], f"{y}.shape[{axis}]"
             if not is_free(out):
                 sizes.append(str(int(out)))
+            elif len(x) == 2:
+                sizes.append(f"{x[1]}.shape[{axis}]")
             elif self.full_zoom is not None:
                 sizes.append(f"{size} * {self.full_zoom}")
             else:

@@ -18,7 +18,6 @@ from converter.layers.base import (
     fault,
     register,
     require,
-    unsupported,
 )
 from prototxt import NetLayer
 from prototxt.errors import NetError
@@ -190,91 +189,6 @@ class Flatten(Layer):
         if last < first:
             return f"{x[0]}.unsqueeze({first})"
         return f"torch.flatten({x[0]}, {first})" if last == len(node.shape) - 1 else f"{x[0]}.flatten({first}, {last})"
-
-
-@register
-@dataclass(frozen=True)
-class Reshape(Layer):
-    """A new shape for `num_axes` axes from `axis` on; 0 copies, one -1 is inferred (Caffe: reshape_layer.cpp)."""
-
-    types = ("Reshape",)
-    dims: tuple[int, ...] = ()
-    axis: int = 0
-    num_axes: int = -1
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Reshape:
-        p = source.param.reshape_param
-        if p.HasField("pixelshuffler"):
-            raise unsupported(source, "pixelshuffler, of Synopsys' fork", "reshape_param", "pixelshuffler")
-        dims = tuple(p.shape.dim)
-        if dims.count(-1) > 1:
-            raise fault(source, "more than one -1 among the dims; expected at most one", "reshape_param", "shape")
-        if any(d < -1 for d in dims):
-            raise fault(source, f"dim {min(dims)}; expected -1, 0 or a size", "reshape_param", "shape", "dim")
-        if p.num_axes < -1:
-            raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "reshape_param", "num_axes")
-        return cls(dims, p.axis, p.num_axes)
-
-    def _start_end(self, rank: int) -> tuple[int, int]:
-        start = self.axis if self.axis >= 0 else rank + self.axis + 1
-        require(0 <= start <= rank, f"axis {self.axis} is out of range for a blob of {rank} axes")
-        end = rank if self.num_axes == -1 else start + self.num_axes
-        require(end <= rank, f"axes {start} to {end - 1} of a blob of {rank} axes")
-        return start, end
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        (shape,) = inputs
-        start, end = self._start_end(len(shape))
-        middle: list[int] = []
-        for i, dim in enumerate(self.dims):
-            require(dim != 0 or start + i < len(shape), f"dim {i} is 0, but the bottom has no axis {start + i} to copy")
-            middle.append(shape[start + i] if dim == 0 else dim)
-        head, tail = shape[:start], shape[end:]
-        total = count(shape)
-        if -1 in self.dims:
-            known = count((*head, *(d for d in middle if d != -1), *tail))
-            require(known != 0 and int(total) % int(known) == 0, f"{total} values can't fill rows of {known}")
-            middle[self.dims.index(-1)] = _quotient(total, known, shape, (*head, *middle, *tail))
-        after = (*head, *middle, *tail)
-        require(
-            int(count(after)) == int(total),
-            f"{format_shape(shape)} has {total} values, the new shape {format_shape(after)} {count(after)}",
-        )
-        return [after]
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.reshape(x[0], node.shape, node.outputs[0].shape)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        start, end = self._start_end(len(node.shape))
-        out = node.outputs[0].shape
-        kept = set(range(start)) | {start + i for i, d in enumerate(self.dims) if d == 0}
-        behind = len(out) - (len(node.shape) - end)
-        dims = []
-        for i in range(len(out)):
-            if i in kept:
-                dims.append(f"{x[0]}.shape[{i}]")
-            elif i >= behind:
-                dims.append(f"{x[0]}.shape[{i - behind + end}]")
-            else:
-                dims.append(str(self.dims[i - start]))
-        return f"{x[0]}.reshape({', '.join(dims)})"
-
-
-def _quotient(total: int, known: int, before: Shape, after: Sequence[int]) -> int:
-    """`total / known` with the free dimensions that both hold cancelled, so that what is fixed stays fixed."""
-    kept = [str(d) for d in after if is_free(d)]
-    rest: list[int] = []
-    for dim in before:
-        if is_free(dim) and str(dim) in kept:
-            kept.remove(str(dim))
-        else:
-            rest.append(dim)
-    if kept:
-        return total // known
-    fixed = count(int(d) for d in after if not is_free(d) and d != -1)
-    return count(rest) // fixed
 
 
 @register

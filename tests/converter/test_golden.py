@@ -30,6 +30,23 @@ def test_every_opset_gives_caffes_numbers(case: GoldenCase, opset: int, tmp_path
     assert_parity(case, tmp_path, opset=opset)
 
 
+def test_every_layer_kind_has_a_golden_case() -> None:
+    kinds = {layer.kind for case in CASES for layer in load_net(case.net).layers}
+    assert sorted(set(registry()) - kinds) == []
+
+
+def test_every_layer_kind_has_a_case_in_which_no_two_axes_are_alike() -> None:
+    unlike: set[str] = set()
+    for case in CASES:
+        sizes = {name: array.shape for name, array in (case.expected() | case.feeds()).items()}
+        for layer in load_net(case.net).layers:
+            shape = sizes.get(next(iter((*layer.bottoms, *layer.tops)), ""), (1, 1))
+            if len(set(shape)) == len(shape):
+                unlike.add(layer.kind)
+    # Images of these data layers are square.
+    assert sorted(set(registry()) - unlike - {"Data", "WindowData"}) == []
+
+
 def test_there_are_golden_cases() -> None:
     assert len(CASES) > 90
     assert all(map(_is_supported, CASES))

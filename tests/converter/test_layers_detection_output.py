@@ -68,6 +68,8 @@ CASES = {
     "any overlap suppresses": NMS(0),
     "no overlap suppresses": NMS(1.5),
     "an eta that never acts": "nms_param { nms_threshold: 0.5 eta: 0.9 }",
+    "an eta that lowers the limit": "nms_param { nms_threshold: 0.9 eta: 0.93 }",
+    "an eta for each class, of few boxes": "share_location: false nms_param { nms_threshold: 0.7 eta: 0.99 top_k: 20 }",
     "another fork's fields at their defaults": "normalized_bbox: true clip: false nms_param { soft_nms: false }",
 }
 
@@ -106,6 +108,45 @@ def test_nothing_found_gives_each_image_a_row_of_minus_ones(tmp_path: Path) -> N
         text = detection(f"num_classes: 4 confidence_threshold: 2 {fields}")
         rows = assert_agrees(text, feeds_of("false" not in fields, images=3), tmp_path)
         assert rows.tolist() == [[image, *[-1] * 6] for image in range(3)]
+
+
+@pytest.mark.parametrize("fields", ["keep_top_k: 0", "nms_param { top_k: 0 }", ""])
+def test_a_layer_that_can_find_nothing_gives_each_image_a_row_of_minus_ones(fields: str, tmp_path: Path) -> None:
+    classes = 4 if fields else 1
+    rows = assert_agrees(detection(f"num_classes: {classes} {fields}"), feeds_of(images=3, classes=classes), tmp_path)
+    assert rows.tolist() == [[image, *[-1] * 6] for image in range(3)]
+
+
+def test_the_picture_that_ssd_draws_into_takes_no_part(tmp_path: Path) -> None:
+    feeds = feeds_of() | {"picture": random(9, 2, 3, 5, 7)}
+    text = detection("num_classes: 4 visualize: true").replace('bottom: "priors"', 'bottom: "priors" bottom: "picture"')
+    assert_agrees(text, feeds, tmp_path)
+
+
+def test_regions_may_be_as_many_as_are_found(tmp_path: Path) -> None:
+    """Intel's fork reads what a Proposal finds, a number known only when the net runs."""
+    fields = "share_location: false variance_encoded_in_target: true normalized: false input_width: 9 input_height: 7"
+    text = detection(f"num_classes: 3 {fields} keep_top_k: 20 nms_param {{ top_k: 25 }}")
+
+    def given(count: int) -> Feeds:
+        rng = np.random.default_rng(count)
+        low, size = rng.uniform(0, 4, (count, 2)), rng.uniform(1, 4, (count, 2))
+        regions = np.concatenate([np.zeros((count, 1)), low, low + size], axis=1).reshape(1, 1, -1)
+        scores = rng.random((1, count * 3)).astype(np.float32)
+        offsets = random(count, 1, count * 12) * np.float32(0.2)
+        return {"offsets": offsets, "scores": scores, "priors": regions.astype(np.float32)}
+
+    shapes = {"offsets": (1, "R*12"), "scores": (1, "R*3"), "priors": (1, 1, "R*5")}
+    net = net_of(text, given(30))
+    graph = prepare(net, None, Options(outputs=["out"], input_shapes=shapes)).graph
+    model = emit_onnx(graph)
+    for name, values in model.initializers:
+        model.proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+    session = onnxruntime.InferenceSession(model.proto.SerializeToString())
+    for count in (2, 10, 30, 60):
+        feeds = given(count)
+        expected = run(net_of(text, feeds), None, feeds).blobs["out"]
+        np.testing.assert_allclose(session.run(None, feeds)[0], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_an_image_without_detections_has_no_row_beside_one_that_has(tmp_path: Path) -> None:
@@ -188,17 +229,32 @@ def test_a_top_may_have_the_name_of_what_the_source_calls(top: str, tmp_path: Pa
 
 
 REFUSED = [
+    ("num_classes: 4 no_permute: true", "5:1", "3 bottoms; expected 13 or 18 for 6 levels (nbottom)"),
+    ("num_classes: 4 no_permute: true nbottom: 1", "5:41", "no_permute with prior boxes of each level"),
+    (
+        "num_classes: 4 use_polygon: true",
+        "5:41",
+        "a shape beside the box, which the fork decodes by CENTER_SIZE and with variances alone",
+    ),
+    (
+        "num_classes: 4 use_polygon: true code_type: CENTER_SIZE normalized: false",
+        "5:82",
+        "use_polygon with normalized, of another fork",
+    ),
+    ("num_classes: 4 normalized: false", "5:41", "input_width 0, input_height 0; expected both above 0"),
+    (
+        "num_classes: 4 normalized: false input_width: 3 input_height: 4",
+        "5:41",
+        "normalized false without variance_encoded_in_target",
+    ),
+    (
+        "num_classes: 4 use_polygon: true code_type: CENTER_SIZE",
+        "4:1",
+        "the first bottom is 2×240; expected N×720 for 60 prior boxes",
+    ),
     ("", "5:1", "num_classes is 0; expected at least 1"),
-    ("num_classes: 1", "5:26", "no class but the background"),
-    ("num_classes: 4 keep_top_k: 0", "5:41", "keep_top_k 0, with which nothing is found"),
-    ("num_classes: 4 nms_param { top_k: 0 }", "5:53", "top_k 0, with which nothing is found"),
     ("num_classes: 4 nms_param { nms_threshold: -1 }", "5:53", "nms_threshold is -1; expected at least 0"),
     ("num_classes: 4 nms_param { eta: 1.5 }", "5:53", "eta is 1.5; expected above 0, at most 1"),
-    (
-        "num_classes: 4 nms_param { nms_threshold: 0.6 eta: 0.5 }",
-        "5:72",
-        "eta below 1, a threshold that shrinks with every box",
-    ),
     ("num_classes: 4 normalized_bbox: false", "5:41", "normalized_bbox, of another fork than SSD's"),
     ("num_classes: 4 clip: true", "5:41", "clip, of another fork than SSD's"),
     ("num_classes: 4 nms_param { soft_nms: true }", "5:53", "soft_nms, of another fork than SSD's"),
@@ -224,3 +280,26 @@ def test_bottoms_must_be_of_as_many_images_and_prior_boxes_of_two_rows() -> None
     feeds = {**feeds_of(), "priors": priors(3).reshape(2, 1, -1)}
     message = "the third bottom is 2×1×240; expected 1×2×(4 · boxes)"
     assert refusal(detection("num_classes: 4"), feeds).endswith(message)
+
+
+def test_bottoms_of_refinedet_and_of_levels_are_checked() -> None:
+    feeds = feeds_of() | {"objects": random(1, 2, 119), "moves": random(2, 2, 240)}
+    text = detection("num_classes: 4 objectness_score: 0.1").replace(
+        "priors", 'priors" bottom: "objects" bottom: "moves'
+    )
+    assert refusal(text, feeds).endswith("the fourth bottom is 2×119; expected 2×120")
+    none = refusal(text.replace("objectness_score: 0.1", ""), feeds)
+    assert none.endswith("5 bottoms and no objectness_score, which RefineDet has")
+    own = refusal(text.replace("num_classes: 4", "num_classes: 4 share_location: false"), feeds)
+    assert own.endswith("share_location false; RefineDet moves the boxes of all classes alike")
+    names = "scores0 scores1 offsets0 offsets1 priors"
+    feeds = {"scores0": random(1, 1, 3, 2, 6), "scores1": random(2, 1, 3, 1, 5), "offsets0": random(3, 1, 8, 2, 3)}
+    feeds |= {"offsets1": random(4, 1, 4, 5, 1), "priors": priors(5, 16)}
+    text = layer("DetectionOutput", "detection_output_param { num_classes: 3 no_permute: true nbottom: 2 }", names)
+    assert refusal(text, feeds).endswith("[16] prior boxes for [17] of the levels")
+    feeds["offsets0"] = random(3, 1, 8, 2, 4)
+    wrong = "level 0 has scores 1×3×2×6 and offsets 1×8×2×4; expected N×3×ratios×(H · W) and N×(4 · ratios)×H×W"
+    assert refusal(text, feeds).endswith(wrong)
+    feeds = {name: np.repeat(feed, 1 if name == "priors" else 2, axis=0) for name, feed in feeds.items()}
+    feeds |= {"offsets0": random(3, 2, 8, 2, 3), "priors": priors(5, 17)}
+    assert refusal(text, feeds).endswith("2 images; the fork reads the first alone, expected 1")

@@ -10,7 +10,6 @@ from golden import assert_close, run_onnx, run_torch
 
 from converter.api import Options, prepare
 from prototxt import parse_net
-from prototxt.errors import CaffeModelError
 from tests.converter.test_layers_agreement import Array, answers, assert_gives, layer, random, refusal, weights_of
 
 X = random(7, 2, 3, 7, 10)
@@ -199,8 +198,13 @@ def test_a_window_that_can_not_be_is_refused(text: str) -> None:
     assert refusal(text, {"x": X}) == f"net.prototxt:{int(line) + 1}:{rest}"
 
 
-def test_a_mask_of_windows_behind_the_image_is_refused(tmp_path: Path) -> None:
+def test_the_mask_of_windows_behind_the_image_is_minus_1(tmp_path: Path) -> None:
     text = layer("Pooling", "pooling_param { kernel_size: 2 stride: 4 }", "x", "out mask")
     x = random(1, 2, 3, 4, 5)  # the second row of windows starts at row 4, behind the last
-    with pytest.raises(CaffeModelError, match="a mask of windows that start behind the image's end"):
-        answers(text, {"x": x}, tmp_path)
+    for got in answers(text, {"x": x}, tmp_path):
+        assert (got["mask"][:, :, 1] == -1).all()
+        for n, c in np.ndindex(2, 3):
+            corner, edge = x[n, c, :2, :2], x[n, c, :2, 4]
+            assert got["out"][n, c, 0].tolist() == [corner.max(), edge.max()]
+            row, column = divmod(int(corner.argmax()), 2)
+            assert got["mask"][n, c, 0].tolist() == [row * 5 + column, int(edge.argmax()) * 5 + 4]

@@ -216,12 +216,6 @@ REFUSED = [
         "PriorBox",
         "img_w without img_h; expected both",
     ),
-    (
-        layer("PriorBox", "\nprior_box_param { min_size: 9 faceboxes: true }", "x image"),
-        "4:31",
-        "PriorBox",
-        "faceboxes, of another fork than SSD's",
-    ),
 ]
 
 

@@ -11,12 +11,14 @@ jumps (indices, comparisons), it draws values that no rounding can bring to a ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
+
+from prototxt import parse_net
 
 Array = npt.NDArray[np.float32]
 Draw = st.DrawFn
@@ -29,36 +31,42 @@ class Drawn:
 
     Attributes:
         text: of the layer, named `it`; of several layers where it needs others beside it.
-        feeds: its bottoms by blob name; each becomes an Input of that shape.
+        feeds: its bottoms by blob name; each becomes an Input of that shape, unless a data layer of the text makes it.
         outputs: the blobs to compare; the tops of the last layer where none are named.
         tolerance: largest difference, as a share of the largest value.
+        blobs: learned blobs by layer, where values made by fillers would not do.
+        sized: feeds whose shape the text cannot say, so that the caller does (`--input-shape`).
     """
 
     text: str
     feeds: Mapping[str, Array] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     tolerance: float = 1e-5
+    blobs: Mapping[str, Sequence[Array]] = field(default_factory=dict)
+    sized: tuple[str, ...] = ()
 
 
 Make = Callable[[], st.SearchStrategy[Drawn]]
-_STRATEGIES: dict[str, Make] = {}
+_STRATEGIES: dict[str, list[Make]] = {}
 
 
 def drawn(*kinds: str) -> Callable[[Make], Make]:
-    """Register a strategy for layer kinds (`NetLayer.kind`: the type; of a Python layer with module and class)."""
+    """Register a strategy for layer kinds (`NetLayer.kind`: the type; of a Python layer with module and class).
+
+    A kind may have several, for one fork's fields and another's.
+    """
 
     def add(make: Make) -> Make:
         for kind in kinds:
-            assert kind not in _STRATEGIES, kind
-            _STRATEGIES[kind] = make
+            _STRATEGIES.setdefault(kind, []).append(make)
         return make
 
     return add
 
 
 def strategies() -> dict[str, Make]:
-    """Layer kind -> strategy, of everything registered."""
-    return dict(_STRATEGIES)
+    """Layer kind -> strategy, of everything registered; of several, any."""
+    return {kind: lambda makes=makes: st.one_of(make() for make in makes) for kind, makes in _STRATEGIES.items()}
 
 
 def layer(kind: str, params: str = "", bottoms: str = "x", tops: str = "out") -> str:
@@ -69,9 +77,12 @@ def layer(kind: str, params: str = "", bottoms: str = "x", tops: str = "out") ->
 
 
 def net_text(drawn_layer: Drawn) -> str:
-    """The whole net: an Input for each feed, then the layer."""
+    """The whole net: an Input for each feed that no data layer makes, then the layer."""
     text = ""
+    made = {top for found in parse_net(drawn_layer.text).layers if not found.bottoms for top in found.tops}
     for name, feed in drawn_layer.feeds.items():
+        if name in made:
+            continue
         dims = " ".join(f"dim: {d}" for d in feed.shape)
         text += f'layer {{ name: "in_{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}\n'
     return text + drawn_layer.text + "\n"
@@ -120,3 +131,31 @@ def apart(draw: Draw, *sizes: int) -> Array:
     count = int(np.prod(sizes))
     steps = generator(draw).permutation(count).astype(np.float32)
     return ((steps - count // 2 + np.float32(0.25)) / np.float32(max(count, 100) ** 0.5)).reshape(sizes)
+
+
+def blob(draw: Draw, *, least: int = 1, most: int = 5) -> Array:
+    """Standard normal values, perhaps ten times as large, of `least` to `most` axes that all differ."""
+    sizes = shape(draw, draw(st.integers(least, most)), most=6)
+    return normal(draw, *sizes) * np.float32(draw(st.sampled_from((1, 10))))
+
+
+def axis(draw: Draw, rank: int, *, least: int = 0) -> int:
+    """An axis from `least` on, counted from either end."""
+    place = draw(st.integers(least, rank - 1))
+    return draw(st.sampled_from((place, place - rank)))
+
+
+def number(*values: float) -> st.SearchStrategy[float]:
+    """One of some values that stand for all of their sort, or any other of two decimals between -3 and 3."""
+    return st.sampled_from(values) | st.integers(-300, 300).map(lambda n: n / 100)
+
+
+def section(name: str, *parts: str, **values: object) -> str:
+    """`name { … }`: `fields` of the values, then parts as they are; nothing where there is neither."""
+    inside = " ".join([fields(**values), *parts]).strip()
+    return f"{name} {{ {inside} }}" if inside else ""
+
+
+def uniform(name: str = "filler") -> str:
+    """A filler whose values all differ."""
+    return f"{name} {{ type: 'uniform' min: -1 max: 1 }}"

@@ -33,17 +33,26 @@ def sigmoid(x: Wide) -> Wide:
 
 @register("ReLU", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))))
 def relu(call: Call) -> list[Array]:
-    """max(x, 0) + negative_slope * min(x, 0)."""
-    slope = call.param.relu_param.negative_slope
-    if slope == 0:
-        return [np.maximum(call.x, np.float32(0))]
-    return [narrow(rectify(wide(call.x), slope))]
+    """max(x, 0) + negative_slope * min(x, 0).
+
+    Synopsys' fork (its relu_layer.cpp) then takes the least of that, 6 with `relu6` and a positive `maximum`, and the
+    largest of that and a `minimum` other than 0, in this order.
+    """
+    p = call.param.relu_param
+    y = rectify(wide(call.x), p.negative_slope) if p.negative_slope else np.maximum(call.x, np.float32(0))
+    if p.relu6:
+        y = np.minimum(y, 6.0)
+    if p.maximum > 0:
+        y = np.minimum(y, p.maximum)
+    if p.minimum != 0:
+        y = np.maximum(y, p.minimum)
+    return [narrow(y)]
 
 
-@register("ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))))
+@register("ReLU6")
 def relu6(call: Call) -> list[Array]:
-    """ReLU, at most 6 (forks)."""
-    return [narrow(np.minimum(rectify(wide(call.x), call.param.relu_param.negative_slope), 6.0))]
+    """min(max(x, 0), 6) (forks: relu6_layer.cpp)."""
+    return [np.clip(call.x, np.float32(0), np.float32(6))]
 
 
 def _prelu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
@@ -134,6 +143,9 @@ def dropout(call: Call) -> list[Array]:
     """x, since Caffe scales while training; with a fork's `scale_train: false` x * (1 - dropout_ratio)."""
     call.require(not call.train, "drops at random in phase TRAIN, which has no answer to compare with")
     p = call.param.dropout_param
+    call.require(
+        not p.sample_weights_test, "draws at random (sample_weights_test), which has no answer to compare with"
+    )
     if p.scale_train:
         return [call.x]
     return [narrow(wide(call.x) * (1.0 - p.dropout_ratio))]

@@ -71,24 +71,41 @@ def _eltwise_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     if p.operation == p.PROD:
         peaks = [largest(b) for b in call.bottoms]
         gains = [math.prod(peaks[:i] + peaks[i + 1 :]) for i in range(len(peaks))]
+    if p.operation == p.DIV:
+        least = float(np.min(np.abs(call.bottoms[1]), initial=math.inf))
+        gains = [1 / least, largest(tops[0]) / least] if least else [UNBOUNDED] * 2
     return [Sensitivity(len(call.bottoms), tuple(gains))]
+
+
+def _covering(call: Call) -> list[Array]:
+    """The bottoms, a second one of fewer axes with ones behind it (Synopsys' fork; its `axis` says from where on)."""
+    p, (first, second, *others) = call.param.eltwise_param, call.bottoms
+    call.require(all(other.shape == first.shape for other in others), "bottoms from the third on differ from the first")
+    axis = call.axis(p.axis) if first.ndim else 0
+    if first.shape[axis : axis + second.ndim] != second.shape:
+        call.same_shapes()
+    return [first, _aligned(call, second, axis), *others]
 
 
 @register("Eltwise", bottoms=(2, None), error=_eltwise_error)
 def eltwise(call: Call) -> list[Array]:
-    """Sum (with coefficients), product or maximum of blobs of one shape; nothing is broadcast."""
+    """Sum (with coefficients), product, maximum, in Synopsys' fork quotient or minimum."""
     p = call.param.eltwise_param
-    call.same_shapes()
+    first, *rest = _covering(call)
     call.require(len(p.coeff) in (0, len(call.bottoms)), f"{len(p.coeff)} coeff for {len(call.bottoms)} bottoms")
-    call.require(p.operation != p.PROD or not p.coeff, "takes coeff for SUM only")
-    if p.operation == p.MAX:
-        best = call.x
-        for other in call.bottoms[1:]:
-            best = np.where(best > other, best, other)
+    call.require(p.operation in (p.SUM, p.MAX) or not p.coeff, "takes coeff for SUM only")
+    if p.operation in (p.MAX, p.MIN):
+        best = first
+        for other in rest:
+            best = np.where(best > other if p.operation == p.MAX else best < other, best, other)
         return [best]
+    if p.operation == p.DIV:
+        call.require(len(rest) == 1, f"divides {len(call.bottoms)} bottoms, expected 2")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return [narrow(wide(first) / wide(rest[0]))]
     coeffs = list(p.coeff) or [1.0] * len(call.bottoms)
-    total: Wide = wide(call.x) * coeffs[0]
-    for coeff, other in zip(coeffs[1:], call.bottoms[1:], strict=True):
+    total: Wide = wide(first) * coeffs[0]
+    for coeff, other in zip(coeffs[1:], rest, strict=True):
         if p.operation == p.PROD:
             total *= other
         else:

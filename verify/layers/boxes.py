@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from verify.layers.registry import Array
+from verify.layers.registry import Array, Feeding
 
 
 class Decoder(Protocol):
@@ -38,6 +38,32 @@ def from_corner_sizes(prior: Array, variance: Array, offset: Array) -> Array:
     size = prior[:, 2:] - prior[:, :2]
     corners: Array = prior + variance * offset * np.concatenate([size, size], axis=1)
     return corners
+
+
+def polygons(prior: Array, variance: Array, offset: Array) -> Array:
+    """TextBoxes++: four points, clockwise from the upper left, each its prior's corner moved by shares of its size."""
+    x0, y0, x1, y1 = prior.T
+    size = (x1 - x0, y1 - y0)
+    corners = (x0, y0, x1, y0, x1, y1, x0, y1)
+    numbers = enumerate(zip(offset.T, corners, strict=True))
+    return np.stack([variance[:, i % 2] * moved * size[i % 2] + corner for i, (moved, corner) in numbers], axis=1)
+
+
+def rotated_boxes(prior: Array, variance: Array, offset: Array) -> Array:
+    """TextBoxes++: the two points of the upper edge, moved from the prior's centre, and the height scaled."""
+    x0, y0, x1, y1 = prior.T
+    size, centre = (x1 - x0, y1 - y0), ((x0 + x1) / np.float32(2), (y0 + y1) / np.float32(2))
+    edge = [variance[:, i % 2] * offset[:, i] * size[i % 2] + centre[i % 2] for i in range(4)]
+    return np.stack([*edge, np.exp(variance[:, 3] * offset[:, 4]) * size[1]], axis=1)
+
+
+def boxes_fed(feeding: Feeding) -> Array:
+    """Prior boxes within the image, each corner on its side, with variances of a tenth to a fifth: 1×2×(4 · boxes)."""
+    count = feeding.shape[2] // 4
+    low, size = feeding.rng.uniform(0, 0.6, (count, 2)), feeding.rng.uniform(0.05, 0.4, (count, 2))
+    boxes = np.concatenate([low, low + size], axis=1)
+    variances = feeding.rng.uniform(0.1, 0.2, (count, 4))
+    return np.stack([boxes.ravel(), variances.ravel()])[None].astype(np.float32)
 
 
 def areas(boxes: Array) -> Array:
@@ -73,9 +99,10 @@ def suppress(
     if top_k > -1:
         candidates = candidates[:top_k]
     kept: list[int] = []
+    threshold = np.float32(limit)
     for index in candidates:
-        if not kept or not (overlaps(boxes[index], boxes[kept]) > np.float32(limit)).any():
+        if not kept or not (overlaps(boxes[index], boxes[kept]) > threshold).any():
             kept.append(int(index))
-            if eta < 1 and limit > 0.5:
-                limit *= eta
+            if eta < 1 and threshold > 0.5:
+                threshold *= np.float32(eta)
     return np.array(kept, np.int64)

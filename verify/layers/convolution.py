@@ -3,7 +3,7 @@
     convolution    y[o] = sum over c, k of W[o, c, k] x[c, stride·p + dilation·k - pad] + b[o]
     deconvolution  its transpose: x[c, p] W[c, o, k] is added at stride·p + dilation·k - pad
 
-Sums run in float64 on blocks of columns, so memory stays at a few blocks whatever the image.
+Sums run in float64 on blocks of columns and of weights, so memory stays at a few blocks whatever the image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from verify.layers.window import Window, pad_wide, read_window
 
 BLOCK_VALUES = 1 << 21
 """Column values gathered at once (16 MB): larger is no faster, measured on ResNet-50."""
+BLOCK_WEIGHTS = 1 << 22
+"""Weights widened to float64 at once (32 MB); all of them would take 0.8 GB for VGG's fc6 as a convolution."""
 
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 """Forks' layers for one group a channel; the `group` written in them is ignored, as their code ignores it."""
@@ -30,10 +32,22 @@ def _groups(call: Call, channels: int) -> int:
     return channels if call.layer.type in DEPTHWISE else call.param.convolution_param.group
 
 
+def _outputs(call: Call, channels: int) -> int:
+    """`num_output`. ConvolutionDepthwise makes the channels that it gets unless `num_output` is a multiple of them.
+
+    The code of that name's first fork (conv_dw_layer.cpp) doesn't look at `num_output`; Synopsys' makes that many.
+    """
+    wanted = call.param.convolution_param.num_output
+    if call.layer.type == "ConvolutionDepthwise" and (wanted == 0 or wanted % channels):
+        return channels
+    return wanted
+
+
 def _learned(call: Call, window: Window, channel: int, *, transposed: bool) -> tuple[Array, Array | None, int]:
     """Weights, bias, groups; weights are outputs × inputs/group × kernel, first two swapped when transposed."""
     p = call.param.convolution_param
-    channels, outputs = call.x.shape[channel], p.num_output
+    channels = call.x.shape[channel]
+    outputs = _outputs(call, channels)
     group = _groups(call, channels)
     call.require(outputs > 0, f"num_output {outputs} is not positive")
     divides = group > 0 and channels % group == 0 and outputs % group == 0
@@ -97,11 +111,12 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window, group:
     if weight.shape[1] == 1 and group > 1:
         _by_channel(x, weight, offset, window, y)
     else:
-        rows = wide(weight.reshape(group, weight.shape[0] // group, -1))
-        for n, g in itertools.product(range(x.shape[0]), range(group)):
-            ins, outs = x.shape[1] // group, weight.shape[0] // group
-            part = slice(g * outs, (g + 1) * outs)
-            _by_columns(x[n, g * ins : (g + 1) * ins], rows[g], offset[part], window, y[n, part])
+        ins, outs = x.shape[1] // group, weight.shape[0] // group
+        for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
+            part = slice(g * outs + block.start, g * outs + block.stop)
+            rows = wide(weight[part].reshape(block.stop - block.start, -1))
+            for n in range(x.shape[0]):
+                _by_columns(x[n, g * ins : (g + 1) * ins], rows, offset[part], window, y[n, part])
     return y
 
 

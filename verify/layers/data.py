@@ -42,7 +42,13 @@ def dummy_data(call: Call) -> list[Array]:
     p = call.param.dummy_data_param
     count = len(call.layer.tops)
     shapes = [tuple(s.dim) for s in p.shape]
-    shapes = shapes or list(zip(p.num, p.channels, p.height, p.width, strict=True))
+    if not shapes:
+        sizes = [list(p.num), list(p.channels), list(p.height), list(p.width)]
+        fits = all(len(s) in (1, count) for s in sizes)
+        call.require(
+            fits, f"num, channels, height and width do not each stand once, or {count} times as there are tops"
+        )
+        shapes = [tuple(s[i % len(s)] for s in sizes) for i in range(count)]
     fillers = [(f.type, f.value) for f in p.data_filler] or [("constant", 0.0)]
     call.require(len(shapes) in (1, count), f"has {len(shapes)} shapes for {count} tops")
     call.require(len(fillers) in (1, count), f"has {len(fillers)} data_filler for {count} tops")

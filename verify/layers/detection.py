@@ -1,141 +1,72 @@
-"""SSD's prior boxes and detections (Caffe's ssd branch: prior_box_layer.cpp, detection_output_layer.cpp)."""
+"""SSD's detections (Caffe's ssd branch: detection_output_layer.cpp), and TextBoxes++'s, with a shape beside each box.
+
+What forks hand over otherwise is cut alike in `detection_bottoms.py` and `detection_levels.py`.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
-from verify.layers.boxes import Decoder, from_centers, from_corner_sizes, from_corners, suppress
-from verify.layers.parameters import shape_text
-from verify.layers.registry import Array, Call, Sensitivity, jumps, register
+from verify.layers.boxes import boxes_fed, polygons, rotated_boxes, suppress
+from verify.layers.detection_bottoms import Detections, cut, decoder_of
+from verify.layers.detection_levels import cut_levels
+from verify.layers.registry import Array, Call, Feeding, jumps, register
 
-EXACT = [Sensitivity(1, (0.0, 0.0))]
-"""Prior boxes depend on the bottoms' shapes alone."""
-
-DECODERS: dict[int, Decoder] = {1: from_corners, 2: from_centers, 3: from_corner_sizes}
-"""By the numbers of CORNER, CENTER_SIZE and CORNER_SIZE, which not every fork's schema has all of."""
+f32 = np.float32
 
 
-def _prior_sizes(call: Call) -> npt.NDArray[np.float64]:
-    """Width and height in pixels of each prior at one place.
-
-    For each min_size: its square, the square of sqrt(min · max) where a max_size is given, then one box an aspect ratio
-    (1 is not repeated, nor is a ratio already seen; `flip` adds the inverse of each). SSD keeps min_size and max_size
-    as integers: 450.6 counts as 450.
-    """
-    p = call.param.prior_box_param
-    ratios: list[float] = []
-    for ratio in p.aspect_ratio:
-        if all(abs(ratio - seen) >= 1e-6 for seen in (1.0, *ratios)):
-            ratios += [ratio, 1.0 / ratio] if p.flip else [ratio]
-    call.require(len(p.min_size) > 0 and all(s > 0 for s in p.min_size), "needs a min_size above 0")
-    call.require(len(p.max_size) in (0, len(p.min_size)), "needs one max_size for each min_size")
-    sizes: list[tuple[float, float]] = []
-    for index, given in enumerate(p.min_size):
-        least = int(given)
-        sizes.append((least, least))
-        if p.max_size:
-            call.require(p.max_size[index] > given, f"max_size {p.max_size[index]} is not above min_size {given}")
-            sizes.append((math.sqrt(least * int(p.max_size[index])),) * 2)
-        sizes += [(least * math.sqrt(r), least / math.sqrt(r)) for r in ratios]
-    return np.array(sizes)
+def _boxes(call: Call, parts: Detections, image: int) -> list[Array]:
+    """Corners, and TextBoxes++'s shape behind them, for each set of offsets."""
+    decode, found = decoder_of(call), []
+    for offset in parts.offsets[image]:
+        prior = parts.priors[image]
+        boxes = decode(prior, parts.variances, offset[:, :4])
+        if offset.shape[1] > 4:
+            shapes = polygons if offset.shape[1] == 12 else rotated_boxes
+            boxes = np.concatenate([boxes, shapes(prior, parts.variances, offset[:, 4:])], axis=1)
+        found.append(boxes)
+    return found
 
 
-def _image_and_step(call: Call) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Image size and step between places, each as x, y; from the second bottom where the layer doesn't say."""
-    p = call.param.prior_box_param
-    rows, columns = call.x.shape[2:4]
-    high, wide = (p.img_h, p.img_w) if p.img_h or p.img_w else (p.img_size, p.img_size)
-    if not (high and wide):
-        high, wide = call.bottoms[1].shape[2:4]
-    down, across = (p.step_h, p.step_w) if p.step_h or p.step_w else (p.step, p.step)
-    if not (down and across):
-        down, across = high / rows, wide / columns
-    return (wide, high), (across, down)
-
-
-@register("PriorBox", bottoms=2, error=lambda call, tops: EXACT)
-def prior_box(call: Call) -> list[Array]:
-    """1×2×(4 · boxes): corners as shares of the image, then variances; row by row, the boxes of a place together."""
-    p = call.param.prior_box_param
-    call.require(call.x.ndim == call.bottoms[1].ndim == 4, "needs bottoms of 4 axes")
-    rows, columns = call.x.shape[2:4]
-    image, step = _image_and_step(call)
-    half = _prior_sizes(call) / 2
-    centres = np.empty((rows, columns, 1, 2))
-    centres[..., 0] = ((np.arange(columns) + p.offset) * step[0])[None, :, None]
-    centres[..., 1] = ((np.arange(rows) + p.offset) * step[1])[:, None, None]
-    corners = np.concatenate([centres - half, centres + half], axis=-1) / (image * 2)
-    corners = np.clip(corners, 0.0, 1.0) if p.clip else corners
-    variance = list(p.variance) or [0.1]
-    call.require(len(variance) in (1, 4), f"has {len(variance)} variance, expected 1 or 4")
-    variances = np.resize(np.array(variance), corners.size)
-    return [np.stack([corners.ravel(), variances])[None].astype(np.float32)]
-
-
-@dataclass(frozen=True)
-class _Detections:
-    """The three bottoms of DetectionOutput, cut into images, priors and classes."""
-
-    offsets: Array
-    scores: Array
-    priors: Array
-    variances: Array
-
-
-def _cut(call: Call) -> _Detections:
+def _detect(call: Call, parts: Detections, image: int) -> Array:
+    """Rows of image, class, score and box of one image, by class and then by falling score."""
     p = call.param.detection_output_param
-    offsets, scores, priors = call.bottoms
-    images, sets = offsets.shape[0], 1 if p.share_location else p.num_classes
-    count = priors.size // 8
-    fits = priors.ndim == 3 and priors.shape[1] == 2
-    call.require(fits, f"the third bottom is {shape_text(priors.shape)}, expected 1×2×N")
-    call.require(offsets.size == images * count * sets * 4, f"{offsets.size} offsets for {count} priors")
-    call.require(scores.size == images * count * p.num_classes, f"{scores.size} scores for {count} priors")
-    table = priors[0].reshape(2, count, 4)
-    variances = np.ones_like(table[1]) if p.variance_encoded_in_target else table[1]
-    by_class = scores.reshape(images, count, p.num_classes).swapaxes(1, 2)
-    return _Detections(offsets.reshape(images, count, sets, 4).swapaxes(1, 2), by_class, table[0], variances)
-
-
-def _decoder(call: Call) -> Decoder:
-    code = call.param.detection_output_param.code_type
-    call.require(code in DECODERS, f"code_type {code} is unknown")
-    return DECODERS[code]
-
-
-def _detect(call: Call, parts: _Detections, image: int) -> Array:
-    """Rows of image, class, score and corners of one image, by class and then by falling score."""
-    p = call.param.detection_output_param
-    decode, nms = _decoder(call), p.nms_param
-    boxes = [decode(parts.priors, parts.variances, offset) for offset in parts.offsets[image]]
-    floor = p.confidence_threshold if p.HasField("confidence_threshold") else float(np.finfo(np.float32).min)
+    nms, boxes = p.nms_param, _boxes(call, parts, image)
+    floor = p.confidence_threshold if p.HasField("confidence_threshold") else float(np.finfo(f32).min)
     top_k = nms.top_k if nms.HasField("top_k") else -1
-    found = []
+    rows = np.empty((0, 3 + boxes[0].shape[1]), f32)
     for label in range(p.num_classes):
         if label == p.background_label_id:
             continue
         own = boxes[0 if p.share_location else label]
         scores = parts.scores[image, label]
-        kept = suppress(own, scores, floor=floor, limit=nms.nms_threshold, eta=nms.eta, top_k=top_k)
-        head = np.full((len(kept), 2), (image, label), np.float32)
-        found.append(np.concatenate([head, scores[kept, None], own[kept]], axis=1))
-    rows = np.concatenate(found) if found else np.empty((0, 7), np.float32)
+        kept = suppress(own[:, :4], scores, floor=floor, limit=nms.nms_threshold, eta=nms.eta, top_k=top_k)
+        head = np.full((len(kept), 2), (image, label), f32)
+        rows = np.concatenate([rows, np.concatenate([head, scores[kept, None], own[kept]], axis=1)])
     if -1 < p.keep_top_k < len(rows):
         rows = rows[np.sort(np.argsort(-rows[:, 2], kind="stable")[: p.keep_top_k])]
     return rows
 
 
-@register("DetectionOutput", bottoms=(3, 3), error=jumps)
-def detection_output(call: Call) -> list[Array]:
-    """1×1×found×7: image, class, score, corners. When nothing is found: one row an image, its number and six -1."""
-    parts = _cut(call)
-    images = range(call.x.shape[0])
+def rows_of(call: Call, parts: Detections) -> list[Array]:
+    """1×1×found×columns: the rows of all images. When nothing is found: one an image, its number and then -1."""
+    images = range(parts.scores.shape[0])
     rows = np.concatenate([_detect(call, parts, image) for image in images])
     if not len(rows):
-        rows = np.full((len(images), 7), -1, np.float32)
+        rows = np.full((len(images), rows.shape[1]), -1, f32)
         rows[:, 0] = images
     return [rows[None, None]]
+
+
+def _third_fed(feeding: Feeding) -> Array:
+    """Prior boxes where the third bottom holds them; Synopsys' third is of scores."""
+    fits = len(feeding.shape) == 3 and feeding.shape[1] == 2
+    return boxes_fed(feeding) if fits else feeding.rng.standard_normal(feeding.shape).astype(f32)
+
+
+@register("DetectionOutput", bottoms=(3, None), error=jumps, feeds={2: _third_fed})
+def detection_output(call: Call) -> list[Array]:
+    """1×1×found×7: image, class, score, corners, and TextBoxes++'s shape; see `rows_of` and `_detect`."""
+    p = call.param.detection_output_param
+    levels = p.no_permute or p.HasField("nbottom") or len(call.bottoms) > 5
+    return rows_of(call, cut_levels(call) if levels else cut(call))

@@ -24,10 +24,19 @@ def _moments(call: Call) -> tuple[Wide, Wide]:
     return centre, ((lanes - centre[:, None]) ** 2).mean(axis=(0, 2))
 
 
+def _spread(call: Call, variance: Wide) -> Wide:
+    """What BatchNorm divides by: the root of variance + eps, or with Synopsys' `add_eps_before_sqrt: false` eps more
+    than the root (its batch_norm_layer.cpp).
+    """
+    p = call.param.batch_norm_param
+    if p.HasField("add_eps_before_sqrt") and not p.add_eps_before_sqrt:
+        return np.sqrt(variance) + p.eps
+    return np.sqrt(variance + p.eps)
+
+
 def _batch_norm_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    _, variance = _moments(call)
-    least = float(np.min(variance, initial=math.inf)) + call.param.batch_norm_param.eps
-    return [Sensitivity(2, (1 / math.sqrt(least) if least > 0 else math.inf,))]
+    least = float(np.min(_spread(call, _moments(call)[1]), initial=math.inf))
+    return [Sensitivity(2, (1 / least if least > 0 else math.inf,))]
 
 
 @register("BatchNorm", error=_batch_norm_error)
@@ -41,7 +50,7 @@ def batch_norm(call: Call) -> list[Array]:
     x = call.x
     lanes = wide(x.reshape(x.shape[0], mean.size, -1))
     lanes -= mean[:, None]
-    lanes /= np.sqrt(variance + call.param.batch_norm_param.eps)[:, None]
+    lanes /= _spread(call, variance)[:, None]
     return [narrow(lanes.reshape(x.shape))]
 
 
@@ -92,34 +101,44 @@ def _window_sum(x: Wide, axis: int, half: int) -> Wide:
 
 def _lanes(call: Call) -> Wide:
     """Rows over which MVN takes mean and spread: a sample's channel, or the whole sample."""
-    count = call.x.shape[0] * (1 if call.param.mvn_param.across_channels else call.x.shape[1])
+    call.require(1 <= call.x.ndim <= 4, f"needs a bottom of 1 to 4 axes, it has {call.x.ndim}")
+    count = math.prod(call.x.shape[: 1 if call.param.mvn_param.across_channels else 2])
     return wide(call.x.reshape(count, -1))
 
 
 def _mvn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     p, lanes = call.param.mvn_param, _lanes(call)
-    least = float(np.min(lanes.std(axis=1), initial=math.inf)) + p.eps if p.normalize_variance else 1.0
+    spread = float(np.min(lanes.std(axis=1), initial=math.inf))
+    least = math.sqrt(spread**2 + p.eps) if p.add_eps_before_sqrt else spread + p.eps
+    least = least if p.normalize_variance else 1.0
     return [Sensitivity(lanes.shape[1], (1 / least if least else math.inf,))]
 
 
 @register("MVN", error=_mvn_error)
 def mvn(call: Call) -> list[Array]:
-    """(x - mean) / (standard deviation + eps) over each channel, or each sample; eps is outside the root."""
+    """(x - mean) / (standard deviation + eps) over each channel, or each sample.
+
+    eps is outside the root, but with `add_eps_before_sqrt` (Synopsys' mvn_layer.cpp).
+    """
     p, lanes = call.param.mvn_param, _lanes(call)
     lanes -= lanes.mean(axis=1, keepdims=True)
     if p.normalize_variance:
-        lanes /= np.sqrt((lanes**2).mean(axis=1, keepdims=True)) + p.eps
+        variance = (lanes**2).mean(axis=1, keepdims=True)
+        lanes /= np.sqrt(variance + p.eps) if p.add_eps_before_sqrt else np.sqrt(variance) + p.eps
     return [narrow(lanes.reshape(call.x.shape))]
 
 
 def _norms(call: Call) -> tuple[Wide, Array]:
     """Norms and factors, both ready to broadcast."""
     p = call.param.norm_param
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    axes = (1, 2, 3) if p.across_spatial else (1,)
+    call.require(2 <= call.x.ndim <= 4, f"needs a bottom of 2 to 4 axes, it has {call.x.ndim}")
+    axes = tuple(range(1, call.x.ndim)) if p.across_spatial else (1,)
     squares = (wide(call.x) ** 2).sum(axis=axes, keepdims=True)
     (factor,) = call.parameters.take([() if p.channel_shared else (call.x.shape[1],)])
-    return np.sqrt(squares + p.eps), factor.reshape(-1, 1, 1)
+    factor = factor.reshape(-1, *(1,) * (call.x.ndim - 2))
+    if p.across_spatial and not p.add_eps_before_sqrt:
+        return np.sqrt(squares) + p.eps, factor
+    return np.sqrt(squares + p.eps), factor
 
 
 def _normalize_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
@@ -131,49 +150,9 @@ def _normalize_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 
 @register("Normalize", error=_normalize_error)
 def normalize(call: Call) -> list[Array]:
-    """x · factor / sqrt(sum of squares + eps), over the channels of each pixel or the whole sample (SSD)."""
+    """x · factor / sqrt(sum of squares + eps), over the channels of each pixel or the whole sample (SSD).
+
+    `add_eps_before_sqrt: false` (Synopsys' normalize_layer.cpp) adds eps to the root, over the whole sample only.
+    """
     norm, factor = _norms(call)
     return [narrow(wide(call.x) / norm * factor)]
-
-
-def _stored(call: Call, channels: int) -> list[Wide]:
-    """The blobs of a BN layer, a value a channel, whatever ones their stored shapes have (1×C or 1×C×1×1)."""
-    shapes = [
-        b.shape if b is not None and math.prod(b.shape) == channels else (1, channels) for b in call.parameters.blobs
-    ]
-    call.require(len(shapes) in (0, 2, 4), f"has {len(shapes)} blobs, expected 4, or SegNet's 2")
-    return [wide(blob.ravel()) for blob in call.parameters.take(shapes or [(1, channels)] * 4)]
-
-
-def _bn_terms(call: Call) -> tuple[Wide, Wide]:
-    """Factor and summand a channel."""
-    p = call.param.bn_param
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    call.require(not p.icnet and not p.moving_average, "has icnet or moving_average, whose rules are not known")
-    slope, bias, *moments = _stored(call, call.x.shape[1])
-    if not moments and p.bn_mode == p.INFERENCE:
-        return slope, bias
-    eps = p.eps if moments else 1e-9
-    if not moments or (call.train and not p.frozen):
-        moments = [wide(call.x).mean(axis=(0, 2, 3)), wide(call.x).var(axis=(0, 2, 3))]
-    mean, variance = moments
-    factor = slope / np.sqrt(variance + eps)
-    return factor, bias - factor * mean
-
-
-def _bn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    factor, _ = _bn_terms(call)
-    return [Sensitivity(4, (largest(factor),))]
-
-
-@register("BN", error=_bn_error)
-def bn(call: Call) -> list[Array]:
-    """slope · (x - mean) / sqrt(variance + eps) + bias, the forks' batch normalisation before BatchNorm came.
-
-    Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor (PSPNet and its parents:
-    bn_layer.cpp); `frozen` uses the stored ones in training too. Two blobs, scale and shift, are SegNet's: with bn_mode
-    INFERENCE mean and variance have been folded into them, and with LEARN they are the batch's own in either phase, and
-    eps is 1e-9.
-    """
-    factor, summand = _bn_terms(call)
-    return [narrow(wide(call.x) * factor[:, None, None] + summand[:, None, None])]

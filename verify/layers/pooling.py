@@ -74,7 +74,7 @@ def _axes(call: Call) -> tuple[Axis, Axis]:
         call.require(not padded and stride == (1, 1), "global_pooling allows no pad and no stride but 1")
     for pad in (before, after):
         call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
-    down = p.round_mode == p.FLOOR or not p.ceil_mode
+    down = not p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.FLOOR
     made = []
     for size, k, s, a, b in zip(sizes, kernel, stride, before, after, strict=True):
         span = size + a + b - k
@@ -205,13 +205,16 @@ def spp(call: Call) -> list[Array]:
     """Pooling into 1, 4, 16… bins, `pyramid_height` levels, flattened one behind the other; one alone stays 4-D."""
     p = call.param.spp_param
     call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    call.require(p.pool in (p.MAX, p.AVE), "pools by MAX or AVE only")
     call.require(p.pyramid_height > 0, f"pyramid_height {p.pyramid_height} is not positive")
-    pool = maximum if p.pool == p.MAX else average
-    if p.pyramid_height == 1:
-        return [pool(call.x, (_pyramid_axis(call.x.shape[2], 1), _pyramid_axis(call.x.shape[3], 1)))]
+    call.require(p.pool != p.STOCHASTIC or not call.train, "STOCHASTIC draws at random in phase TRAIN")
+    pool = {p.MAX: maximum, p.AVE: average, p.STOCHASTIC: _weighted}[p.pool]
     levels = []
-    for level in range(p.pyramid_height):
-        axes = (_pyramid_axis(call.x.shape[2], 2**level), _pyramid_axis(call.x.shape[3], 2**level))
-        levels.append(pool(call.x, axes).reshape(call.x.shape[0], -1))
-    return [np.concatenate(levels, axis=1)]
+    for bins in (2**level for level in range(p.pyramid_height)):
+        axes = (_pyramid_axis(call.x.shape[2], bins), _pyramid_axis(call.x.shape[3], bins))
+        for axis in axes:
+            call.require(axis.pad < axis.kernel, f"{bins}×{bins} bins need a pad of {axis.pad}, not below the kernel")
+            call.require(p.pool != p.STOCHASTIC or axis.pad == 0, f"{bins}×{bins} bins need a pad: STOCHASTIC has none")
+        levels.append(pool(call.x, axes))
+    if len(levels) == 1:
+        return levels
+    return [np.concatenate([level.reshape(call.x.shape[0], -1) for level in levels], axis=1)]

@@ -14,12 +14,14 @@ import numpy as np
 
 from verify.layers.parameters import shape_text
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+from verify.layers.unpooling import places, put_back
 
 
 def _interp_size(call: Call, rows: int, columns: int) -> tuple[int, int]:
     """Size of the top, for a bottom of rows × columns after its crop.
 
     The first that is given: a second bottom; shrink or zoom alone; height and width; shrink and then zoom; full zoom.
+    OpenVINO multiplies the size where DeepLab zooms the steps between pixels.
     """
     p = call.param.interp_param
     zoom, shrink = p.HasField("zoom_factor"), p.HasField("shrink_factor")
@@ -37,11 +39,13 @@ def _interp_size(call: Call, rows: int, columns: int) -> tuple[int, int]:
     if not zoom and not shrink:
         call.require(p.HasField("full_zoom_factor"), "says neither height and width nor a factor")
         return rows * p.full_zoom_factor, columns * p.full_zoom_factor
+    if zoom and not shrink and call.layer.dialect == "openvino":
+        return rows * p.zoom_factor, columns * p.zoom_factor
     small = [(size - 1) // p.shrink_factor + 1 for size in (rows, columns)]
     return small[0] + (small[0] - 1) * (p.zoom_factor - 1), small[1] + (small[1] - 1) * (p.zoom_factor - 1)
 
 
-def _between(lanes: Wide, count: int) -> Wide:
+def between(lanes: Wide, count: int) -> Wide:
     """The first axis sampled at `count` even steps from its first value to its last, in straight lines between."""
     size = lanes.shape[0]
     if size == count:
@@ -77,7 +81,7 @@ def interp(call: Call) -> list[Array]:
     call.room((*x.shape[:2], *size))
     y = wide(x)
     for axis, count in zip((2, 3), size, strict=True):
-        y = np.moveaxis(_between(np.moveaxis(y, axis, 0), count), 0, axis)
+        y = np.moveaxis(between(np.moveaxis(y, axis, 0), count), 0, axis)
     return [narrow(y)]
 
 
@@ -118,29 +122,11 @@ def _whole_scale(call: Call) -> int:
     return int(scale)
 
 
-def _unpool(call: Call) -> Array:
-    """Zeros, and each value at the place that the mask gives it in its channel; of two at one place the last counts."""
-    mask = call.bottoms[1]
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    call.same_shapes()
-    rows, columns = _unpooled_size(call)
-    call.room((*call.x.shape[:2], rows, columns))
-    places = np.trunc(mask).reshape(-1, call.x.shape[2] * call.x.shape[3])
-    inside = bool(np.all((places >= 0) & (places < rows * columns)))
-    call.require(inside, f"a place in the mask is not within {rows}×{columns}")
-    top: Array = np.zeros((places.shape[0], rows * columns), np.float32)
-    values = call.x.reshape(places.shape)
-    channels = np.arange(places.shape[0])
-    for index in range(places.shape[1]):
-        top[channels, places[:, index].astype(np.int64)] = values[:, index]
-    return top.reshape(*call.x.shape[:2], rows, columns)
-
-
 def _upsample_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(1, (1.0, UNBOUNDED)[: len(call.bottoms)])]
 
 
-@register("Upsample", bottoms=(1, 2), error=_upsample_error)
+@register("Upsample", bottoms=(1, 2), error=_upsample_error, feeds={1: places})
 def upsample(call: Call) -> list[Array]:
     """Two forks' layers of one name: with a mask as second bottom max pooling undone, without one pixels repeated.
 
@@ -148,7 +134,9 @@ def upsample(call: Call) -> list[Array]:
     or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`.
     """
     if len(call.bottoms) == 2:
-        return [_unpool(call)]
+        call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+        call.same_shapes()
+        return [put_back(call, *_unpooled_size(call))]
     p = call.param.upsample_param
     fields = ("scale_h", "scale_w", "upsample_h", "upsample_w", "pad_out_h", "pad_out_w")
     foreign = [name for name in fields if p.HasField(name)]

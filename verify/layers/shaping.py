@@ -26,18 +26,35 @@ def silence(call: Call) -> list[Array]:
 
 @register("Flatten")
 def flatten(call: Call) -> list[Array]:
-    """Axes `axis` to `end_axis` become one."""
+    """Axes `axis` to `end_axis` become one; an end just before the start puts an axis of 1 there."""
     p = call.param.flatten_param
     first, last = call.axis(p.axis), call.axis(p.end_axis)
-    call.require(first <= last, f"axis {p.axis} lies behind end_axis {p.end_axis}")
+    call.require(first <= last + 1, f"axis {p.axis} lies behind end_axis {p.end_axis}")
     shape = call.x.shape
     return [call.x.reshape((*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))]
 
 
+def _shuffled(call: Call, r: int) -> Array:
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    n, c, h, w = call.x.shape
+    call.require(r > 0 and c % (r * r) == 0, f"{c} channels do not divide by {r}·{r}")
+    top: Array = np.empty((n, c // (r * r), h * r, w * r), np.float32)
+    for channel in range(c):
+        row, column = divmod(channel % (r * r), r)
+        top[:, channel // (r * r), row::r, column::r] = call.x[:, channel]
+    return top
+
+
 @register("Reshape")
 def reshape(call: Call) -> list[Array]:
-    """New sizes for `num_axes` axes from `axis` on; 0 keeps the size at that place, one -1 is worked out."""
+    """New sizes for `num_axes` axes from `axis` on; 0 keeps the size at that place, one -1 is worked out.
+
+    Synopsys' fork (its reshape_layer.cpp): `pixelshuffler` r above 1 makes pixels of channels instead, r·r of them a
+    square, row by row.
+    """
     p = call.param.reshape_param
+    if p.pixelshuffler != 1:
+        return [_shuffled(call, p.pixelshuffler)]
     old, ndim = call.x.shape, call.x.ndim
     start = p.axis if p.axis >= 0 else ndim + p.axis + 1
     call.require(0 <= start <= ndim, f"axis {p.axis} is outside a blob of {ndim} axes")

@@ -1,0 +1,122 @@
+"""Forks' layers that work on each value alone: scaled exponential units, bounds, and dropout of other kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, shortest, unsupported
+from prototxt import NetLayer
+from prototxt.param_dict import dict_of
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+USUAL = (np.float32(1.0507009873554805), np.float32(1.6732632423543772))
+"""Lambda and alpha for which mean 0 and variance 1 reproduce themselves; all that torch knows."""
+
+
+@register
+@dataclass(frozen=True)
+class SeLu(Layer):
+    """lambda * x above 0, lambda * alpha * (exp(x) - 1) at and below 0 (soeaver's fork: selu_layer.cpp)."""
+
+    types = ("SeLu",)
+    factor: float = float(USUAL[0])
+    alpha: float = float(USUAL[1])
+
+    @classmethod
+    def read(cls, source: NetLayer) -> SeLu:
+        p = source.param.selu_param
+        return cls(shortest(getattr(p, "lambda")), shortest(p.alpha))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Selu", x[0], gamma=self.factor, alpha=self.alpha)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if (np.float32(self.factor), np.float32(self.alpha)) == USUAL:
+            return f"{t.module('nn.SELU')}({x[0]})"
+        return f"{self.factor!r} * {t.module('nn.ELU', self.alpha)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class SeLuDropout(Layer):
+    """Nothing at test time: dropout that keeps SeLu's mean and variance (soeaver's fork: selu_dropout_layer.cpp)."""
+
+    types = ("SeLuDropout",)
+    ratio: float = 0.1
+    alpha: float = -1.75809934
+
+    @classmethod
+    def read(cls, source: NetLayer) -> SeLuDropout:
+        p = source.param.selu_dropout_param
+        if not 0 < p.dropout_ratio < 1:
+            message = f"dropout_ratio is {shortest(p.dropout_ratio):g}; expected a number between 0 and 1"
+            raise fault(source, message, "selu_dropout_param", "dropout_ratio")
+        return cls(shortest(p.dropout_ratio), shortest(p.alpha))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return x[0]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        # alpha is lambda * alpha of SeLu, to which nn.AlphaDropout is tied.
+        return f"{t.module('nn.AlphaDropout', self.ratio)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class BReLU(Layer):
+    """min(max(x, minval), maxval) (DehazeNet's and FPCNet's forks: brelu_layer.cpp)."""
+
+    types = ("BReLU",)
+    least: float = 0.0
+    most: float = 0.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> BReLU:
+        p = source.param.brelu_param
+        if p.minval > p.maxval:
+            message = f"minval is {shortest(p.minval):g}, above maxval, {shortest(p.maxval):g}"
+            raise fault(source, message, "brelu_param", "minval")
+        return cls(shortest(p.minval), shortest(p.maxval))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Clip", x[0], g.scalar(self.least, "least"), g.scalar(self.most, "most"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{t.module('nn.Hardtanh', self.least, self.most)}({x[0]})"
+
+
+@register
+@dataclass(frozen=True)
+class SpatialDropout(Layer):
+    """x / (1 - p): ENet's dropout of whole channels scales at test time as well (ENet: spatial_dropout.py).
+
+    `param_str` says p and the phase; in TRAIN channels are dropped at random, and nothing can be compared.
+    """
+
+    types = ("Python spatial_dropout.SpatialDropoutLayer",)
+    factor: float = 1.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> SpatialDropout:
+        said = dict_of(source)
+        where = ("python_param", "param_str")
+        try:
+            p = float(str(said["p"]))
+        except (KeyError, ValueError):
+            raise fault(source, "param_str gives no number p; expected one between 0 and 1", *where) from None
+        if not 0 < p < 1:
+            raise fault(source, f"p is {p:g}; expected a number between 0 and 1", *where)
+        if said.get("phase") == "TRAIN":
+            raise unsupported(source, "phase TRAIN in param_str, which drops at random; expected TEST", *where)
+        return cls(shortest(1 / (1 - p)))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Mul", x[0], g.scalar(self.factor, "factor"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]} * {self.factor!r}"

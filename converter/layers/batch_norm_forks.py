@@ -1,0 +1,130 @@
+"""BN, batch normalisation as forks had it before BatchNorm came: a factor and a summand of its own, and no Scale layer.
+
+    blobs                             fork                    top at test time
+    slope, bias, mean, variance       yjxiong's, PSPNet's     slope * (x - mean) / sqrt(variance + eps) + bias
+    the same, the last 1 / std        yjxiong's for cuDNN 4   slope * (x - mean) * last + bias
+    scale, shift; bn_mode INFERENCE   SegNet's, ENet's        scale * x + shift
+    scale, shift; bn_mode LEARN       SegNet's                scale * (x - m) / sqrt(v + 1e-9) + shift, of the batch
+
+The number of stored blobs tells SegNet's from the others'; without weights the written fields do (`prototxt.dialects`).
+Nothing in a file shows the cuDNN 4 form, so it has to be asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from converter.graph import Shape, format_shape
+from converter.layers.arithmetic import Scale
+from converter.layers.base import Layer, Parameter, fault, filler, register, require, shortest
+from converter.layers.normalization import BatchNorm
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import BNParameter, FillerParameter
+
+_ONE = FillerParameter(type="constant", value=1)
+SEGNET_EPS = 1e-9
+
+
+@dataclass(frozen=True)
+class _Form(Layer):
+    """One meaning of a BN layer, which knows the others until the stored blobs decide.
+
+    Attributes:
+        forms: by the number of blobs.
+        blob_axes: of each stored blob: 2 for 1×C, 4 for 1×C×1×1, 1 for C.
+        affine: fillers of the factor and the summand.
+    """
+
+    forms: Mapping[int, _Form] = field(default_factory=dict, repr=False, compare=False)
+    blob_axes: int = field(default=4, repr=False)
+    affine: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+
+    def told_by(self, blobs: Sequence[Shape]) -> _Form:
+        return replace(self.forms.get(len(blobs), self), forms=self.forms, blob_axes=len(blobs[0]))
+
+    def stored(self, inputs: Sequence[Shape]) -> Shape:
+        """The shape of a blob, which holds a value a channel."""
+        channels = inputs[0][1]
+        return (channels,) if self.blob_axes == 1 else (1, channels, *[1] * (self.blob_axes - 2))
+
+
+def _check_image(shape: Shape) -> None:
+    require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+
+
+@dataclass(frozen=True)
+class StoredStatistics(_Form, BatchNorm):
+    """Four blobs. `inverse`: the last is the inverse standard deviation, in which eps is contained already."""
+
+    inverse: bool = False
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(2 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 2 to 4 axes")
+        return list(inputs)
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        shape = self.stored(inputs)
+        return (
+            Parameter("gamma", shape, self.affine[0]),
+            Parameter("beta", shape, self.affine[1]),
+            Parameter("mean", shape),
+            Parameter("inverse_std" if self.inverse else "variance", shape),
+        )
+
+
+@dataclass(frozen=True)
+class BatchStatistics(_Form, BatchNorm):
+    """Two blobs, and the mean and variance of the batch at hand, at test time too."""
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        _check_image(inputs[0])
+        return list(inputs)
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        shape = self.stored(inputs)
+        return (Parameter("gamma", shape, self.affine[0]), Parameter("beta", shape, self.affine[1]))
+
+
+@dataclass(frozen=True)
+class FoldedStatistics(_Form, Scale):
+    """Two blobs, in which mean and variance are contained: a factor and a summand a channel."""
+
+    bias_term: bool = True
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        _check_image(inputs[0])
+        return list(inputs)
+
+    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
+        shape = self.stored(inputs)
+        return (Parameter("weight", shape, self.affine[0]), Parameter("bias", shape, self.affine[1]))
+
+
+@register
+@dataclass(frozen=True)
+class BN(_Form):
+    """Reads a BN layer as one of the forms above.
+
+    `moving_average: false` (Caffe for Windows' forks) has four blobs' statistics ignored for those of the batch;
+    `frozen`, `momentum` and Synopsys' `icnet` say nothing that the blobs don't.
+    """
+
+    types = ("BN",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> _Form:
+        p, section = source.param.bn_param, "bn_param"
+        if p.eps < 0:
+            raise fault(source, f"eps is {p.eps:g}; expected 0 or more", section, "eps")
+        factor = filler(p, "scale_filler") or filler(p, "slope_filler") or _ONE
+        affine = (factor, filler(p, "shift_filler") or filler(p, "bias_filler"))
+        of_batch = p.HasField("moving_average") and not p.moving_average
+        inverse = source.dialect == "cudnn4" and not of_batch
+        eps = 0.0 if inverse else shortest(p.eps)
+        four = StoredStatistics(eps, not of_batch, affine=affine, inverse=inverse)
+        two: _Form = BatchStatistics(SEGNET_EPS, False, affine=affine)
+        if p.bn_mode == BNParameter.INFERENCE:
+            two = FoldedStatistics(affine=affine)
+        forms = {2: two, 4: four}
+        return replace(forms[2 if source.dialect == "segnet" else 4], forms=forms)

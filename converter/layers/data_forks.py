@@ -1,0 +1,102 @@
+"""Forks' layers that bring data in: images with dense labels, frames of videos, images with boxes or lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from converter.layers.base import register
+from converter.layers.data import Source, channels_of, image, padded, resized
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import VideoDataParameter
+
+
+@register
+@dataclass(frozen=True)
+class DenseImageData(Source):
+    """Images listed in a text file, each with an image of labels (SegNet's fork: dense_image_data_layer.cpp).
+
+    ENet's `label_divide_factor` makes the labels smaller by that factor. Without `new_height`, `new_width` or a crop
+    the size is that of the files.
+    """
+
+    types = ("DenseImageData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> DenseImageData:
+        p = source.param.dense_image_data_param
+        height, width = p.crop_height or p.new_height, p.crop_width or p.new_width
+        smaller = max(1, p.label_divide_factor)
+        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
+        labels = image(p.batch_size, 1, 0, height // smaller, width // smaller)
+        return cls(padded([images, labels], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class ImageSegData(Source):
+    """Images listed in a text file, each with an image of labels; a third top has the size that an image had.
+
+    Of DeepLab's fork (image_seg_data_layer.cpp).
+    """
+
+    types = ("ImageSegData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ImageSegData:
+        p, t = source.param.image_data_param, source.param.transform_param
+        height, width = t.crop_size or p.new_height, t.crop_size or p.new_width
+        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
+        labels = image(p.batch_size, 1, 0, height, width)
+        return cls(padded([images, labels, image(p.batch_size, 1, 0, 1, 2)], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class VideoData(Source):
+    """Frames of a film or camera, always in colour (SSD's fork: video_data_layer.cpp), or parts of films.
+
+    The latter are those of temporal segment networks, a stack of `new_length` colour images or pairs of flow images for
+    each of `num_segments`.
+    """
+
+    types = ("VideoData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> VideoData:
+        p = source.param
+        v, crop = p.video_data_param, p.transform_param.crop_size
+        if v.HasField("source"):
+            colours = 2 if v.modality == VideoDataParameter.FLOW else 3
+            images = image(v.batch_size, colours * v.new_length * v.num_segments, crop)
+            label = (v.batch_size,) if v.batch_size else None
+            return cls(padded([images, label], len(source.tops)))
+        return cls(padded([image(p.data_param.batch_size, 3, crop, *resized(p))], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class LaneData(Source):
+    """Images of a database with boxes and an image of labels (MobileNet-YOLO's fork: lane_data_layer.cpp).
+
+    How many boxes and how large the labels are, the prototxt does not say.
+    """
+
+    types = ("LaneData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> LaneData:
+        p = source.param
+        images = image(p.data_param.batch_size, channels_of(p), p.transform_param.crop_size, *resized(p))
+        return cls(padded([images], len(source.tops)))
+
+
+@register
+@dataclass(frozen=True)
+class BboxData(Source):
+    """Images listed in a text file, with boxes; only the files know how large and how many (OpenCV's SqueezeDet)."""
+
+    types = ("BboxData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> BboxData:
+        return cls(padded([], len(source.tops)))

@@ -1,0 +1,126 @@
+"""Powers, exponentials and logarithms of each value alone (Caffe: power_layer.cpp, exp_layer.cpp, log_layer.cpp)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, shortest
+from prototxt import NetLayer
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+@dataclass(frozen=True)
+class _Affine(Layer):
+    """The `scale * x + shift` that Power, Exp and Log begin with."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def affine_onnx(self, g: OnnxOps, x: str) -> str:
+        if self.scale != 1:
+            x = g.op("Mul", x, g.scalar(self.scale, "scale"))
+        return g.op("Add", x, g.scalar(self.shift, "shift")) if self.shift else x
+
+    def affine_torch(self, x: str) -> str:
+        scaled = f"{x} * {self.scale!r}" if self.scale != 1 else x
+        return f"{scaled} + {self.shift!r}" if self.shift else scaled
+
+
+@register
+@dataclass(frozen=True)
+class Power(_Affine):
+    """(shift + scale * x) ** power; a constant when power or scale is 0 (Caffe: power_layer.cpp)."""
+
+    types = ("Power",)
+    power: float = 1.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Power:
+        p = source.param.power_param
+        return cls(shortest(p.scale), shortest(p.shift), shortest(p.power))
+
+    @property
+    def _constant(self) -> float | None:
+        if self.power == 0:
+            return 1.0
+        with np.errstate(all="ignore"):  # NaN and infinities are Caffe's answers too.
+            return float(np.power(np.float64(self.shift), self.power)) if self.scale == 0 else None
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self._constant is not None:
+            return g.op("Expand", g.scalar(self._constant, "value"), g.op("Shape", x[0]))
+        y = self.affine_onnx(g, x[0])
+        return g.op("Pow", y, g.scalar(self.power, "power")) if self.power != 1 else y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self._constant is not None:
+            value = f"{self._constant!r}" if math.isfinite(self._constant) else f"float('{self._constant}')"
+            return f"torch.full_like({x[0]}, {value})"
+        affine = self.affine_torch(x[0])
+        return f"({affine}) ** {self.power!r}" if self.power != 1 else affine
+
+
+def _logarithm_of(base: float) -> float:
+    """ln(base); Caffe writes e as -1."""
+    return 1.0 if base == -1 else math.log(base)
+
+
+def _checked_base(source: NetLayer, base: float, section: str) -> float:
+    if base != -1 and not 0 < base < math.inf:
+        raise fault(source, f"base is {base:g}; expected -1 (for e) or a number above 0", section, "base")
+    return shortest(base)
+
+
+@register
+@dataclass(frozen=True)
+class Exp(_Affine):
+    """base ** (shift + scale * x); base -1 means e (Caffe: exp_layer.cpp)."""
+
+    types = ("Exp",)
+    base: float = -1.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Exp:
+        p = source.param.exp_param
+        log = _logarithm_of(_checked_base(source, p.base, "exp_param"))
+        return cls(p.scale * log, p.shift * log, p.base)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Exp", self.affine_onnx(g, x[0]))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"torch.exp({self.affine_torch(x[0])})"
+
+
+@register
+@dataclass(frozen=True)
+class Log(_Affine):
+    """log of (shift + scale * x) to a base; base -1 means e (Caffe: log_layer.cpp)."""
+
+    types = ("Log",)
+    base: float = -1.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Log:
+        p = source.param.log_param
+        if p.base == 1:
+            raise fault(source, "base is 1; no logarithm has it", "log_param", "base")
+        return cls(shortest(p.scale), shortest(p.shift), _checked_base(source, p.base, "log_param"))
+
+    @property
+    def _factor(self) -> float:
+        return 1 / _logarithm_of(self.base)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        y = g.op("Log", self.affine_onnx(g, x[0]))
+        return g.op("Mul", y, g.scalar(self._factor, "factor")) if self._factor != 1 else y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        y = f"torch.log({self.affine_torch(x[0])})"
+        return f"{y} * {self._factor!r}" if self._factor != 1 else y

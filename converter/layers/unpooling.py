@@ -1,0 +1,141 @@
+"""Max pooling undone: values go back to where the mask of the pooling says they came from, and the rest is 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.graph import Shape, format_shape, is_free
+from converter.layers.base import BottomsDifferError, Layer, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.sizes import INT64, int_size
+from prototxt import NetLayer
+from prototxt.caffe_pb2 import UnpoolingParameter
+
+if TYPE_CHECKING:
+    from converter.graph import Node
+
+
+def check_mask(values: Shape, mask: Shape) -> None:
+    """BottomsDifferError unless there is a place for each value."""
+    if tuple(map(int, values)) != tuple(map(int, mask)):
+        raise BottomsDifferError("values and mask differ in shape")
+
+
+def unpooled_onnx(g: OnnxOps, x: str, mask: str, sizes: Sequence[str]) -> str:
+    """Zeros with each value of `x` at its place in the mask; `sizes` are the top's, each a vector of one."""
+    values, places = (g.op("Reshape", name, g.ints([0, 0, -1], "shape")) for name in (x, mask))
+    plane = g.op("Concat", sizes[0], sizes[1], g.op("Mul", sizes[2], sizes[3]), axis=0)
+    zeros = g.op("Expand", g.scalar(0.0, "zero"), plane)
+    y = g.op("ScatterElements", zeros, g.op("Cast", places, to=INT64), values, axis=2)
+    return g.op("Reshape", y, g.op("Concat", *sizes, axis=0))
+
+
+UNPOOL = '''
+def unpool(x, mask, height, width):
+    """Values where the mask of a max pooling says they came from, 0 elsewhere (SegNet's and DeconvNet's layers)."""
+    plane = x.new_zeros(x.shape[0], x.shape[1], height * width)
+    return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))
+'''
+
+
+@register
+@dataclass(frozen=True)
+class UnPooling(Layer):
+    """Max pooling undone to a stated size, unpool_h × unpool_w or unpool_size (DeconvNet's fork: unpooling_layer.cpp).
+
+    With a second bottom, the mask of a max pooling, values go to the places that it names; of a mask of more planes
+    than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j. The
+    kernel says nothing, and padding is refused there. AVE and TILE, which add to what the top held before, are refused
+    here.
+    """
+
+    types = ("UnPooling", "Unpooling")
+    bottoms = (1, 2)
+    size: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> UnPooling:
+        p, section = source.param.unpooling_param, "unpooling_param"
+        if p.unpool != UnpoolingParameter.MAX:
+            method = UnpoolingParameter.Unpool.Name(p.unpool)
+            raise unsupported(source, f"unpool {method}; expected MAX", section, "unpool")
+        if p.pad or p.pad_h or p.pad_w:
+            raise fault(source, "padding; the fork allows none", section, "pad_h" if p.pad_h else "pad")
+        size = (p.unpool_size, p.unpool_size) if p.HasField("unpool_size") else (p.unpool_h, p.unpool_w)
+        if min(size) < 1:
+            message = f"the size is {size[0]}×{size[1]}; expected unpool_h and unpool_w, or unpool_size, at least 1"
+            raise fault(source, message, section)
+        stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+        if min(stride) < 1:
+            raise fault(source, f"stride is {stride[0]}×{stride[1]}; expected at least 1", section, "stride")
+        return cls(size, stride)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        if len(inputs) == 2:
+            self._check_planes(*inputs)
+        else:
+            require(not any(map(is_free, shape[2:])), "without a mask the bottom's height and width can't be left free")
+            for axis, (small, large, step) in enumerate(zip(shape[2:], self.size, self.stride, strict=True), 2):
+                last = (small - 1) * step
+                require(last < large, f"axis {axis}: the last value goes to {last}, outside the top's {large}")
+        return [(*shape[:2], *self.size)]
+
+    @staticmethod
+    def _check_planes(values: Shape, mask: Shape) -> None:
+        if len(mask) != 4 or tuple(map(int, values[2:])) != tuple(map(int, mask[2:])):
+            raise BottomsDifferError("values and mask differ in height or width")
+        if int(values[0] * values[1]) > int(mask[0] * mask[1]):
+            raise BottomsDifferError("the mask has fewer planes than the values")
+        same = tuple(map(int, values[:2])) == tuple(map(int, mask[:2]))
+        fixed = same or not any(map(is_free, (values[0], mask[0])))
+        require(fixed, "the batch can't be left free where the mask has other channels than the values")
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if len(x) == 2:
+            (n, c), planes = node.shape[:2], node.inputs[1].shape[:2]
+            if tuple(map(int, (n, c))) != tuple(map(int, planes)):
+                mask = g.op("Reshape", x[1], g.ints([1, int(planes[0] * planes[1]), -1], "shape"))
+                mask = g.slice(mask, 1, 0, int(n * c))
+                x = (x[0], g.op("Reshape", mask, g.ints([int(n), int(c), -1], "shape")))
+            sizes = [g.unsqueeze(int_size(g, x[0], node.shape, axis), [0]) for axis in (0, 1)]
+            return unpooled_onnx(g, x[0], x[1], [*sizes, *(g.ints([size], "size") for size in self.size)])
+        h, w = map(int, node.shape[2:])
+        (down, across), y = self.stride, x[0]
+        y = g.op("Reshape", y, g.ints([0, -1, h, 1, w, 1], "shape"))
+        y = g.op("Pad", y, g.ints([0] * 9 + [down - 1, 0, across - 1], "pads"))
+        y = g.op("Reshape", y, g.ints([0, -1, h * down, w * across], "shape"))
+        return self._fitted_onnx(g, y, (h * down, w * across))
+
+    def _fitted_onnx(self, g: OnnxOps, y: str, size: tuple[int, int]) -> str:
+        """Zeros added or dropped at the ends."""
+        missing = [max(0, wanted - given) for wanted, given in zip(self.size, size, strict=True)]
+        if any(missing):
+            y = g.op("Pad", y, g.ints([0] * 6 + missing, "pads"))
+        for axis, (wanted, given) in enumerate(zip(self.size, size, strict=True), 2):
+            if wanted < given:
+                y = g.slice(y, axis, 0, wanted)
+        return y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        height, width = self.size
+        if len(x) == 2:
+            t.helper("unpool", UNPOOL)
+            mask, (n, c) = x[1], node.shape[:2]
+            if tuple(map(int, node.shape[:2])) != tuple(map(int, node.inputs[1].shape[:2])):
+                mask = f"{mask}.flatten(0, 1)[:{int(n * c)}].unflatten(0, ({int(n)}, {int(c)}))"
+            return f"unpool({x[0]}, {mask}, {height}, {width})"
+        t.helper("spread", SPREAD)
+        return f"spread({x[0]}, ({height}, {width}), {self.stride})"
+
+
+SPREAD = '''
+def spread(x, size, stride):
+    """Row i and column j at stride * i and stride * j, 0 elsewhere (DeconvNet's Unpooling layer without a mask)."""
+    y = x.new_zeros(*x.shape[:2], *size)
+    y[:, :, : x.shape[2] * stride[0] : stride[0], : x.shape[3] * stride[1] : stride[1]] = x
+    return y
+'''

@@ -1,0 +1,40 @@
+"""Forks' layers that work on each value alone."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.drawn.base import Draw, Drawn, blob, drawn, layer, maybe, number, section
+
+
+@drawn("SeLu")
+@st.composite
+def selu(draw: Draw) -> Drawn:
+    params = section("selu_param", **{"lambda": draw(maybe(number(1, 0.5))), "alpha": draw(maybe(number(1, 2.5)))})
+    return Drawn(layer("SeLu", params), {"x": blob(draw)})
+
+
+@drawn("SeLuDropout")
+@st.composite
+def selu_dropout(draw: Draw) -> Drawn:
+    params = section("selu_dropout_param", dropout_ratio=draw(maybe(st.sampled_from((0.1, 0.9)))))
+    return Drawn(layer("SeLuDropout", params), {"x": blob(draw)})
+
+
+@drawn("BReLU")
+@st.composite
+def brelu(draw: Draw) -> Drawn:
+    least = draw(maybe(st.sampled_from((-1.0, -0.25, 0.0))))
+    return Drawn(
+        layer("BReLU", section("brelu_param", minval=least, maxval=draw(st.sampled_from((0.25, 0.5, 1.0))))),
+        {"x": blob(draw)},
+    )
+
+
+@drawn("Python spatial_dropout.SpatialDropoutLayer")
+@st.composite
+def spatial_dropout(draw: Draw) -> Drawn:
+    ratio = draw(st.sampled_from(("0.01", "0.1", "'0.1'", "'0.5'")))
+    code = "python_param {{ module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+    code += f"param_str: \"{{'phase': 'TEST', 'p': {ratio}}}\" }}"
+    return Drawn(layer("Python", code), {"x": blob(draw)})

@@ -1,0 +1,30 @@
+"""BN, in each of its forms."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.drawn.base import Draw, Drawn, drawn, fields, generator, layer, maybe, normal, shape
+
+
+@drawn("BN")
+@st.composite
+def bn(draw: Draw) -> Drawn:
+    form = draw(st.sampled_from(["slope", "INFERENCE", "LEARN"]))
+    sizes = shape(draw, draw(st.integers(2, 4)) if form == "slope" else 4)
+    values = generator(draw).standard_normal((4, sizes[1])).astype("float32")
+    values[3] = abs(values[3]) + 0.1
+    axes = draw(st.sampled_from([1, 2, 4]))
+    blobs = [row.reshape((1,) * (axes > 1) + (-1,) + (1,) * (axes - 2)) for row in values]
+    if form == "slope":
+        average = draw(maybe(st.just(True)))
+        params = fields(eps=draw(maybe(st.sampled_from([0.0, 1e-3]))), frozen=draw(maybe(st.booleans())))
+        params += " " + fields(moving_average=average)
+    else:
+        params, blobs = f"bn_mode: {form}", blobs[:2]
+    if draw(st.booleans()):
+        params += " scale_filler { value: 2 } shift_filler { type: 'uniform' }"
+        return Drawn(layer("BN", f"bn_param {{ {params} }}"), {"x": normal(draw, *sizes[:2], 3, 12)}, tolerance=1e-4)
+    return Drawn(
+        layer("BN", f"bn_param {{ {params} }}"), {"x": normal(draw, *sizes)}, blobs={"it": blobs}, tolerance=1e-4
+    )

@@ -1,0 +1,43 @@
+"""Matrix products and look-ups in a table."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.drawn.base import Draw, Drawn, axis, blob, drawn, generator, layer, maybe, section, shape, uniform
+
+FILLERS = st.sampled_from(([], [uniform("weight_filler"), uniform("bias_filler")]))
+
+
+@drawn("InnerProduct")
+@st.composite
+def inner_product(draw: Draw) -> Drawn:
+    x = blob(draw, most=4)
+    place = axis(draw, x.ndim)
+    params = section(
+        "inner_product_param",
+        *draw(FILLERS),
+        num_output=draw(st.integers(1, 7)),
+        bias_term=draw(maybe(st.booleans())),
+        axis=draw(maybe(st.just(1))) if place == 1 else place,
+        transpose=draw(maybe(st.booleans())),
+    )
+    return Drawn(layer("InnerProduct", params), {"x": x})
+
+
+@drawn("Embed")
+@st.composite
+def embed(draw: Draw) -> Drawn:
+    """Indices are truncated, so they may carry a fraction."""
+    rows = draw(st.integers(1, 11))
+    params = section(
+        "embed_param",
+        *draw(FILLERS),
+        num_output=draw(st.integers(1, 7)),
+        input_dim=rows,
+        bias_term=draw(maybe(st.booleans())),
+    )
+    source = generator(draw)
+    sizes = shape(draw, draw(st.integers(1, 4)), most=5)
+    index = source.integers(0, rows, sizes) + source.choice((0, 0.25, 0.75), sizes)
+    return Drawn(layer("Embed", params), {"x": index.astype("float32")})

@@ -1,0 +1,33 @@
+"""Max pooling undone, with the mask of a pooling and without."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.drawn.base import Draw, Drawn, apart, drawn, fields, layer, normal, shape
+
+
+@drawn("UnPooling", "Unpooling")
+@st.composite
+def unpooling(draw: Draw) -> Drawn:
+    kind = draw(st.sampled_from(["UnPooling", "Unpooling"]))
+    n, c, h, w = shape(draw, 4)
+    stride = draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        more_h, more_w = draw(st.integers(0, 2)), draw(st.integers(0, 2))
+        params = fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=2 * h + more_h, unpool_w=2 * w + more_w)
+        text = (
+            'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
+            "pooling_param { kernel_size: 2 stride: 2 } }\n"
+        ) + layer(kind, f"unpooling_param {{ {params} }}", "p mask")
+        return Drawn(text, {"x": apart(draw, n, c, 2 * h, 2 * w)})
+    if draw(st.booleans()):
+        size = max(h, w) * stride + draw(st.integers(0, 2))
+        params = fields(kernel_size=stride, stride=stride, unpool_size=size)
+    else:
+        strides = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        rows = (h - 1) * strides[0] + draw(st.integers(1, 4))
+        columns = (w - 1) * strides[1] + draw(st.integers(1, 4))
+        params = fields(kernel_h=2, kernel_w=3, stride_h=strides[0], stride_w=strides[1])
+        params += " " + fields(unpool_h=rows, unpool_w=columns)
+    return Drawn(layer(kind, f"unpooling_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})

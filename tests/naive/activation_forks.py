@@ -1,0 +1,49 @@
+"""Forks' layers that work on each value alone, from their sources."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tests.drawn.base import layer
+from tests.naive.base import Naive, case, random
+
+
+@case("selu")
+def selu() -> Naive:
+    """soeaver's selu_layer.cpp, with the constants that are its defaults."""
+    x = random(1, 2, 3, 4, 5)
+    y = np.empty_like(x)
+    for place in np.ndindex(*x.shape):
+        value = float(x[place])
+        y[place] = 1.050700987 * (value if value > 0 else 1.67326324 * (math.exp(value) - 1))
+    return Naive(layer("SeLu"), {"x": x}, {("it", "out"): y})
+
+
+@case("selu_dropout")
+def selu_dropout() -> Naive:
+    """soeaver's selu_dropout_layer.cpp: a copy in phase TEST."""
+    x = random(2, 2, 3, 4, 5)
+    return Naive(
+        layer("SeLuDropout", "selu_dropout_param { dropout_ratio: 0.05 }"), {"x": x}, {("it", "out"): x.copy()}
+    )
+
+
+@case("brelu")
+def brelu() -> Naive:
+    """DehazeNet's brelu_layer.cpp."""
+    x = random(3, 2, 3, 4, 5)
+    y = np.empty_like(x)
+    for place in np.ndindex(*x.shape):
+        y[place] = min(max(float(x[place]), -0.5), 0.75)
+    return Naive(layer("BReLU", "brelu_param { minval: -0.5 maxval: 0.75 }"), {"x": x}, {("it", "out"): y})
+
+
+@case("spatial_dropout")
+def spatial_dropout() -> Naive:
+    """ENet's spatial_dropout.py: times 1 / (1 - p) out of training, too."""
+    x = random(4, 2, 3, 4, 5)
+    code = "python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+    code += "param_str: \"{'phase': 'TEST', 'p': '0.1'}\" }"
+    return Naive(layer("Python", code), {"x": x}, {("it", "out"): x * (1.0 / (1.0 - 0.1))})

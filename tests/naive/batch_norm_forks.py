@@ -1,0 +1,55 @@
+"""BN, from the sources of PSPNet's and SegNet's forks (bn_layer.cpp)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.drawn.base import layer
+from tests.naive.base import Naive, case, random
+
+
+def _blobs(channels: int, shape: tuple[int, ...]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    slope, bias, mean, variance = random(3, 4, channels)
+    return [values.reshape(shape) for values in (slope, bias, mean, abs(variance) + np.float32(0.1))]
+
+
+@case("bn_slope_bias_mean_variance")
+def four_blobs() -> Naive:
+    """PSPNet's: the moving averages are used as they are stored."""
+    x = random(1, 2, 3, 4, 5)
+    blobs = _blobs(3, (1, 3, 1, 1))
+    y = np.empty_like(x)
+    for n, c, h, w in np.ndindex(*x.shape):
+        slope, bias, mean, variance = (float(blob[0, c, 0, 0]) for blob in blobs)
+        y[n, c, h, w] = slope * (x[n, c, h, w] - mean) * (variance + 1e-3) ** -0.5 + bias
+    text = layer("BN", "bn_param { slope_filler { value: 1 } bias_filler { value: 0 } frozen: true eps: 1e-3 }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
+
+
+@case("bn_segnet_inference")
+def segnet_inference() -> Naive:
+    """SegNet's bn_mode INFERENCE: mean and variance are in scale and shift."""
+    x = random(2, 2, 3, 4, 5)
+    scale, shift = _blobs(3, (1, 3, 1, 1))[:2]
+    y = np.empty_like(x)
+    for n, c, h, w in np.ndindex(*x.shape):
+        y[n, c, h, w] = x[n, c, h, w] * scale[0, c, 0, 0] + shift[0, c, 0, 0]
+    text = layer("BN", "bn_param { scale_filler { value: 1 } shift_filler { value: 0.001 } bn_mode: INFERENCE }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": [scale, shift]})
+
+
+@case("bn_segnet_learn")
+def segnet_learn() -> Naive:
+    """SegNet's bn_mode LEARN, the default: E(x²) - E(x)² of the batch, in the test phase as well."""
+    x = random(4, 2, 3, 4, 5)
+    scale, shift = _blobs(3, (1, 3, 1, 1))[:2]
+    y = np.empty_like(x)
+    for c in range(3):
+        total = squares = 0.0
+        for n, h, w in np.ndindex(2, 4, 5):
+            total += float(x[n, c, h, w]) / 40
+            squares += float(x[n, c, h, w]) ** 2 / 40
+        deviation = (squares - total**2 + 1e-9) ** 0.5
+        y[:, c] = (x[:, c] - total) / deviation * scale[0, c, 0, 0] + shift[0, c, 0, 0]
+    text = layer("BN", "bn_param { scale_filler { value: 1 } shift_filler { value: 0.001 } }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": [scale, shift]})

@@ -1,0 +1,60 @@
+"""Forks' layers that work on each value alone.
+
+Facts from the sources of the forks by soeaver (selu_layer.cpp, selu_dropout_layer.cpp), for DehazeNet and FPCNet
+(brelu_layer.cpp), and of ENet's spatial_dropout.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prototxt.param_dict import dict_of
+from verify.layers.registry import Array, Call, Sensitivity, narrow, register, wide
+
+
+def _selu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    p = call.param.selu_param
+    factor = abs(getattr(p, "lambda"))
+    return [Sensitivity(2, (factor * max(1.0, abs(p.alpha)),))]
+
+
+@register("SeLu", error=_selu_error)
+def selu(call: Call) -> list[Array]:
+    """lambda · x where x > 0, else lambda · alpha · (exp(x) - 1)."""
+    p, x = call.param.selu_param, wide(call.x)
+    return [narrow(getattr(p, "lambda") * np.where(x > 0, x, p.alpha * np.expm1(np.minimum(x, 0))))]
+
+
+@register("SeLuDropout")
+def selu_dropout(call: Call) -> list[Array]:
+    """A copy, out of training."""
+    call.require(not call.train, "draws at random in training")
+    return [call.x.copy()]
+
+
+@register("BReLU")
+def brelu(call: Call) -> list[Array]:
+    """The larger of x and minval, then the smaller of that and maxval."""
+    p = call.param.brelu_param
+    return [np.minimum(np.maximum(call.x, np.float32(p.minval)), np.float32(p.maxval))]
+
+
+def _kept(call: Call) -> float:
+    said = dict_of(call.layer)
+    call.require(said.get("phase") != "TRAIN", "param_str asks for phase TRAIN, which draws at random")
+    call.require("p" in said, "param_str has no p")
+    p = float(str(said["p"]))
+    call.require(0 < p < 1, f"p {p:g} is not between 0 and 1")
+    return 1 - p
+
+
+def _spatial_dropout_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    return [Sensitivity(1, (1 / _kept(call),))]
+
+
+@register("Python spatial_dropout.SpatialDropoutLayer", error=_spatial_dropout_error)
+def spatial_dropout(call: Call) -> list[Array]:
+    """x / (1 - p): the layer multiplies by 1 / (1 - p) in either phase, and drops channels in training alone."""
+    return [narrow(wide(call.x) / _kept(call))]

@@ -1,0 +1,68 @@
+"""BN, batch normalisation as forks had it before BatchNorm came.
+
+Facts from the sources of SegNet's fork (two blobs), of yjxiong's and PSPNet's (four) and of Synopsys' (both), all named
+bn_layer.cpp, and from yjxiong's change log: with cuDNN 4 the fourth blob was a running 1 / sqrt(variance + eps).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from verify.layers.registry import Array, Call, Sensitivity, Wide, largest, narrow, register, wide
+
+SEGNET_EPS = 1e-9
+
+
+def _stored(call: Call, channels: int) -> list[Wide]:
+    """The blobs, a value a channel, whatever ones their stored shapes have (1×C or 1×C×1×1)."""
+    shapes = [
+        b.shape if b is not None and math.prod(b.shape) == channels else (1, channels) for b in call.parameters.blobs
+    ]
+    call.require(len(shapes) in (0, 2, 4), f"has {len(shapes)} blobs, expected 4, or SegNet's 2")
+    return [wide(blob.ravel()) for blob in call.parameters.take(shapes or [(1, channels)] * 4)]
+
+
+def _of_batch(call: Call) -> list[Wide]:
+    axes = tuple(axis for axis in range(call.x.ndim) if axis != 1)
+    return [wide(call.x).mean(axis=axes), wide(call.x).var(axis=axes)]
+
+
+def _terms(call: Call) -> tuple[Wide, Wide]:
+    """Factor and summand a channel."""
+    p = call.param.bn_param
+    call.require(2 <= call.x.ndim <= 4, f"needs a bottom of 2 to 4 axes, it has {call.x.ndim}")
+    slope, bias, *stored = _stored(call, call.x.shape[1])
+    if not stored:
+        call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+        if p.bn_mode == p.INFERENCE:
+            return slope, bias
+    if not stored or (call.train and not p.frozen) or (p.HasField("moving_average") and not p.moving_average):
+        mean, variance = _of_batch(call)
+        factor = slope / np.sqrt(variance + (p.eps if stored else SEGNET_EPS))
+    elif call.layer.dialect == "cudnn4":
+        mean, factor = stored[0], slope * stored[1]
+    else:
+        mean, factor = stored[0], slope / np.sqrt(stored[1] + p.eps)
+    return factor, bias - factor * mean
+
+
+def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    factor, _ = _terms(call)
+    return [Sensitivity(4, (largest(factor),))]
+
+
+@register("BN", error=_error)
+def bn(call: Call) -> list[Array]:
+    """slope · (x - mean) / sqrt(variance + eps) + bias.
+
+    Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor; `frozen` uses the stored ones in
+    training too, `moving_average: false` never. As `cudnn4` the fourth is the inverse standard deviation. Two blobs,
+    scale and shift, are SegNet's: with bn_mode INFERENCE mean and variance have been folded into them, and with LEARN
+    they are the batch's own in either phase, and eps is 1e-9.
+    """
+    factor, summand = _terms(call)
+    channel = (-1, *[1] * (call.x.ndim - 2))
+    return [narrow(wide(call.x) * factor.reshape(channel) + summand.reshape(channel))]

@@ -76,7 +76,8 @@ class Finding:
         lenient: whether it took --allow-unknown.
         shapes: of its inputs, as it was converted.
         activations: bytes of all its blobs at these shapes.
-        blobs, ties: of `run`, how many were compared, and how many of them follow a choice too close to call.
+        blobs, ties, unjudged: of `run`, how many were compared, how many of them follow a choice too close to call, and
+            for how many of those the layer makes that choice by itself, so that it was not compared alone either.
         share: by step, the largest error as a share of its bound.
         seconds, peak: of its process; peak resident bytes.
         parts: seconds by what was done.
@@ -93,6 +94,7 @@ class Finding:
     activations: int = 0
     blobs: int = 0
     ties: int = 0
+    unjudged: int = 0
     share: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     peak: float = 0.0
@@ -297,8 +299,10 @@ class _Work:
     def _keep(self, step: str, report: Report) -> None:
         found = self.finding
         found.parts.update({f"{step}: {name}": seconds for name, seconds in report.seconds.items()})
-        found.blobs = len(report.rows) or len(report.shipped)
-        found.ties = sum(math.isinf(row.bound) for row in report.rows or report.shipped)
+        rows = report.rows or report.shipped
+        loose = [row for row in rows if math.isinf(row.bound)]
+        found.blobs, found.ties = len(rows), len(loose)
+        found.unjudged = sum(row.own_bound is None or math.isinf(row.own_bound) for row in loose)
         if report.worst is not None:
             found.share[step] = report.worst.share
 

@@ -248,12 +248,12 @@ BACKBONES = (
         lambda e: e.has("InnerProduct", "INNER_PRODUCT") and not e.has("Convolution") and not e.contains("layer inner"),
     ),
     Family(
-        "single layers", "four layers at most: examples and tests of one layer", lambda e: sum(e.types.values()) < 5
+        "LeNet, small nets",
+        "named LeNet, MNIST or CIFAR, or one to five convolutions",
+        lambda e: e.contains("lenet|mnist|cifar") or (0 < e.types["convolution"] < 6 and sum(e.types.values()) > 4),
     ),
     Family(
-        "LeNet, small nets",
-        "named LeNet, MNIST or CIFAR, or up to five convolutions",
-        lambda e: e.contains("lenet|mnist|cifar") or 0 < e.types["convolution"] < 6,
+        "single layers", "four layers at most: examples and tests of one layer", lambda e: sum(e.types.values()) < 5
     ),
 )
 NONE = Family(OTHER, "none of these", lambda _: True)

@@ -130,10 +130,11 @@ def _totals(nets: Sequence[_Net]) -> str:
         ),
     ]
     lines = [f"| {what} | {_number(part)} of {_number(all_)} | {_percent(part, all_)} |" for what, part, all_ in rows]
-    blobs, ties = sum(found.blobs for found in deploy), sum(found.ties for found in deploy)
+    blobs, ties, unjudged = (_number(sum(getattr(f, name) for f in deploy)) for name in ("blobs", "ties", "unjudged"))
     behind = (
-        f"\nIn onnxruntime {_number(blobs)} blobs were compared. {_number(ties)} of them follow a choice too close to "
-        "call (two boxes of nearly one score, say); there each layer was compared alone, on what the model fed it.\n"
+        f"\nIn onnxruntime {blobs} blobs were compared. {ties} of them follow a choice too close to call (two boxes of "
+        "nearly one score, say); there each layer was compared alone, on what the model fed it. That says nothing for "
+        f"{unjudged} of those, where the layer itself makes the choice.\n"
     )
     return "\n| | | |\n| --- | ---: | ---: |\n" + "\n".join(lines) + "\n" + behind
 

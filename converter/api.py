@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from converter.build import InputShapes, build
-from converter.graph import Graph, Tensor
+from converter.graph import Graph, Node, Tensor
 from converter.parameters import RandomParameters
 from converter.passes import Fold, run_passes
 from converter.preprocess import Preprocessing, bake
@@ -119,18 +119,16 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
 
 
 def _warnings(graph: Graph) -> list[str]:
-    """What looks wrong though Caffe would run it."""
-    from converter.layers.normalization import BatchNorm
-
-    live = [n for n in graph.nodes if isinstance(n.layer, BatchNorm) and not n.layer.global_statistics]
-    if not live:
-        return []
-    others = f" and {len(live) - 1} more" if len(live) > 1 else ""
-    first, verb = live[0], "have" if len(live) > 1 else "has"
-    return [
-        f"{first.origins[0].position}: layer {first.name!r} (BatchNorm){others} {verb} use_global_stats: false, and so "
-        f"normalise{'' if others else 's'} by the batch given, as Caffe does; the stored statistics are not used"
-    ]
+    """What looks wrong though Caffe would run it: one sentence each, with its first layer."""
+    nodes: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.layer.caution:
+            nodes.setdefault(node.layer.caution, []).append(node)
+    found = []
+    for caution, (first, *others) in nodes.items():
+        origin, more = first.origins[0], f" and {len(others)} more" if others else ""
+        found.append(f"{origin.position}: layer {origin}{more}: {caution}")
+    return found
 
 
 def weight_warnings(weights: Weights | None, graph: Graph) -> list[str]:

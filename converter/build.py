@@ -271,10 +271,13 @@ class _Builder:
 
     def _default_outputs(self) -> list[Value]:
         read = {id(v) for node in self.nodes if id(node) not in self.losses for v in node.inputs}
-        free = [v for v in self.current.values() if id(v) not in read]
-        made = [v for v in free if v.producer is not None and id(v.producer) not in self.losses]
+        made = [v for v in self.current.values() if v.producer is not None and id(v.producer) not in self.losses]
+        ends = [v for v in made if id(v) not in read]
+        if not ends:  # Silence everywhere: what only such layers read is all that the net is for.
+            read = {id(v) for node in self.nodes if node.outputs for v in node.inputs}
+            ends = [v for v in made if id(v) not in read]
         order = {id(v): i for i, node in enumerate(self.nodes) for v in node.outputs}
-        return sorted(made, key=lambda v: order[id(v)])
+        return sorted(ends, key=lambda v: order[id(v)])
 
 
 def needed(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
@@ -296,7 +299,9 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 def _is_loss(source: NetLayer) -> bool:
     """Whether a layer only measures; one of an unknown type says so by its name."""
     known = registry().get(source.kind)
-    return known.role == "loss" if known else source.kind.removesuffix("Layer").endswith(("Loss", "Accuracy", "Evaluate"))
+    if known is not None:
+        return known.role == "loss"
+    return source.kind.removesuffix("Layer").endswith(("Loss", "Accuracy", "Evaluate"))
 
 
 def _is_read(net: Net, top: str) -> bool:

@@ -28,11 +28,13 @@ class Dialect:
         name: of the fork, as `--dialect` takes it.
         meaning: what it does otherwise than the others, in words.
         evidence: says what in a layer shows that it is this one's, in words; empty for nothing.
+        usual: whether it goes without saying for a layer, where nothing shows another's.
     """
 
     name: str
     meaning: str
     evidence: Evidence = lambda layer: ""
+    usual: Callable[[NetLayer], bool] = lambda layer: False
 
 
 def _fields(section: str, *names: str) -> Evidence:
@@ -89,18 +91,22 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("caffe_ocr", "no marks, and the blank is class 0", _one_bottom),
     ),
     "Interp": (
-        Dialect("deeplab", "zoom_factor z makes z * (size - 1) + 1 of a size"),
+        Dialect(
+            "deeplab",
+            "zoom_factor z makes z * (size - 1) + 1 of a size",
+            usual=lambda layer: not layer.param.interp_param.HasField("zoom_factor"),
+        ),
         Dialect("openvino", "zoom_factor z makes z * size of a size", _input_of_whole_steps),
     ),
     "PriorBox": (
-        Dialect("ssd", "one square for each min_size"),
+        Dialect("ssd", "one square for each min_size", usual=lambda layer: True),
         Dialect("faceboxes", "16 squares of 32 and 4 of 64, all a pixel smaller than min_size", _boxes_of_faceboxes),
     ),
 }
 
 
 def dialect_of(layer: NetLayer, asked: Mapping[str, str]) -> tuple[str, str]:
-    """The dialect of a layer and why it was taken; empty where its type has but one meaning.
+    """The dialect of a layer, empty where its type has but one meaning, and why, empty where it goes without saying.
 
     Args:
         layer: which.
@@ -115,14 +121,16 @@ def dialect_of(layer: NetLayer, asked: Mapping[str, str]) -> tuple[str, str]:
         why = dialect.evidence(layer)
         if why:
             return dialect.name, why
-    return (names[0], "nothing shows another fork's") if names else ("", "")
+    if not known:
+        return "", ""
+    return known[0].name, "" if known[0].usual(layer) else "nothing shows another fork's"
 
 
 def readings(layers: Sequence[NetLayer]) -> list[str]:
-    """A sentence for each layer type of several meanings and each reading that was taken of it."""
+    """A sentence for each layer type of several meanings and each reading of it that does not go without saying."""
     found: dict[tuple[str, str], str] = {}
     for layer in layers:
-        if layer.dialect and (layer.kind, layer.dialect) not in found:
+        if layer.dialect_evidence and (layer.kind, layer.dialect) not in found:
             others = ", ".join(f"{layer.kind}={d.name}" for d in DIALECTS[layer.kind] if d.name != layer.dialect)
             said = f"{layer.position}: {layer.kind} is read as {layer.dialect}'s: {layer.dialect_evidence}"
             found[layer.kind, layer.dialect] = f"{said} (--dialect {others} for another)"

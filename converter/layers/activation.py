@@ -17,7 +17,6 @@ from converter.layers.base import (
     register,
     require,
     shortest,
-    unsupported,
 )
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
@@ -278,22 +277,25 @@ class HardSwish(Layer):
 class Dropout(Layer):
     """Nothing at test time: Caffe scales by 1 / (1 - ratio) while it trains (Caffe: dropout_layer.cpp).
 
-    With `scale_train: false` (R-FCN, SegNet) it is the other way round: times 1 - ratio at test time.
+    With `scale_train: false` (R-FCN, SegNet) it is the other way round: times 1 - ratio at test time. With
+    `sample_weights_test` (Bayesian SegNet) Caffe draws at test time too, and the user averages many runs; here it is
+    the mean of all draws, with a warning.
     """
 
     types = ("Dropout",)
     ratio: float = 0.5
     scale_train: bool = True
+    sampled: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> Dropout:
         p = source.param.dropout_param
-        if p.sample_weights_test:
-            message = (
-                "sample_weights_test, which draws at random at test time too; leave it out for the mean of all draws"
-            )
-            raise unsupported(source, message, "dropout_param", "sample_weights_test")
-        return cls(shortest(p.dropout_ratio), p.scale_train)
+        return cls(shortest(p.dropout_ratio), p.scale_train, p.sample_weights_test)
+
+    @property
+    def caution(self) -> str:
+        draws = "draws at random at test time (sample_weights_test); here it is the mean of all draws"
+        return draws if self.sampled else ""
 
     @property
     def _kept(self) -> float:

@@ -55,8 +55,13 @@ class Layer:
 
     @classmethod
     def read(cls, source: NetLayer) -> Layer:
-        """The layer as the prototxt states it, as a rule of this class; NetError or UnsupportedError where it can't be."""
+        """The layer as the prototxt states it, as a rule of this class; NetError or UnsupportedError where it can't."""
         return cls()
+
+    @property
+    def caution(self) -> str:
+        """What the user should know though nothing fails, to be read behind the layer's name; empty for nothing."""
+        return ""
 
     def told_by(self, blobs: Sequence[Shape]) -> Self:
         """The layer as its stored blobs show it to be, where the prototxt alone leaves several forms open."""

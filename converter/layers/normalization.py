@@ -59,6 +59,12 @@ class BatchNorm(Layer):
             raise unsupported(source, message, "batch_norm_param", "add_eps_before_sqrt")
         return cls(0.0, given, eps)
 
+    @property
+    def caution(self) -> str:
+        if self.global_statistics:
+            return ""
+        return "has use_global_stats: false: it normalises by the batch given, as Caffe does, not by what is stored"
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         channels = inputs[0][1] if len(inputs[0]) > 1 else 1
         return (

@@ -205,6 +205,13 @@ def test_a_train_val_net_becomes_its_inference_net() -> None:
     assert asked.outputs[0].shape == ()
 
 
+def test_a_net_that_ends_in_silence_gives_what_it_silences() -> None:
+    text = DATA + (
+        'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\nlayer { name: "s" type: "Silence" bottom: "r" }'
+    )
+    assert prepare(parse_net(text), None, Options()).graph.output_names == ["r"]
+
+
 def test_in_place_layers_become_values_of_their_own() -> None:
     text = DATA + (
         'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }\n'
@@ -215,7 +222,7 @@ def test_in_place_layers_become_values_of_their_own() -> None:
     assert str(graph) == (
         "graph ''\n"
         "  in  data: 2×3×7×5\n"
-        "  data/r: 2×3×7×5 = ReLU(negative_slope=0.0)(data)  # r (ReLU)\n"
+        "  data/r: 2×3×7×5 = ReLU(negative_slope=0.0, most=None, least=None)(data)  # r (ReLU)\n"
         "  data/p: 2×3×7×5 = Power(scale=2.0, shift=0.0, power=1.0)(data/r)  # p (Power)\n"
         "  t: 2×3×7×5 = TanH()(data/p)  # t (TanH)\n"
         "  out t: 2×3×7×5"

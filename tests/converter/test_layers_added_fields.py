@@ -72,10 +72,6 @@ def test_eps_behind_the_root_survives_folding(fold: str, tmp_path: Path) -> None
 
 
 REFUSED = {
-    layer("Dropout", "\ndropout_param { sample_weights_test: true }"): (
-        "2:17: error: layer 'it' (Dropout): sample_weights_test, which draws at random at test time too; leave it out "
-        "for the mean of all draws"
-    ),
     layer("BatchNorm", "\nbatch_norm_param { use_global_stats: false add_eps_before_sqrt: false }"): (
         "2:44: error: layer 'it' (BatchNorm): add_eps_before_sqrt: false with the statistics of the batch; expected "
         "use_global_stats: true"
@@ -102,3 +98,14 @@ def test_the_old_sizes_of_dummy_data_stand_once_or_once_a_top() -> None:
         Options(outputs=["a", "b"]),
     ).graph
     assert [tuple(v.shape) for v in graph.inputs] == [(2, 3, 4, 5), (2, 6, 4, 7)]
+
+
+def test_a_dropout_that_draws_at_test_time_is_its_mean_with_a_warning(tmp_path: Path) -> None:
+    x = random(3, 2, 5)
+    text = layer("Dropout", "dropout_param { dropout_ratio: 0.3 sample_weights_test: true scale_train: false }")
+    assert_gives(text, {"x": x}, x * np.float32(0.7), tmp_path)
+    (warning,) = prepare(net_of(text, {"x": x}), None, Options()).warnings
+    assert warning == (
+        "net.prototxt:2:1: layer it (Dropout): draws at random at test time (sample_weights_test); here it is the mean "
+        "of all draws"
+    )

@@ -140,12 +140,12 @@ def threshold(call: Call) -> list[Array]:
 
 @register("Dropout")
 def dropout(call: Call) -> list[Array]:
-    """x, since Caffe scales while training; with a fork's `scale_train: false` x * (1 - dropout_ratio)."""
+    """x, since Caffe scales while training; with a fork's `scale_train: false` x * (1 - dropout_ratio).
+
+    Where a fork draws at test time too (`sample_weights_test`), that is the mean of its draws.
+    """
     call.require(not call.train, "drops at random in phase TRAIN, which has no answer to compare with")
     p = call.param.dropout_param
-    call.require(
-        not p.sample_weights_test, "draws at random (sample_weights_test), which has no answer to compare with"
-    )
     if p.scale_train:
         return [call.x]
     return [narrow(wide(call.x) * (1.0 - p.dropout_ratio))]

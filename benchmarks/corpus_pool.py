@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks.corpus_work import Entry, Finding, examine, too_much_memory
+from benchmarks.corpus_work import Entry, Finding, Limits, examine, too_much_memory
 
 PRELOADED = ["benchmarks.corpus_work", "converter.api", "converter.onnx_model", "converter.torch_model", "verify"]
 FRAMEWORKS = ["onnxruntime", "torch", "safetensors"]
@@ -49,7 +49,7 @@ class Pool:
     def run(self, entries: Sequence[Entry], steps: Sequence[tuple[str, ...]]) -> Iterator[Finding]:
         """A finding for each net, as they come. Closed before its end, it ends the processes."""
         waiting = list(zip(entries, steps, strict=True))[::-1]
-        slots, running = list(self._slots), list[_Running]()
+        slots, running = list[Sequence[int]](self._slots), list[_Running]()
         try:
             while waiting or running:
                 while waiting and slots:
@@ -59,21 +59,21 @@ class Pool:
                     finding = one.finding()
                     if finding is not None:
                         running.remove(one)
-                        slots.append(one.cores)
+                        slots.append(one.limits.cores)
                         yield finding
         finally:
             for one in running:
                 one.stop()
 
-    def _start(self, entry: Entry, steps: tuple[str, ...], cores: list[int]) -> _Running:
+    def _start(self, entry: Entry, steps: tuple[str, ...], cores: Sequence[int]) -> _Running:
         here, there = self._context.Pipe(duplex=False)
         folder = tempfile.TemporaryDirectory()
-        words = (entry, steps, self._memory, cores, folder.name, there)
+        limits = Limits(self._seconds, self._memory, cores)
+        words = (entry, steps, limits, folder.name, there)
         process = self._context.Process(target=examine, args=words, daemon=True)
         process.start()
         there.close()
-        limits = (time.monotonic() + self._seconds, self._seconds, self._memory)
-        return _Running(Finding(entry.file, steps), process, here, folder, cores, *limits)
+        return _Running(Finding(entry.file, steps), process, here, folder, limits, time.monotonic() + self._seconds)
 
 
 @dataclass
@@ -82,10 +82,8 @@ class _Running:
     process: multiprocessing.process.BaseProcess
     answer: Connection
     folder: tempfile.TemporaryDirectory[str]
-    cores: list[int]
+    limits: Limits
     deadline: float
-    seconds: float
-    memory: int
 
     def finding(self) -> Finding | None:
         """What it found, or how it ended; None while it is at work."""
@@ -94,9 +92,9 @@ class _Running:
                 self.last = self.answer.recv()
         except (EOFError, OSError):
             self.process.join(10)
-            return self._ended(_how_it_ended(self.process.exitcode, self.memory))
+            return self._ended(_how_it_ended(self.process.exitcode, self.limits.memory))
         if time.monotonic() >= self.deadline:
-            return self._ended(f"takes more than {self.seconds:.0f} s")
+            return self._ended(f"takes more than {self.limits.seconds:.0f} s")
         return None
 
     def stop(self) -> None:

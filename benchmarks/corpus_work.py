@@ -20,6 +20,7 @@ import math
 import os
 import re
 import resource
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -185,19 +186,28 @@ class DisagreementError(Exception):
         self.reason = reason
 
 
-def examine(
-    entry: Entry, steps: tuple[str, ...], memory: int, cores: Sequence[int], folder: str, answer: Connection
-) -> None:
+@dataclass(frozen=True)
+class Limits:
+    """What a process may use: seconds, bytes of memory, processors."""
+
+    seconds: float
+    memory: int
+    cores: Sequence[int]
+
+
+def examine(entry: Entry, steps: tuple[str, ...], limits: Limits, folder: str, answer: Connection) -> None:
     """The process of one net, in a folder of its own, which the one who started it removes.
 
     What is known is sent at the start of each step, so that it outlives a crash; the last that comes is the whole.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started it, and who ends it then
+    signal.alarm(int(limits.seconds) + 60)  # should that one be killed
     os.chdir(folder)
-    os.sched_setaffinity(0, cores)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    os.sched_setaffinity(0, limits.cores)
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     logging.disable(logging.CRITICAL)
-    work = _Work(entry, Finding(entry.file, steps), memory, answer.send)
+    work = _Work(entry, Finding(entry.file, steps), limits.memory, answer.send)
     work.take_steps()
     work.tell()
 

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import corpus, corpus_pool, corpus_work
 from benchmarks.corpus_pool import Journal, Pool, Progress
-from benchmarks.corpus_work import STEPS, Entry, Finding
+from benchmarks.corpus_work import STEPS, Entry, Finding, Limits
 from prototxt import load_net
 from prototxt.errors import ErrorGroup, NetError, PrototxtError, UnsupportedError
 
@@ -130,7 +130,7 @@ def test_a_net_that_takes_too_much_time_or_memory_is_given_up() -> None:
     assert not corpus_pool.is_limit(failed("other", "convert", "layer type X"))
 
 
-def crash(entry: Entry, steps: tuple[str, ...], memory: int, cores: list[int], folder: str, answer: Connection) -> None:
+def crash(entry: Entry, steps: tuple[str, ...], limits: Limits, folder: str, answer: Connection) -> None:
     """In place of `examine`: some nets end badly in the step `run`."""
     answer.send(Finding(entry.file, steps, ["parse", "convert", "load"], "run"))
     if entry.file == "hangs":
@@ -283,6 +283,41 @@ def test_a_terminal_shows_a_bar_and_a_log_shows_a_line_now_and_then() -> None:
     assert log.getvalue().splitlines() == ["4/4 [####################] 100%, 1 not through, 0 s left"]
 
 
+def test_ctrl_c_keeps_the_journal_and_leaves_no_process(tmp_path: Path) -> None:
+    slow = NET + "".join(
+        f'layer {{ name: "c{n}" type: "Convolution" bottom: "conv" top: "c{n}" '
+        "convolution_param { num_output: 4000 kernel_size: 2 } }"
+        for n in range(3000)
+    )
+    make_corpus(tmp_path, {"who+what/a.prototxt": NET, "who+what/slow.prototxt": slow})
+    command = [sys.executable, "-m", "benchmarks.corpus", "--corpus", tmp_path, "--run", "--jobs", "1"]
+    command += ["--journal", tmp_path / "journal"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not (tmp_path / "journal").exists() or not (tmp_path / "journal").read_text().endswith("\n"):
+            time.sleep(0.05)
+            assert process.poll() is None
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "\ninterrupted; the journal has what was found\n"
+    assert [json.loads(line)["file"] for line in (tmp_path / "journal").read_text().splitlines()] == [
+        "prototxt/who+what/a.prototxt"
+    ]
+    assert is_gone(process.pid), "the net's process, or the one that it came from, goes on"
+
+
+def is_gone(group: int) -> bool:
+    """Whether, within ten seconds, no process of a group is left."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def make_corpus(folder: Path, nets: dict[str, str]) -> None:
     index = [{"file": f"prototxt/{name}", "kind": "net", "format": "V2", "phase": "deploy"} for name in nets]
     index.append({"file": "prototxt/s.prototxt", "kind": "solver", "format": "", "phase": ""})
@@ -310,7 +345,8 @@ def test_the_command_writes_summary_journal_and_gallery_and_goes_on(tmp_path: Pa
     assert "1 of 2 deploy nets come through (50.0 %)" in first.stdout
     assert "missed: 50.0 % of the deploy nets come through, at least 95 % have to" in first.stdout
     page, lines = (tmp_path / "gallery.md").read_text(), (tmp_path / "journal").read_text()
-    assert "| single layers | 2 | 2 | 1 | 1 | 1 | 0 | layer type Odd (1) |" in page
+    assert "| LeNet, small nets | 1 | 1 | 1 | 1 | 1 | 0 |  |" in page
+    assert "| single layers | 1 | 1 | 0 | 0 | 0 | 0 | layer type Odd (1) |" in page
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (second.returncode, second.stdout) == (1, first.stdout)
     assert (tmp_path / "gallery.md").read_text() == page

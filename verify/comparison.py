@@ -85,8 +85,13 @@ def substitutes(reference: Trace, answers: Answers, bounds: Mapping[Key, float])
 
 
 def _behind_a_tie(reference: Array, got: npt.NDArray[np.generic], bound: float) -> bool:
-    """Whether nothing can be asked of a blob: rounding may have turned a choice before it, and with it any value."""
-    return math.isinf(bound) and got.ndim == reference.ndim
+    """Whether nothing can be asked of a blob: rounding may have turned a choice before it, and with it any value.
+
+    No choice makes a NaN where there was none, or takes all away.
+    """
+    if not math.isinf(bound) or got.ndim != reference.ndim or got.dtype.kind not in "fiub":
+        return False
+    return bool(np.isnan(reference).any() == np.isnan(got).any())
 
 
 def _own_errors(answers: Answers, alone: Alone) -> dict[Key, float]:

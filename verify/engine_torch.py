@@ -55,7 +55,7 @@ class TorchModel:
         self._recorded.clear()
         torch = self._torch
         with torch.no_grad(), _as_fault(self.path, "fails to run:"):
-            made = self._model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in given.values()))
+            made = self._model(*(torch.from_numpy(np.asarray(array, order="C")) for array in given.values()))
             outputs = _arrays(made)
         tops = {self._keys[place]: array for place, array in self._recorded.items()}
         self._recorded.clear()

@@ -289,16 +289,6 @@ REFUSED = {
     layer("Interp", "interp_param { zoom_factor: 2 pad_beg: -5 }"): (
         "1:1: error: layer 'it' (Interp): cropping leaves nothing of 2×6×5×7"
     ),
-    layer("ResizeNearestNeighbor", "resize_nearest_neighbor_param { data_format: 'NCHW' scale_height: 1.5 }"): (
-        "1:1: error: layer 'it' (ResizeNearestNeighbor): 5×7 to 7×7; only whole multiples can be made by repeating "
-        "pixels"
-    ),
-    layer("ResizeBilinear", "\nresize_bilinear_param { output_height: 3 align_corners: true }"): (
-        "2:1: error: layer 'it' (ResizeBilinear): data_format NHWC; expected NCHW"
-    ),
-    layer("ResizeBilinear", "\nresize_bilinear_param { output_height: 3 align_corners: false }"): (
-        "2:42: error: layer 'it' (ResizeBilinear): neither align_corners nor half_pixel_centers; expected one of them"
-    ),
     layer("Embed", "\nembed_param { num_output: 3 }"): (
         "2:1: error: layer 'it' (Embed): input_dim is 0; expected at least 1"
     ),

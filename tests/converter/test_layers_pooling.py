@@ -168,9 +168,6 @@ REFUSED = {
     layer("Pooling", "\npooling_param { kernel_size: 2 pad: 1 pad_l: 1 }"): (
         "2:39: error: layer 'it' (Pooling): both pad and pad_l are given; expected one of them"
     ),
-    layer("Pooling", "\npooling_param { kernel_size: 2 pad_type: 1 }"): (
-        "2:32: error: layer 'it' (Pooling): pad_type 1; expected pad_l, pad_r, pad_t, pad_b"
-    ),
     layer("SPP", "\nspp_param { pyramid_height: 0 }"): (
         "2:13: error: layer 'it' (SPP): pyramid_height is 0; expected at least 1"
     ),

@@ -35,6 +35,6 @@ def brelu(draw: Draw) -> Drawn:
 @st.composite
 def spatial_dropout(draw: Draw) -> Drawn:
     ratio = draw(st.sampled_from(("0.01", "0.1", "'0.1'", "'0.5'")))
-    code = "python_param {{ module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+    code = "python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
     code += f"param_str: \"{{'phase': 'TEST', 'p': {ratio}}}\" }}"
     return Drawn(layer("Python", code), {"x": blob(draw)})

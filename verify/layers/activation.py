@@ -80,7 +80,12 @@ def elu(call: Call) -> list[Array]:
     return [narrow(np.maximum(x, 0) + call.param.elu_param.alpha * np.expm1(np.minimum(x, 0)))]
 
 
-@register("Sigmoid", error=bounded_slope(lambda call: 0.25))
+def _sigmoid_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Caffe has it as 0.5 * tanh(0.5 * x) + 0.5, which far below 0 is off by the rounding of 1, not of the top."""
+    return [Sensitivity(1, (0.25,), own=2.0**-23)]
+
+
+@register("Sigmoid", error=_sigmoid_error)
 def sigmoid_layer(call: Call) -> list[Array]:
     """1 / (1 + exp(-x))."""
     return [narrow(sigmoid(wide(call.x)))]

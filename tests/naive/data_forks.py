@@ -1,0 +1,33 @@
+"""Forks' layers that bring data in, beside one that reads the same blob."""
+
+from __future__ import annotations
+
+from tests.naive.base import Naive, case
+from tests.naive.data import brought_in
+
+
+@case("dense_image_data")
+def dense_image_data() -> Naive:
+    params = "dense_image_data_param { source: 'list' batch_size: 2 new_height: 4 new_width: 5 }"
+    return brought_in("DenseImageData", params, 2, 3, 4, 5)
+
+
+@case("image_seg_data")
+def image_seg_data() -> Naive:
+    params = "image_data_param { source: 'list' batch_size: 2 new_height: 4 new_width: 5 }"
+    return brought_in("ImageSegData", params, 2, 3, 4, 5)
+
+
+@case("video_data")
+def video_data() -> Naive:
+    return brought_in("VideoData", "data_param { batch_size: 2 } video_data_param { video_file: 'film' }", 2, 3, 4, 5)
+
+
+@case("lane_data")
+def lane_data() -> Naive:
+    return brought_in("LaneData", "data_param { source: 'images' batch_size: 2 }", 2, 3, 4, 5)
+
+
+@case("bbox_data")
+def bbox_data() -> Naive:
+    return brought_in("BboxData", "", 2, 3, 4, 5)

@@ -135,7 +135,7 @@ class Rounding:
             sources = [self._motions[i] for i in step.inputs]
             motion = self._motions[index]
             own = _rounding(step, motion, sources) if step.inputs else self._fed.get(step.top, 0.0)
-            ledger.add(index, step, own, motion, _reach(step, sources))
+            ledger.add(index, step, own, motion, _reach(step, motion, sources))
             if step.key in known:
                 ledger.forget(index)
         return dict(zip((step.key for step in self._steps), ledger.bounds, strict=True))
@@ -221,9 +221,12 @@ def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:
     return float((source.peaks * np.minimum(gains, gain)).max(initial=0.0))
 
 
-def _reach(step: Step, sources: Sequence[_Motion]) -> float:
-    """How far a blob of few values should move by its layer's gain."""
-    if step.value.size >= FEW:
+def _reach(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
+    """How far a blob that stood still, or has few values, should move by its layer's gain.
+
+    A Softmax of logits in the thousands stands still under the probe, and turns over when a larger error comes.
+    """
+    if step.value.size >= FEW and motion.largest > 0:
         return 0.0
     pairs = zip(step.gains, sources, strict=True)
     return _norm([gain * source.typical for gain, source in pairs if 0 < gain < math.inf])

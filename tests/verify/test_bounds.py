@@ -241,3 +241,33 @@ def test_a_blob_of_zeros_still_has_room_for_the_rounding_of_its_terms() -> None:
     _, rows = bounded(net, {}, {"x": np.float32([[1, 2, 3, 4, 5]])})
     assert rows["y"].peak == 0
     assert 1e-8 < rows["y"].bound < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["ELU", "SeLu"])
+def test_an_exponential_less_one_may_round_as_caffe_does_it(kind: str) -> None:
+    """Near 0 nearly all of exp(x) is taken off, and what float32 lost of it is larger than the top's own rounding."""
+    net = parse_net(INPUT + f"layer {{ name: 'y' type: '{kind}' bottom: 'data' top: 'y' }}")
+    x = -np.abs(feeds()["data"]) * np.float32(1e-4)
+    trace = run(net, None, {"data": x})
+    p = net.layers[1].param.selu_param
+    factor = np.float32(getattr(p, "lambda") * p.alpha if kind == "SeLu" else 1)
+    for answer, ok in (
+        (factor * (np.exp(x) - np.float32(1)), True),
+        (factor * (np.exp(x) - np.float32(1.000001)), False),
+    ):
+        assert not np.array_equal(answer, trace.blobs["y"])
+        (row,) = compare(trace, Answers({("y", "y"): answer}, {}), estimate(net, None, trace))[0]
+        assert row.ok is ok
+
+
+def test_a_softmax_that_saturates_may_turn_over_with_its_input() -> None:
+    """The probe leaves a Softmax of far logits as it is; an error of theirs that is larger does not."""
+    net = parse_net(
+        "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 1 dim: 300 } } }"
+        "layer { name: 'prob' type: 'Softmax' bottom: 'data' top: 'prob' }"
+    )
+    fed = {"data": (1e3 * np.random.default_rng(7).standard_normal((1, 300))).astype(np.float32)}
+    trace = run(net, None, fed)
+    assert run(net, None, perturbed(fed)).blobs["prob"].tolist() == trace.blobs["prob"].tolist()
+    assert estimate(net, None, trace)["prob", "prob"] < 0.1
+    assert estimate(net, None, trace, feed_errors={"data": np.full(300, 100.0)})["prob", "prob"] > 1

@@ -73,7 +73,13 @@ def prelu(call: Call) -> list[Array]:
     return [narrow(rectify(wide(call.x), wide(_slopes(call))))]
 
 
-@register("ELU", error=bounded_slope(lambda call: max(1.0, abs(call.param.elu_param.alpha))))
+def _elu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Caffe takes 1 from exp(x), which near 0 is off by the rounding of 1, not of the top."""
+    alpha = abs(call.param.elu_param.alpha)
+    return [Sensitivity(1, (max(1.0, alpha),), own=alpha * 2.0**-23)]
+
+
+@register("ELU", error=_elu_error)
 def elu(call: Call) -> list[Array]:
     """x, and below zero alpha * (exp(x) - 1)."""
     x = wide(call.x)

@@ -15,9 +15,10 @@ from verify.layers.registry import Array, Call, Sensitivity, narrow, register, w
 
 
 def _selu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """The fork takes 1 from exp(x), which near 0 is off by the rounding of 1, not of the top."""
     p = call.param.selu_param
     factor = abs(getattr(p, "lambda"))
-    return [Sensitivity(2, (factor * max(1.0, abs(p.alpha)),))]
+    return [Sensitivity(2, (factor * max(1.0, abs(p.alpha)),), own=factor * abs(p.alpha) * 2.0**-23)]
 
 
 @register("SeLu", error=_selu_error)

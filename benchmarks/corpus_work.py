@@ -10,7 +10,8 @@ A net whose blobs take more than LARGE bytes is converted and loaded, and not ru
 
 Most nets for deployment state a batch of 10 or more, which shows nothing that a batch of 1 does not. So inputs are cut
 to one sample where the net takes that: where its shapes still fit, and where axis 0 is no time and its statistics are
-not taken over it.
+not taken over it. A net of more than MANY multiply-adds is converted and loaded at its own size, and compared on
+smaller images where it takes them: a wrong conversion is as wrong there, and the run does not take a day.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import numpy.typing as npt
 from prototxt.errors import CaffeModelError, ErrorGroup
 
 if TYPE_CHECKING:
-    from converter.graph import Graph
+    from converter.graph import Graph, Node
     from converter.layers.base import Parameter
     from prototxt import Net
     from verify.parity import Report
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 STEPS = ("parse", "convert", "load", "run", "torch")
 SEED = 0
 """Of the weights and of what is fed."""
+MANY, DIVISORS = 20e9, (2, 3, 4, 6, 8)
+"""Multiply-adds from which on smaller images do, and by what their sides are divided, the first first."""
 LARGE = 3_000_000_000
 """Bytes of all blobs of a net, in float32, from which on it is not run."""
 NET = Path("net.prototxt")
@@ -75,7 +78,7 @@ class Finding:
         faults: why others did not hold: by step, sentences without names and numbers.
         messages: by step, the first error as it reads.
         lenient: whether it took --allow-unknown.
-        shapes: of its inputs, as it was converted.
+        shapes: of its inputs, as it was compared.
         activations: bytes of all its blobs at these shapes.
         blobs, ties, unjudged: of `run`, how many were compared, how many of them follow a choice too close to call, and
             for how many of those the layer makes that choice by itself, so that it was not compared alone either.
@@ -128,10 +131,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plan:
-    """The shapes at which a net is tried, and the bytes of its blobs then."""
+    """The shapes at which a net is tried, and the bytes of its blobs and the multiply-adds then."""
 
     shapes: Shapes
     activations: int
+    operations: int
 
     @classmethod
     def of(cls, graph: Graph) -> Plan:
@@ -139,7 +143,7 @@ class Plan:
         values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
         sizes = (math.prod(map(int, value.shape)) for value in values)
         shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
-        return cls(shapes, 4 * sum(sizes))
+        return cls(shapes, 4 * sum(sizes), sum(map(_operations, graph.nodes)))
 
 
 def plan(net: Net) -> Plan:
@@ -158,6 +162,33 @@ def plan(net: Net) -> Plan:
         except CaffeModelError:
             pass  # a Reshape, a Slice or another input holds it to its batch
     return Plan.of(own)
+
+
+def smaller(net: Net, own: Plan) -> Plan:
+    """On smaller images, where the net has more than MANY multiply-adds and takes them; else its own plan."""
+    from converter.build import build
+
+    best = own
+    for divisor in DIVISORS:
+        if best.operations <= MANY:
+            break
+        shapes = {name: _shrunk(shape, divisor) for name, shape in own.shapes.items()}
+        try:
+            best = Plan.of(build(net, None, input_shapes=shapes, make=_no_values))
+        except CaffeModelError:
+            continue  # a size that is written in the net, or features that no longer meet
+    return best
+
+
+def _shrunk(shape: tuple[int, ...], divisor: int) -> tuple[int, ...]:
+    """Images with sides divided, in whole steps of 32; those of 8 n + 1, which DeepLab's nets want, keep their 1."""
+    if len(shape) != 4 or min(shape[2:]) < 64:
+        return shape
+    return (*shape[:2], *(max(1, side // divisor // 32) * 32 + side % 8 % 2 for side in shape[2:]))
+
+
+def _operations(node: Node) -> int:
+    return int(node.layer.multiply_adds([v.shape for v in node.inputs], [v.shape for v in node.outputs]))
 
 
 def _no_values(_: object, parameter: Parameter) -> npt.NDArray[np.float32]:
@@ -252,9 +283,22 @@ class _Work:
         if self.finding.large:
             self.attempt("torch", self._load_torch, holds=False)
             return
+        self._choose_size()
         if loads:
             self.attempt("run", lambda: self._compare("run", Path("model.onnx")))
         self.attempt("torch", self._torch)
+
+    def _choose_size(self) -> None:
+        """At which the net is compared; made anew where that is not its own."""
+        from converter.api import Options, prepare, write
+        from verify.parity import Verifier
+
+        chosen = smaller(self._net, self._planned)
+        if chosen is not self._planned:
+            self._ready = prepare(self._net, None, Options(random_weights=SEED, input_shapes=chosen.shapes))
+            write(self._ready, "onnx", Path("model.onnx"), None)
+            self.finding.shapes = {name: list(shape) for name, shape in chosen.shapes.items()}
+        self._verifier = Verifier(self._net, self._ready.weights, shapes=chosen.shapes, seed=SEED)
 
     def _parse(self) -> None:
         from prototxt.net import read_net_message
@@ -267,7 +311,6 @@ class _Work:
 
     def _convert(self) -> None:
         from converter.api import Options, load_parsed, prepare, write
-        from verify.parity import Verifier
 
         NET.write_text(self.entry.text, encoding="utf-8", errors="surrogateescape")
         net = load_parsed(NET, Options(allow_unknown=self.finding.lenient))
@@ -276,7 +319,7 @@ class _Work:
         self.finding.shapes = {name: list(shape) for name, shape in planned.shapes.items()}
         self._ready = prepare(net, None, Options(random_weights=SEED, input_shapes=planned.shapes))
         write(self._ready, "onnx", Path("model.onnx"), None)
-        self._verifier = Verifier(net, self._ready.weights, shapes=planned.shapes, seed=SEED)
+        self._net, self._planned = net, planned
 
     def _load(self) -> None:
         from verify.engines import open_model

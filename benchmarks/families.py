@@ -93,10 +93,6 @@ def _has_regions(e: Evidence) -> bool:
     return e.has("ROIPooling", "ROIAlign", "Proposal", "PSROIPooling", "RPROI", "ROIPool") or e.calls("rpn")
 
 
-def _has_regions(e: Evidence) -> bool:
-    return e.has("ROIPooling", "ROIAlign", "Proposal", "PSROIPooling", "RPROI", "ROIPool") or e.calls("rpn")
-
-
 DETECTORS = (
     Family(
         "MTCNN",

@@ -1,0 +1,56 @@
+"""Where forks differ in what a layer type means: the file's evidence decides, the user overrides, and it is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from prototxt import parse_net
+from prototxt.dialects import DIALECTS
+from prototxt.errors import RequestError
+
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: %d dim: %d } } }\n'
+ZOOM = 'layer { name: "up" type: "Interp" bottom: "x" top: "up" interp_param { zoom_factor: 2 } }'
+SIZE = 'layer { name: "up" type: "Interp" bottom: "x" top: "up" interp_param { height: 9 width: 9 } }'
+
+
+def test_evidence_decides_and_is_told() -> None:
+    net = parse_net(INPUT % (64, 96) + ZOOM, "net.prototxt")
+    assert net.layers[1].dialect == "openvino"
+    assert net.readings == [
+        "net.prototxt:2:1: Interp is read as openvino's: zoom_factor in a net whose input is 64×96, multiples of 32 "
+        "(--dialect Interp=deeplab for another)"
+    ]
+
+
+def test_without_evidence_it_is_the_first_and_that_is_told_too() -> None:
+    net = parse_net(INPUT % (65, 97) + ZOOM, "net.prototxt")
+    assert net.layers[1].dialect == DIALECTS["Interp"][0].name == "deeplab"
+    assert net.readings == [
+        "net.prototxt:2:1: Interp is read as deeplab's: nothing shows another fork's "
+        "(--dialect Interp=openvino for another)"
+    ]
+
+
+def test_nothing_is_said_where_the_forks_agree() -> None:
+    assert parse_net(INPUT % (64, 96) + SIZE).readings == []
+    assert parse_net(INPUT % (64, 96)).layers[0].dialect == ""
+
+
+@pytest.mark.parametrize("asked", [{"Interp": "deeplab"}, {"": "deeplab"}, {"": "ssd", "Interp": "deeplab"}])
+def test_the_user_overrides(asked: dict[str, str]) -> None:
+    net = parse_net(INPUT % (64, 96) + ZOOM, dialects=asked)
+    assert net.layers[1].dialect == "deeplab"
+    assert "as --dialect says" in net.readings[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"ReLU": "openvino"}, "--dialect ReLU=openvino: 'ReLU' has one meaning only; several have BN, "),
+        ({"Interp": "ssd"}, "no such fork of Interp; known are deeplab, openvino"),
+        ({"": "nobody"}, "--dialect nobody: no such fork; known are "),
+    ],
+)
+def test_what_there_is_not_is_refused(asked: dict[str, str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        parse_net(INPUT % (64, 96), dialects=asked)

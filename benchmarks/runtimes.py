@@ -283,7 +283,12 @@ then off by 2 % of its largest probability, not by 6e-7.
 """
 
 
-SECTIONS = {"msra": "MSRA's ResNets, with seeded weights", "models": "Trained nets", "layers": "Layers"}
+SECTIONS = {
+    "msra": "MSRA's ResNets, with seeded weights",
+    "models": "Trained nets",
+    "layers": "Layers",
+    "forks": "Layers of forks, against loops over their sources",
+}
 
 
 def document(sections: dict[str, list[Outcome]], runtimes: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from converter.layers.base import (
     fault,
     register,
     require,
-    shortest,
     unsupported,
 )
 from converter.layers.sizes import turned_around
@@ -186,37 +185,29 @@ class Squeeze(Layer):
 
 @register
 @dataclass(frozen=True)
-class Pad(Layer):
-    """A border of one value; `paddings` has two numbers an axis, before and behind, the first axis first.
+class Unsqueeze(Layer):
+    """The blob with an axis of 1 put in at `dim`, which counts the axes of the top from the end where it is negative.
 
-    Of Synopsys' fork (pad_layer.cpp).
+    Of inisis' fork (unsqueeze.cpp).
     """
 
-    types = ("Pad",)
-    before: tuple[int, ...] = ()
-    behind: tuple[int, ...] = ()
-    value: float = 0.0
+    types = ("Unsqueeze",)
+    axis: int = 0
 
     @classmethod
-    def read(cls, source: NetLayer) -> Pad:
-        p = source.param.pad_param
-        if len(p.paddings) % 2:
-            raise fault(source, f"{len(p.paddings)} paddings; expected two for each axis", "pad_param", "paddings")
-        return cls(tuple(p.paddings[::2]), tuple(p.paddings[1::2]), shortest(p.constant_values))
+    def read(cls, source: NetLayer) -> Unsqueeze:
+        p = source.param.unsqueeze_param
+        if not p.HasField("dim"):
+            raise fault(source, "no dim; expected the place of the new axis", "unsqueeze_param")
+        return cls(p.dim)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        shape = inputs[0]
-        given = 2 * len(self.before)
-        require(given == 2 * len(shape), f"{given} paddings for a blob of {len(shape)} axes; expected two for each")
-        return [tuple(d + a + b for d, a, b in zip(shape, self.before, self.behind, strict=True))]
+        (shape,) = inputs
+        axis = canonical_axis(self.axis, len(shape) + 1)
+        return [(*shape[:axis], 1, *shape[axis:])]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        pads = g.ints((*self.before, *self.behind), "pads")
-        return g.op("Pad", x[0], pads, g.scalar(self.value, "value"), mode="constant")
+        return g.unsqueeze(x[0], [canonical_axis(self.axis, len(node.shape) + 1)])
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        pairs = list(zip(self.before, self.behind, strict=True))[::-1]
-        while pairs and not any(pairs[-1]):  # F.pad begins with the last axis; what it isn't given stays.
-            pairs.pop()
-        sides = tuple(side for pair in pairs for side in pair)
-        return f"F.pad({x[0]}, {sides}, value={self.value!r})" if sides else x[0]
+        return f"{x[0]}.unsqueeze({canonical_axis(self.axis, len(node.shape) + 1)})"

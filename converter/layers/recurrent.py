@@ -266,3 +266,49 @@ class RNN(nn.Module):
             states.append(h)
         return torch.tanh(F.linear(torch.stack(states), self.weight_o, self.bias_o)), h.unsqueeze(0)
 '''
+
+
+@register
+@dataclass(frozen=True)
+class LSTMUnit(Layer):
+    """One step of an LSTM: the next c and h of the last c and the gates (Caffe: lstm_unit_layer.cpp).
+
+    Bottoms are c 1×N×D, gates 1×N×4D in the order i, f, o, g, and marks 1×N, 0 where a sequence begins. Caffe makes
+    this layer inside an LSTM; a net can have it by itself.
+    """
+
+    types = ("LSTMUnit",)
+    bottoms = (3, 3)
+    tops = (2, 2)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        c, gates, cont = inputs
+        fits = len(c) == len(gates) == 3 and int(c[0]) == int(gates[0]) == 1
+        require(fits, f"c is {format_shape(c)} and the gates are {format_shape(gates)}; expected 1×N×D and 1×N×4D")
+        fits = int(c[1]) == int(gates[1]) and int(gates[2]) == 4 * int(c[2])
+        require(fits, f"c is {format_shape(c)} and the gates are {format_shape(gates)}; expected 1×N×D and 1×N×4D")
+        marks = len(cont) == 2 and tuple(map(int, cont)) == (1, int(c[1]))
+        require(marks, f"the third bottom is {format_shape(cont)}; expected 1×{c[1]} marks")
+        require(not is_free(c[2]), "the size of the state can't be left free")
+        return [c, c]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        size = int(node.shape[2])
+        i, f, o, new = g.multi("Split", x[1], g.ints([size] * 4, "sizes"), outputs=4, axis=2)
+        keep = g.op("Mul", g.unsqueeze(x[2], [2]), g.op("Sigmoid", f))
+        c = g.op("Add", g.op("Mul", keep, x[0]), g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new)))
+        return [c, g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c))]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        t.helper("lstm_unit", LSTM_UNIT)
+        states = t.let("states", f"lstm_unit({', '.join(x)})")
+        return [f"{states}[0]", f"{states}[1]"]
+
+
+LSTM_UNIT = '''
+def lstm_unit(c, gates, cont):
+    """The next c and h; a sequence begins anew where `cont` is 0 (Caffe's LSTMUnit layer)."""
+    i, f, o, g = gates.chunk(4, 2)
+    c = cont.unsqueeze(2) * torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return c, torch.sigmoid(o) * torch.tanh(c)
+'''

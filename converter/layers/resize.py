@@ -51,6 +51,7 @@ class Upsample(Layer):
     With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp). With two,
     values go where the mask of a max pooling says they came from, and the rest is 0 (SegNet's: upsample_layer.cpp); the
     size is upsample_h × upsample_w, or `scale` times the bottom's, less 1 where `pad_out_h` or `pad_out_w` says so.
+    With `dims_num: 3` (inisis' fork) the bottom is N×C×W, and only its last axis grows.
     """
 
     types = ("Upsample",)
@@ -58,10 +59,13 @@ class Upsample(Layer):
     scale: tuple[int, int] = (2, 2)
     less: tuple[int, int] = (0, 0)
     size: tuple[int, int] | None = None
+    flat: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> Upsample:
         p, section = source.param.upsample_param, "upsample_param"
+        if p.dims_num not in (3, 4) or (p.dims_num == 3 and len(source.bottoms) == 2):
+            raise fault(source, f"dims_num is {p.dims_num}; expected 4, or 3 without a mask", section, "dims_num")
         if p.scale < 1 or p.scale != int(p.scale):
             raise unsupported(source, f"scale is {p.scale:g}; expected a whole number, 1 or more", section, "scale")
         scale = (int(p.scale), int(p.scale))
@@ -80,10 +84,13 @@ class Upsample(Layer):
         less = (int(p.pad_out_h), int(p.pad_out_w))
         if len(source.bottoms) == 1 and (size or any(less)):
             raise fault(source, "a size without a mask; expected a second bottom, the mask of a max pooling", section)
-        return cls(scale, less, size)
+        return cls(scale, less, size, p.dims_num == 3)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
+        if self.flat:
+            require(len(shape) == 3, f"the bottom is {format_shape(shape)}; expected 3 axes (dims_num), N×C×W")
+            return [(*shape[:2], shape[2] * self.scale[1])]
         _check_image(shape)
         if len(inputs) == 2:
             check_mask(*inputs)
@@ -92,6 +99,8 @@ class Upsample(Layer):
         return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.less[i] for i in (0, 1)))]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self.flat:
+            return g.op("Squeeze", repeated_onnx(g, g.unsqueeze(x[0], [2]), 1, self.scale[1]), g.ints([2]))
         if len(x) == 1:
             return repeated_onnx(g, x[0], *self.scale)
         sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
@@ -109,6 +118,8 @@ class Upsample(Layer):
         return g.op("Sub", scaled, g.ints([self.less[axis - 2]], "less"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.flat:
+            return f"{x[0]}.repeat_interleave({self.scale[1]}, dim=2)"
         if len(x) == 1:
             return repeated_torch(t, x[0], *self.scale)
         t.helper("unpool", UNPOOL)

@@ -132,6 +132,38 @@ class UnPooling(Layer):
         return f"spread({x[0]}, ({height}, {width}), {self.stride})"
 
 
+@register
+@dataclass(frozen=True)
+class MaxUnPool(Layer):
+    """Max pooling undone by its mask, to dst_h × dst_w (inisis' fork: maxunpool_layer.cpp)."""
+
+    types = ("MaxUnPool",)
+    bottoms = (2, 2)
+    size: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> MaxUnPool:
+        p = source.param.max_unpool_param
+        if p.dst_h < 1 or p.dst_w < 1:
+            message = f"dst_h and dst_w are {p.dst_h} and {p.dst_w}; expected both, at least 1"
+            raise fault(source, message, "max_unpool_param")
+        return cls((p.dst_h, p.dst_w))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        check_mask(*inputs)
+        return [(*shape[:2], *self.size)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        sizes = [g.unsqueeze(int_size(g, x[0], node.shape, axis), [0]) for axis in (0, 1)]
+        return unpooled_onnx(g, x[0], x[1], [*sizes, *(g.ints([size], "size") for size in self.size)])
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("unpool", UNPOOL)
+        return f"unpool({x[0]}, {x[1]}, {self.size[0]}, {self.size[1]})"
+
+
 SPREAD = '''
 def spread(x, size, stride):
     """Row i and column j at stride * i and stride * j, 0 elsewhere (DeconvNet's Unpooling layer without a mask)."""

@@ -66,6 +66,32 @@ def pad(draw: Draw) -> Drawn:
     return Drawn(layer("Pad", params), {"x": x})
 
 
+@drawn("Pad")
+@st.composite
+def pad_of_images(draw: Draw) -> Drawn:
+    """inisis' form: a border of any sort on any side, or all sides cut."""
+    n, c, h, w = shape(draw, 4, least=3, most=8)
+    if draw(st.booleans()):
+        sides = [-1 - draw(st.integers(0, (size - 3) // 2)) for size in (h, h, w, w)]
+    else:
+        sides = [draw(st.integers(0, size - 1)) for size in (h, h, w, w)]
+    params = section(
+        "pad_param",
+        **dict(zip(("pad_u", "pad_d", "pad_l", "pad_r"), sides, strict=True)),
+        pad_type=draw(maybe(st.sampled_from(("CONSTANT", "REPLICATE", "REFLECT")))),
+        pad_value=draw(maybe(number(0, 1))),
+    )
+    return Drawn(layer("Pad", params), {"x": normal(draw, n, c, h, w)})
+
+
+@drawn("Unsqueeze")
+@st.composite
+def unsqueeze(draw: Draw) -> Drawn:
+    x = blob(draw, most=4)
+    dim = draw(st.integers(-x.ndim - 1, x.ndim))
+    return Drawn(layer("Unsqueeze", section("unsqueeze_param", dim=dim)), {"x": x})
+
+
 @drawn("UpsampleDarknet")
 @st.composite
 def upsample_darknet(draw: Draw) -> Drawn:

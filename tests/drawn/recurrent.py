@@ -40,3 +40,15 @@ def lstm(draw: Draw) -> Drawn:
 @st.composite
 def rnn(draw: Draw) -> Drawn:
     return unrolled(draw, "RNN", 1)
+
+
+@drawn("LSTMUnit")
+@st.composite
+def lstm_unit(draw: Draw) -> Drawn:
+    streams, hidden = shape(draw, 2, most=7)
+    feeds = {
+        "c": normal(draw, 1, streams, hidden),
+        "gates": normal(draw, 1, streams, 4 * hidden),
+        "cont": generator(draw).choice(np.float32((0, 1)), (1, streams)),
+    }
+    return Drawn(layer("LSTMUnit", "", "c gates cont", "next_c next_h"), feeds)

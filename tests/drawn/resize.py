@@ -35,6 +35,9 @@ def interp(draw: Draw) -> Drawn:
 @st.composite
 def upsample(draw: Draw) -> Drawn:
     n, c, h, w = shape(draw, 4, most=7)
+    if draw(st.integers(0, 4)) == 0:
+        params = fields(scale=draw(maybe(st.integers(1, 4))), dims_num=3)
+        return Drawn(layer("Upsample", f"upsample_param {{ {params} }}"), {"x": normal(draw, n, c, w)})
     if draw(st.booleans()):
         params = fields(scale=draw(maybe(st.integers(1, 4))))
         return Drawn(layer("Upsample", f"upsample_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})

@@ -31,3 +31,15 @@ def unpooling(draw: Draw) -> Drawn:
         params = fields(kernel_h=2, kernel_w=3, stride_h=strides[0], stride_w=strides[1])
         params += " " + fields(unpool_h=rows, unpool_w=columns)
     return Drawn(layer(kind, f"unpooling_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})
+
+
+@drawn("MaxUnPool")
+@st.composite
+def max_unpool(draw: Draw) -> Drawn:
+    n, c, h, w = shape(draw, 4)
+    params = fields(dst_h=2 * h + draw(st.integers(0, 2)), dst_w=2 * w + draw(st.integers(0, 1)))
+    text = (
+        'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
+        "pooling_param { kernel_size: 2 stride: 2 } }\n"
+    ) + layer("MaxUnPool", f"max_unpool_param {{ {params} }}", "p mask")
+    return Drawn(text, {"x": apart(draw, n, c, 2 * h, 2 * w)})

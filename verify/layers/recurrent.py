@@ -103,3 +103,23 @@ def rnn(call: Call) -> list[Array]:
         h = np.tanh(net.gates[t] + (net.cont[t][:, None] * h) @ net.recurrent)
         out[t] = np.tanh(h @ weight.T + bias)
     return [narrow(out), narrow(h[None])]
+
+
+def _unit_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Slopes: of c by the marks, and by c itself and a quarter of it through the gates; h squashes c once more."""
+    held = largest(call.bottoms[2])
+    gate = 1.0 + 0.25 * held * largest(call.x)
+    return [Sensitivity(2, (held, gate, math.inf)), Sensitivity(2, (held, gate + 0.25, math.inf))]
+
+
+@register("LSTMUnit", bottoms=3, error=_unit_error, feeds={2: marks})
+def lstm_unit(call: Call) -> list[Array]:
+    """c and h of one step, 1×N×D each (lstm_unit_layer.cpp)."""
+    gates, cont = call.bottoms[1], call.bottoms[2]
+    n, d = call.x.shape[1:] if call.x.ndim == 3 else (0, 0)
+    call.require(call.x.shape == (1, n, d) and n > 0, f"c has {call.x.ndim} axes, expected 1×N×D")
+    call.require(gates.shape == (1, n, 4 * d) and cont.shape == (1, n), "gates are not 1×N×4D, or marks not 1×N")
+    i, f, o, g = np.split(wide(gates), 4, axis=2)
+    keep = wide(cont)[:, :, None]
+    c = np.where(keep == 0, 0.0, keep * sigmoid(f)) * wide(call.x) + sigmoid(i) * np.tanh(g)
+    return [narrow(c), narrow(sigmoid(o) * np.tanh(c))]

@@ -131,7 +131,8 @@ def upsample(call: Call) -> list[Array]:
     """Two forks' layers of one name: with a mask as second bottom max pooling undone, without one pixels repeated.
 
     The first is SegNet's, and its size is `upsample_h` × `upsample_w`, else the bottom's times `scale` (2 unless said)
-    or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`.
+    or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`; inisis' also
+    takes bottoms of 3 axes (`dims_num`), of which the last grows.
     """
     if len(call.bottoms) == 2:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
@@ -141,4 +142,7 @@ def upsample(call: Call) -> list[Array]:
     fields = ("scale_h", "scale_w", "upsample_h", "upsample_w", "pad_out_h", "pad_out_w")
     foreign = [name for name in fields if p.HasField(name)]
     call.require(not foreign, f"has {', '.join(foreign)}, which needs a mask as second bottom")
+    if p.dims_num == 3:
+        call.require(call.x.ndim == 3 and _whole_scale(call) > 0, "needs a bottom of 3 axes and a scale above 0")
+        return [np.repeat(call.x, _whole_scale(call), axis=2)]
     return [_repeat(call, _whole_scale(call))]

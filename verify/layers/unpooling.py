@@ -74,3 +74,13 @@ def unpooling(call: Call) -> list[Array]:
     for i, j in np.ndindex(*call.x.shape[2:]):
         top[:, :, min(i * down, rows - 1), min(j * across, columns - 1)] = call.x[:, :, i, j]
     return [top]
+
+
+@register("MaxUnPool", bottoms=2, error=_error, feeds={1: places})
+def max_unpool(call: Call) -> list[Array]:
+    """dst_h × dst_w zeros, and each value where the mask says (inisis' fork: maxunpool_layer.cpp)."""
+    p = call.param.max_unpool_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    call.require(p.dst_h > 0 and p.dst_w > 0, "needs dst_h and dst_w")
+    call.same_shapes()
+    return [put_back(call, p.dst_h, p.dst_w)]

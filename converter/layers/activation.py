@@ -61,16 +61,20 @@ class ReLU(Layer):
 
 @register
 @dataclass(frozen=True)
-class ReLU6(Layer):
-    """min(max(x, 0), 6), of the MobileNet forks."""
+class ReLU6(ReLU):
+    """min(max(x, 0), 6), of the MobileNet forks; inisis' has a slope and another threshold (relu6_layer.cpp)."""
 
     types = ("ReLU6",)
 
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(6.0, "most"))
+    @classmethod
+    def read(cls, source: NetLayer) -> ReLU6:
+        p = source.param.relu6_param
+        return cls(shortest(p.negative_slope), shortest(p.threshold))
 
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.ReLU6')}({x[0]})"
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self.negative_slope or self.most is None or self.most < 0:
+            return super().onnx(g, node, *x)
+        return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(self.most, "most"))
 
 
 @register

@@ -36,10 +36,21 @@ def plain(kind: str, name: str = "") -> Make:
     return make
 
 
-for _kind in ("AbsVal", "BNLL", "HardSwish", "ReLU6"):
+for _kind in ("AbsVal", "BNLL", "HardSwish"):
     drawn(_kind)(plain(_kind))
 drawn("Sigmoid")(plain("Sigmoid", "sigmoid_param"))
 drawn("TanH")(plain("TanH", "tanh_param"))
+
+
+@drawn("ReLU6")
+@st.composite
+def relu6(draw: Draw) -> Drawn:
+    params = section(
+        "relu6_param",
+        negative_slope=draw(maybe(number(0, 1, 0.1, -0.5))),
+        threshold=draw(maybe(number(0, 1, 6, -0.5))),
+    )
+    return Drawn(layer("ReLU6", params), {"x": blob(draw)})
 
 
 @drawn("ReLU")

@@ -81,6 +81,16 @@ def unpooled() -> Naive:
     return Naive(text, {"x": x, "mask": mask}, {("it", "out"): y})
 
 
+@case("relu6_slope_and_threshold")
+def bounded() -> Naive:
+    x = 3 * random(11, 2, 3, 4)
+    y = np.empty_like(x)
+    for place in np.ndindex(x.shape):
+        y[place] = min(max(x[place], 0) + 0.25 * min(x[place], 0), 1.5)
+    params = "relu6_param { negative_slope: 0.25 threshold: 1.5 }"
+    return Naive(layer("ReLU6", params), {"x": x}, {("it", "out"): y})
+
+
 @case("upsample_of_3_axes")
 def widened() -> Naive:
     x = random(8, 2, 3, 5)

@@ -49,10 +49,11 @@ def relu(call: Call) -> list[Array]:
     return [narrow(y)]
 
 
-@register("ReLU6")
+@register("ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu6_param.negative_slope))))
 def relu6(call: Call) -> list[Array]:
-    """min(max(x, 0), 6) (forks: relu6_layer.cpp)."""
-    return [np.clip(call.x, np.float32(0), np.float32(6))]
+    """min(max(x, 0) + negative_slope * min(x, 0), threshold), 0 and 6 unless inisis' fields are given."""
+    p = call.param.relu6_param
+    return [narrow(np.minimum(rectify(wide(call.x), p.negative_slope), p.threshold))]
 
 
 def _prelu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:

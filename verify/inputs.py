@@ -24,6 +24,7 @@ from verify.layers import find
 from verify.layers.registry import Feeder, Feeding
 
 PIXEL_SPREAD = 64.0
+RESHAPING = frozenset(("Reshape", "Flatten", "Split", "Squeeze", "Unsqueeze"))
 
 Shape = tuple[int, ...]
 
@@ -142,12 +143,21 @@ def _spread(layer: NetLayer | None, shape: Shape) -> float:
 
 
 def _use(net: Net, name: str) -> tuple[NetLayer, Feeder] | None:
-    """The first layer that reads an input, and what makes the numbers that it takes; None for ordinary numbers."""
+    """The first layer that reads an input, and what makes the numbers that it takes; None for ordinary numbers.
+
+    Layers that only give it another shape are looked through.
+    """
+    names = {name}
     for layer in net.layers:
-        if name in layer.bottoms:
-            rule = find(layer.kind)
-            feeder = None if rule is None else rule.feeder(layer, layer.bottoms.index(name))
-            return None if feeder is None else (layer, feeder)
+        place = next((i for i, bottom in enumerate(layer.bottoms) if bottom in names), None)
+        if place is None:
+            continue
+        if layer.type in RESHAPING and place == 0:
+            names.update(layer.tops)
+            continue
+        rule = find(layer.kind)
+        feeder = None if rule is None else rule.feeder(layer, place)
+        return None if feeder is None else (layer, feeder)
     return None
 
 

@@ -1,0 +1,24 @@
+"""What a net is fed when nobody says: numbers of the sort that the reading layer takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prototxt import parse_net
+from verify.inputs import exact_inputs, seeded
+
+NET = """\
+layer { name: "in" type: "Input" top: "x" top: "marks"
+  input_param { shape { dim: 6 dim: 5 } shape { dim: 6 dim: 1 dim: 1 dim: 1 } } }
+layer { name: "a" type: "Reshape" bottom: "x" top: "steps" reshape_param { shape { dim: 3 dim: 2 dim: 5 } } }
+layer { name: "b" type: "Reshape" bottom: "marks" top: "cont" reshape_param { shape { dim: 3 dim: 2 } } }
+layer { name: "c" type: "LSTM" bottom: "steps" bottom: "cont" top: "h" recurrent_param { num_output: 4 } }
+"""
+
+
+def test_a_reshape_before_the_reader_is_looked_through() -> None:
+    net = parse_net(NET)
+    fed = seeded(net, {"x": (6, 5), "marks": (6, 1, 1, 1)})
+    assert exact_inputs(net) == {"marks"}
+    assert set(np.unique(fed["marks"])) == {0.0, 1.0}
+    assert len(np.unique(fed["x"])) == 30

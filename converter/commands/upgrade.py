@@ -13,13 +13,13 @@ from prototxt.caffe_pb2 import NetParameter, SolverParameter
 from prototxt.errors import Position, RequestError, WeightsError
 from prototxt.net import read_net_message
 from prototxt.parse import is_solver, parse, read_text
-from weights import atomic_file, open_weights
+from weights import atomic_file, is_caffemodel, open_weights
 
 
 def run(arguments: Arguments) -> int:
     """Upgrade one file and say what changed; the exit status."""
     path = Path(arguments.net)
-    data, notes = _upgraded_binary(path, arguments.output) if _is_binary(path) else _upgraded_text(path, arguments)
+    data, notes = _upgraded_binary(path, arguments.output) if is_caffemodel(path) else _upgraded_text(path, arguments)
     if arguments.output is None:
         sys.stdout.write(data.decode("utf-8", "replace"))
     else:
@@ -29,15 +29,6 @@ def run(arguments: Arguments) -> int:
         for note in notes or ("nothing to upgrade: the file has today's form",):
             print(f"{path}: {note}", file=sys.stderr)
     return 0
-
-
-def _is_binary(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return False  # read_text says what is wrong
-    return b"\0" in head or path.suffix == ".caffemodel"
 
 
 def _upgraded_text(path: Path, arguments: Arguments) -> tuple[bytes, tuple[str, ...]]:

@@ -359,3 +359,13 @@ def test_the_original_caffe_itself_stays_within_a_fifth_of_the_bounds(shared: Pa
     assert len(shares) > 20
     assert max(shares.values()) < 0.2, max(shares, key=lambda key: shares[key])
     assert float(np.median(list(shares.values()))) > 0.005  # nor are they so wide that nothing leaves them
+
+
+def test_behind_a_tie_other_rows_are_allowed_but_no_other_nan() -> None:
+    """An infinite bound says that a choice before the blob may have turned; a finite one allows no other shape."""
+    one, two = np.float32([[1, 2]]), np.float32([[1, 2], [3, 4]])
+    assert compared(one, two, bound=INF).ok
+    assert not compared(one, two).ok
+    assert not compared(one, np.float32([1, 2]), bound=INF).ok
+    assert not compared(one, np.float32([[1, NAN]]), bound=INF).ok
+    assert not compared(np.float32([[1, NAN]]), one, bound=INF).ok

@@ -21,7 +21,7 @@ from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError, RequestError
 from verify.engines import Array, ModelInput, need
 from verify.layers import find
-from verify.layers.registry import Feeder, Feeding
+from verify.layers.registry import Feeder, Feeding, labels, marks
 
 PIXEL_SPREAD = 64.0
 RESHAPING = frozenset(("Reshape", "Flatten", "Split", "Squeeze", "Unsqueeze"))
@@ -145,7 +145,7 @@ def _spread(layer: NetLayer | None, shape: Shape) -> float:
 def _use(net: Net, name: str) -> tuple[NetLayer, Feeder] | None:
     """The first layer that reads an input, and what makes the numbers that it takes; None for ordinary numbers.
 
-    Layers that only give it another shape are looked through.
+    Layers that only give it another shape are looked through, for labels and marks: boxes want rows of their own.
     """
     names = {name}
     for layer in net.layers:
@@ -157,7 +157,9 @@ def _use(net: Net, name: str) -> tuple[NetLayer, Feeder] | None:
             continue
         rule = find(layer.kind)
         feeder = None if rule is None else rule.feeder(layer, place)
-        return None if feeder is None else (layer, feeder)
+        if feeder is None or (layer.bottoms[place] != name and feeder not in (labels, marks)):
+            return None
+        return layer, feeder
     return None
 
 

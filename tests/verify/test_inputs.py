@@ -22,3 +22,14 @@ def test_a_reshape_before_the_reader_is_looked_through() -> None:
     assert exact_inputs(net) == {"marks"}
     assert set(np.unique(fed["marks"])) == {0.0, 1.0}
     assert len(np.unique(fed["x"])) == 30
+
+
+def test_boxes_that_come_reshaped_are_ordinary_numbers() -> None:
+    net = parse_net(
+        'layer { name: "in" type: "Input" top: "x" top: "boxes"\n'
+        "  input_param { shape { dim: 1 dim: 3 dim: 8 dim: 9 } shape { dim: 20 } } }\n"
+        'layer { name: "a" type: "Reshape" bottom: "boxes" top: "rows" reshape_param { shape { dim: 4 dim: 5 } } }\n'
+        'layer { name: "b" type: "ROIPooling" bottom: "x" bottom: "rows" top: "y" '
+        "roi_pooling_param { pooled_h: 2 pooled_w: 3 } }"
+    )
+    assert seeded(net, {"x": (1, 3, 8, 9), "boxes": (20,)})["boxes"].shape == (20,)

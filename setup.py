@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Decoding and resizing as Caffe did it, databases of convert_imageset, one BLAS thread for each of several nets.
+EVALUATE = ["opencv-python-headless>=4.8", "lmdb>=1.4", "threadpoolctl>=3"]
+
 setup(
     name="resnet-convert",
     version="0.1.0",
@@ -16,7 +19,7 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["prototxt*", "weights*", "converter*", "verify*"]),
     py_modules=["resnet_convert"],
-    package_data={"": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.toml"]},
+    package_data={"": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.css", "*.js", "*.toml", "*.txt"]},
     install_requires=[
         "numpy>=1.24",
         "protobuf>=4.25",
@@ -24,10 +27,14 @@ setup(
         "onnxruntime>=1.17",
         "h5py>=3.8",
         "safetensors>=0.4",
+        "tomli>=2; python_version < '3.11'",
     ],
     extras_require={
         "torch": ["torch>=2.2"],
+        "evaluate": EVALUATE,
+        "ray": [*EVALUATE, "ray[data]>=2.51"],
         "test": [
+            *EVALUATE,
             "pytest",
             "hypothesis",
             "mypy",

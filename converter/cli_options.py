@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from converter.cli_evaluation import (
+    BatchArguments,
+    EvaluationArguments,
+    ImageArguments,
+    RecalibrationArguments,
+    batch_options,
+    evaluation_options,
+    image_options,
+    recalibration_options,
+)
 from prototxt.errors import RequestError
 
-VERBS = ("convert", "verify", "inspect", "upgrade")
+VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "inspect", "upgrade")
 
 OVERVIEW = """\
 resnet-convert NET [WEIGHTS] --to onnx|torch|safetensors|npz|hdf5|caffe [-o OUT]
@@ -20,6 +30,11 @@ Convert a Caffe network and prove that nothing changed.
   resnet-convert deploy.prototxt model.caffemodel --to torch     a folder with model.py and model.safetensors
   resnet-convert model.caffemodel --to onnx                      the net inside the caffemodel, without a prototxt
   resnet-convert verify deploy.prototxt model.caffemodel deploy.onnx --report parity.html
+  resnet-convert evaluate deploy.prototxt model.caffemodel --data val --labels val.txt --expect resnet-50
+                                                                 top-1 and top-5 errors beside the published ones
+  resnet-convert batch zoo.csv -o out                            converts and verifies a whole zoo
+  resnet-convert recalibrate deploy.prototxt model.caffemodel --data train --to caffe
+                                                                 BatchNorm's statistics, computed anew
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
 
@@ -61,6 +76,10 @@ class Arguments:
     quiet: bool = False
     json: bool = False
     verbose: bool = False
+    images: ImageArguments = field(default_factory=ImageArguments)
+    evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
+    recalibration: RecalibrationArguments = field(default_factory=RecalibrationArguments)
+    batch: BatchArguments = field(default_factory=BatchArguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,7 +108,8 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     arguments = Arguments(verb)
     for name, value in vars(parsed).items():
         if value is not None:
-            setattr(arguments, name, value)
+            group, _, option = name.rpartition(".")
+            setattr(getattr(arguments, group) if group else arguments, option, value)
     for name in ("input_shapes", "dialects"):
         if isinstance(getattr(arguments, name), list):
             setattr(arguments, name, dict(getattr(arguments, name)))
@@ -97,7 +117,15 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
 
 
 def _parsers() -> dict[str, argparse.ArgumentParser]:
-    return {"convert": _convert(), "verify": _verify(), "inspect": _inspect(), "upgrade": _upgrade()}
+    return {
+        "convert": _convert(),
+        "verify": _verify(),
+        "evaluate": _evaluate(),
+        "batch": _batch(),
+        "recalibrate": _recalibrate(),
+        "inspect": _inspect(),
+        "upgrade": _upgrade(),
+    }
 
 
 def _new(verb: str, description: str, usage: str) -> _Parser:
@@ -158,6 +186,53 @@ def _verify() -> argparse.ArgumentParser:
     p.add_argument("-v", "--verbose", action="store_true", help="a row for every blob, not only the worst")
     _net_options(p)
     _verification_options(p)
+    _output_options(p)
+    return p
+
+
+def _evaluate() -> argparse.ArgumentParser:
+    p = _new(
+        "evaluate",
+        "Convert a net, score a data set with it as Caffe would, and hold the errors against the published ones.",
+        "evaluate NET WEIGHTS --data DATA [--labels FILE] [--expect NAME] [options]",
+    )
+    p.add_argument("net", metavar="NET", help="the .prototxt, or a .caffemodel whose own net counts")
+    p.add_argument("weights", metavar="WEIGHTS", nargs="?", help="the .caffemodel or .caffemodel.h5")
+    evaluation_options(p)
+    image_options(p)
+    p.add_argument("--fold", choices=["none", "bn", "conv"], help="as in a conversion (bn)")
+    _net_options(p)
+    _output_options(p)
+    return p
+
+
+def _batch() -> argparse.ArgumentParser:
+    p = _new(
+        "batch",
+        "Convert and verify every net of a list; one failure stops none of the others.",
+        "batch MANIFEST.csv -o OUT [options]",
+    )
+    batch_options(p)
+    _output_options(p)
+    return p
+
+
+def _recalibrate() -> argparse.ArgumentParser:
+    p = _new(
+        "recalibrate",
+        "Compute BatchNorm's means and variances anew, as plain averages over images, and write the net.",
+        "recalibrate NET WEIGHTS --data DATA --to FORM [-o OUT] [options]",
+    )
+    p.add_argument("net", metavar="NET", help="the .prototxt")
+    p.add_argument("weights", metavar="WEIGHTS", help="the .caffemodel or .caffemodel.h5")
+    forms = ["caffemodel", "onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]
+    what = "what to write; caffemodel: the weights alone, in Caffe's form (default)"
+    p.add_argument("--to", choices=forms, default="caffemodel", help=what)
+    p.add_argument("-o", dest="output", metavar="OUT", help="file or folder to write; by default named after NET")
+    p.add_argument("--fold", choices=["none", "bn", "conv"], help="as in a conversion (bn)")
+    recalibration_options(p)
+    image_options(p)
+    _net_options(p)
     _output_options(p)
     return p
 

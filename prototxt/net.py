@@ -113,6 +113,17 @@ class Net:
         """How layer types of several meanings were read, and on what evidence, one sentence each."""
         return readings(self.layers)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the layers and what forks were asked for, not the places in the text."""
+        asked = dict(self.layers[0].asked) if self.layers else {}
+        return _from_bytes, (self.path, self.message.SerializeToString(), asked, self.notes)
+
+
+def _from_bytes(path: str, data: bytes, asked: Mapping[str, str], notes: tuple[str, ...]) -> Net:
+    message = NetParameter.FromString(data)
+    layers = tuple(NetLayer(param, Position(path), asked, message.layer) for param in message.layer)
+    return Net(path, message.name, layers, message, notes)
+
 
 def load_net(
     path: str | Path,

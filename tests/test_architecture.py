@@ -17,7 +17,9 @@ MAY_IMPORT = {
     "converter": {"prototxt", "weights"},
     "verify": {"prototxt", "weights"},
 }
-JOINS_THE_TWO = {"converter/commands/convert.py", "converter/commands/verify.py"}
+JOINS_THE_TWO = {
+    f"converter/commands/{verb}.py" for verb in ("convert", "verify", "evaluate", "images", "batch", "recalibrate")
+}
 
 
 def imported(path: Path) -> set[str]:

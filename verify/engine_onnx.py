@@ -85,7 +85,7 @@ class OnnxRuntime:
         options.log_severity_level = QUIET
         options.use_deterministic_compute = True
         options.enable_cpu_mem_arena = False  # one run each: an arena only keeps what was freed
-        options.intra_op_num_threads = _processors()
+        options.intra_op_num_threads = processors()
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
         if isinstance(model, bytes):
@@ -93,13 +93,13 @@ class OnnxRuntime:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
             return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except _faults() as error:
+        except onnxruntime_faults() as error:
             raise fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 
     def _results(self, session: Any, names: list[str], given: Mapping[str, Array]) -> list[Array]:
         try:
             results: list[Array] = session.run(names, dict(given))
-        except _faults() as error:
+        except onnxruntime_faults() as error:
             raise fault(self.path, f"onnxruntime cannot run it: {first_line(error)}") from error
         return results
 
@@ -126,12 +126,12 @@ def _shape(shape: Iterable[object] | None) -> tuple[int | None, ...] | None:
     return None if shape is None else tuple(size if isinstance(size, int) else None for size in shape)
 
 
-def _processors() -> int:
+def processors() -> int:
     """Those that this process may use; onnxruntime would count the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _faults() -> tuple[type[Exception], ...]:
+def onnxruntime_faults() -> tuple[type[Exception], ...]:
     """Every exception of onnxruntime's, which share no base; and what its Python part raises for odd feeds."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

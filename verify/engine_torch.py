@@ -40,7 +40,7 @@ class TorchModel:
         need("safetensors", "safetensors", f"running {self.path}")
         self.name = f"PyTorch {self._torch.__version__}"
         self.metadata: Mapping[str, str] = safetensors_metadata(Path(folder) / "model.safetensors")
-        self._tree = self._parse()
+        self._tree = _parsed(self.path)
         self.assigned = record_assignments(self._tree)
         self._keys, self._notes = self._read_keys()
         self.blobs = tuple(self._keys.values())
@@ -56,7 +56,7 @@ class TorchModel:
         torch = self._torch
         with torch.no_grad(), _as_fault(self.path, "fails to run:"):
             made = self._model(*(torch.from_numpy(np.asarray(array, order="C")) for array in given.values()))
-            outputs = _arrays(made)
+            outputs = returned_arrays(made)
         tops = {self._keys[place]: array for place, array in self._recorded.items()}
         self._recorded.clear()
         if list(outputs) == [""]:
@@ -79,27 +79,41 @@ class TorchModel:
                 raise fault(self.path, f"its metadata names a blob by {entry!r}; expected [layer, top]")
         return keys, ()
 
-    def _parse(self) -> ast.Module:
-        try:
-            return ast.parse(self.path.read_bytes(), str(self.path))
-        except OSError as error:
-            raise fault(self.path, f"cannot be read: {error.strerror}") from error
-        except (SyntaxError, ValueError) as error:
-            raise fault(self.path, f"is no Python source: {first_line(error)}") from error
-
     def _load(self) -> Any:
-        module = ModuleType("_resnet_convert_model")
-        module.__file__ = str(self.path.resolve())
-        vars(module)[RECORD] = self._record
-        with _as_fault(self.path, "fails to load:"):
-            exec(compile(self._tree, str(self.path), "exec"), vars(module))
-            if not callable(getattr(module, "load", None)):
-                raise fault(self.path, "has no function load()")
-            return module.load()
+        return _executed(self._tree, self.path, {RECORD: self._record})
 
     def _record(self, place: int, value: Any) -> None:
         if place in self._keys and isinstance(value, self._torch.Tensor):
             self._recorded[place] = value.detach().cpu().numpy().copy()  # a later statement may work in place
+
+
+def load_module(path: Path) -> Any:
+    """What `load()` of a model.py gives, as it is shipped. The file is executed.
+
+    Raises:
+        RequestError: a file that is missing or broken, or without `load`.
+    """
+    return _executed(_parsed(path), path, {})
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise fault(path, f"cannot be read: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        raise fault(path, f"is no Python source: {first_line(error)}") from error
+
+
+def _executed(tree: ast.Module, path: Path, names: Mapping[str, Any]) -> Any:
+    module = ModuleType("_resnet_convert_model")
+    module.__file__ = str(path.resolve())
+    vars(module).update(names)
+    with _as_fault(path, "fails to load:"):
+        exec(compile(tree, str(path), "exec"), vars(module))
+        if not callable(getattr(module, "load", None)):
+            raise fault(path, "has no function load()")
+        return module.load()
 
 
 @contextmanager
@@ -135,8 +149,8 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in entries.items()}
 
 
-def _arrays(made: Any) -> dict[str, Array]:
-    """What `forward` gave, by name: a dict's own names, "" for a lone tensor, numbers for a sequence."""
+def returned_arrays(made: Any) -> dict[str, Array]:
+    """What `forward` gave, as arrays by name: a dict's own names, "" for a lone tensor, numbers for a sequence."""
     if isinstance(made, Mapping):
         named = {str(name): value for name, value in made.items()}
     elif isinstance(made, (tuple, list)):

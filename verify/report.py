@@ -126,31 +126,32 @@ class Report:
 
     def to_json(self) -> dict[str, Json]:
         """Everything, for json.dumps; numbers that JSON does not have (inf, nan) become null."""
-        made = _plain(asdict(self))
+        made = plain(asdict(self))
         assert isinstance(made, dict)
         first, worst = self.first_bad, self.worst
         made["ok"] = self.ok
         made["first_bad"] = [first.layer, first.top] if first else None
         made["worst"] = [worst.layer, worst.top] if worst else None
         for name, rows in (("rows", self.rows), ("shipped", self.shipped)):
-            made[name] = [{**_row(row), "share": _plain(row.share), "own_share": _plain(row.own_share)} for row in rows]
+            made[name] = [{**_row(row), "share": plain(row.share), "own_share": plain(row.own_share)} for row in rows]
         return made
 
 
 def _row(row: Row) -> dict[str, Json]:
-    made = _plain(asdict(row))
+    made = plain(asdict(row))
     assert isinstance(made, dict)
     if row.worst is not None:
         index, model, reference = row.worst
-        made["worst"] = {"index": list(index), "model": _plain(model), "reference": _plain(reference)}
+        made["worst"] = {"index": list(index), "model": plain(model), "reference": plain(reference)}
     return made
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
+    """A value for json.dumps: numbers that JSON does not have (inf, nan) become null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):

@@ -1,0 +1,257 @@
+"""An evaluation from a plan to its findings: run, resume, judge, and say what was seen.
+
+plan = Plan(open_source("val", labels="val.txt"), (Transform(3, (224, 224), Resize(256)),), choose(50000, None, 0), 32)
+evaluate(plan, ScorerSpec("onnx", "resnet50.onnx", "prob"), Setting("deploy.prototxt", "resnet50.caffemodel", …))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from prototxt.errors import RequestError
+from verify.engines import Array
+from verify.evaluation.agreement import agree
+from verify.evaluation.intervals import CONFIDENCE, judge, wilson
+from verify.evaluation.journal import Journal, default_path
+from verify.evaluation.local import run_local
+from verify.evaluation.orders import suspect_order
+from verify.evaluation.plan import Plan
+from verify.evaluation.records import Agreement, Counted, Evaluation, Expected, Verdict
+from verify.evaluation.results import BatchResult, Results, merge
+from verify.evaluation.scorers import Scorer, ScorerSpec
+from verify.evaluation.summaries import by_class, curve, misjudged
+
+Runner: TypeAlias = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: images scored of all, their rate a second, the error so far; `what` says which part it is."""
+
+    what: str
+    images: int
+    total: int
+    rate: float
+    top1: Counted | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run is besides its plan and model.
+
+    Attributes:
+        net, weights, data: for the report.
+        run: what tells this run from others, for its journal, in words by name.
+        expected: the published errors.
+        runner: where batches are worked on.
+        resume: go on with the journal of an interrupted run.
+        journal: where it lies; by default in the user's folder for state, until the run is complete.
+        judge: what runs the Caffe files, for the agreement, and on which images.
+        scores: an .npy file to write all scores into, N×K in the order of the data set.
+        thumbnails: how many misjudged images are shown.
+        confidence: of the intervals.
+        notes: what the report should say besides.
+        classes: their names in label order, where the data set does not know them.
+        progress: told after each batch.
+    """
+
+    net: str
+    weights: str
+    data: str
+    run: dict[str, str]
+    expected: Expected | None = None
+    runner: Runner = "local"
+    resume: bool = False
+    journal: Path | None = None
+    judge: tuple[ScorerSpec, Plan] | None = None
+    scores: Path | None = None
+    thumbnails: int = 0
+    confidence: float = CONFIDENCE
+    notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    progress: Callable[[Progress], None] | None = None
+
+
+def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
+    """Score the plan's images and judge what was found.
+
+    Raises:
+        RequestError: no image could be read, images that do not go with the net, a model that fails, a journal of
+            another run.
+        MissingDependencyError: a package that the run needs is not installed.
+    """
+    scorer = spec.open()
+    begun = perf_counter()
+    path = setting.journal or default_path(setting.run)
+    journal = Journal(path, setting.run, resume=setting.resume)
+    resumed = 0 if setting.scores else sum(len(batch.results) for batch in journal.done.values())
+    try:
+        batches = _run(plan, spec, scorer, setting, journal, begun)
+    except BaseException:
+        journal.close()
+        raise
+    seconds = perf_counter() - begun
+    results, skipped, kinds = merge(batches)
+    if not len(results):
+        raise RequestError(_nothing(plan, skipped))
+    agreement = _agreement(scorer, setting) if setting.judge else None
+    journal.close(remove=setting.journal is None)
+    classes = max(batch.classes for batch in batches)
+    found = Evaluation(
+        net=setting.net,
+        weights=setting.weights,
+        data=setting.data,
+        engine=scorer.name,
+        preprocessing="; ".join(map(str, plan.transforms)),
+        images=len(results),
+        available=len(plan.source),
+        confidence=setting.confidence,
+        labelled=bool((results["label"] >= 0).any()),
+        top1=_error(results, 1, setting.confidence),
+        top5=_error(results, 5, setting.confidence) if classes > 5 else None,
+        verdict=Verdict("none"),
+        expected=setting.expected,
+        agreement=agreement,
+        skipped=tuple((plan.source.item(index).name, why) for index, why in skipped),
+        kinds=kinds,
+        classes=plan.source.classes or setting.classes,
+        curve=tuple(curve(results, setting.confidence, top5=classes > 5)),
+        by_class=tuple(by_class(results, plan.source.classes or setting.classes)),
+        misjudged=tuple(misjudged(results, plan.source, setting.thumbnails)),
+        notes=(*plan.source.notes, *setting.notes),
+        seconds=seconds,
+        rate=(len(results) - resumed) / seconds if seconds else 0.0,
+        resumed=resumed,
+    )
+    return _judged(found, results, classes)
+
+
+def _run(
+    plan: Plan, spec: ScorerSpec, scorer: Scorer, setting: Setting, journal: Journal, begun: float
+) -> list[BatchResult]:
+    """Every batch, those of the journal among them."""
+    # Scores are not in the journal: who wants them all gets them all computed.
+    batches = [] if setting.scores else list(journal.done.values())
+    keep = None if setting.scores is None else _Scores(setting.scores, len(plan.indices))
+    tally = _Tally(plan, setting, begun)
+    for batch in batches:
+        tally.add(batch, fresh=False)
+    done = {batch.batch for batch in batches}
+    for batch in _batches(replace(plan, keep_scores=keep is not None), spec, scorer, setting.runner, done):
+        journal.add(batch)
+        if keep is not None:
+            keep.add(plan, batch)
+        batches.append(replace(batch, scores=None))
+        tally.add(batch, fresh=True)
+    if keep is not None:
+        keep.write()
+    return batches
+
+
+def _batches(plan: Plan, spec: ScorerSpec, scorer: Scorer, runner: Runner, done: set[int]) -> Iterator[BatchResult]:
+    if runner == "local":
+        return run_local(plan, scorer, done=done)
+    from verify.evaluation.ray_runner import run_ray
+
+    return run_ray(plan, spec, done=done)
+
+
+class _Tally:
+    """What the progress line says."""
+
+    def __init__(self, plan: Plan, setting: Setting, begun: float) -> None:
+        self._total, self._tell, self._begun = len(plan.indices), setting.progress, begun
+        self._confidence = setting.confidence
+        self._images = self._fresh = self._wrong = self._labelled = 0
+
+    def add(self, batch: BatchResult, *, fresh: bool) -> None:
+        images = len(batch.results) + len(batch.skipped)
+        self._images += images
+        self._fresh += images if fresh else 0
+        self._labelled += int((batch.results["label"] >= 0).sum())
+        self._wrong += int((batch.results["rank"] >= 1).sum())
+        if self._tell is not None and fresh:
+            rate = self._fresh / max(perf_counter() - self._begun, 1e-9)
+            error = wilson(self._wrong, self._labelled, self._confidence) if self._labelled else None
+            self._tell(Progress("", self._images, self._total, rate, error))
+
+
+class _Scores:
+    """All scores, N×K, in the order of the data set; a row of nan for an image that could not be read."""
+
+    def __init__(self, path: Path, images: int) -> None:
+        self._path, self._images = path, images
+        self._rows: Array | None = None
+
+    def add(self, plan: Plan, batch: BatchResult) -> None:
+        if batch.scores is None:
+            return
+        if self._rows is None:
+            self._rows = np.full((self._images, batch.scores.shape[1]), np.nan, np.float32)
+        self._rows[np.searchsorted(plan.indices, batch.results["index"])] = batch.scores
+
+    def write(self) -> None:
+        from weights import atomic_file
+
+        if self._rows is not None:
+            with atomic_file(self._path) as file:
+                np.lib.format.write_array(file, self._rows, allow_pickle=False)
+
+
+def _agreement(scorer: Scorer, setting: Setting) -> Agreement:
+    assert setting.judge is not None
+    spec, plan = setting.judge
+    begun = perf_counter()
+
+    def tell(images: int, total: int) -> None:
+        if setting.progress is not None:
+            rate = images / max(perf_counter() - begun, 1e-9)
+            setting.progress(Progress(f"beside {judging.name}", images, total, rate))
+
+    judging = spec.open()
+    return agree(plan, scorer, judging, progress=tell)
+
+
+def _error(results: Results, k: int, confidence: float) -> Counted | None:
+    labelled = results["label"] >= 0
+    if not labelled.any():
+        return None
+    return wilson(int((results["rank"] >= k).sum()), int(labelled.sum()), confidence)
+
+
+def _judged(found: Evaluation, results: Results, classes: int) -> Evaluation:
+    """The findings with their verdict and with what looks odd."""
+    beyond = int((results["label"] >= classes).sum())
+    nonfinite = int((~results["finite"]).sum())
+    verdict = judge(found.top1, found.top5, found.expected, nonfinite=nonfinite)
+    odd = suspect_order(results, classes)
+    notes = list(found.notes)
+    if found.resumed:
+        notes.append(f"{found.resumed:,} results are from the journal of an interrupted run")
+    if beyond:
+        notes.append(f"{beyond} labels are beyond the net's {classes} classes and count as wrong")
+    if odd:
+        verdict = replace(verdict, reasons=(*verdict.reasons, odd))
+    agreement = found.agreement
+    if verdict.outcome == "fail" and agreement and agreement.images == agreement.same_top1:
+        same = f"{agreement.judge} gives all {agreement.images:,} compared images the same class from the Caffe files"
+        other = found.expected.other if found.expected else ()
+        cause = f"; what differs from the published run: {'; '.join(other)}" if other else ""
+        blame = "the images, their preprocessing or the weights make the difference, not the conversion"
+        verdict = replace(verdict, reasons=(*verdict.reasons, f"{same}: {blame}{cause}"))
+    return replace(found, verdict=verdict, notes=tuple(notes))
+
+
+def _nothing(plan: Plan, skipped: list[tuple[int, str]]) -> str:
+    if not skipped:
+        return f"{plan.source.where} has no images"
+    index, why = skipped[0]
+    return (
+        f"{plan.source.where}: none of the {len(skipped)} images could be read; {plan.source.item(index).name}: {why}"
+    )

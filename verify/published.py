@@ -1,0 +1,197 @@
+"""The errors that were published for Caffe nets, from `published.toml`, whose head says what each field means.
+
+    share       percent / 100
+    variation   what the authors say that their errors vary by, and half of the last digit that they print: 24.7 with
+                0.1 is right for anything from 24.55 to 24.85
+
+`published_file.py` reads and checks the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+
+from prototxt.errors import Position, RequestError
+
+PUBLISHED: Final = Path(__file__).with_name("published.toml")
+
+IMAGES: Final = {"ImageNet 2012 validation": 50_000, "CIFAR-10 test": 10_000, "examples/digits": 500}
+"""The data sets, and how many images each has."""
+
+DIGESTS: Final = ("sha256", "sha384", "sha1", "md5")
+"""By the names of hashlib, the one to compare first."""
+
+_SPELT: Final = {"sha256": "SHA-256", "sha384": "SHA-384", "sha1": "SHA-1", "md5": "MD5"}
+_OTHER: Final = "other weights, or the same in another form"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """The file that the errors were published for; what is not known is empty.
+
+    Attributes:
+        file: its name.
+        size: in bytes, 0 where it is not known.
+        digests: hexadecimal, by the name that hashlib has for it.
+    """
+
+    file: str = ""
+    size: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published of a model, and how it was measured.
+
+    Attributes:
+        name: as `--expect` takes it.
+        title: the model in words, with whose it is.
+        dataset, images: what it was measured on, and how many images that has.
+        top1, top5: errors as shares; None where none is known. One of them is.
+        variation: as a share, see the module's text; of two figures with differently many digits, the larger.
+        shorter: length of the shorter side after resizing; 0 where `warp` counts, or nothing is resized.
+        warp: height and width after resizing; (0, 0) where `shorter` counts, or nothing is resized.
+        crop: side of what is cut out; 0 for the whole image.
+        crops: 1 for the centre, or 10 whose scores are averaged.
+        mirror: whether the scores of the mirror image are averaged too, other than in ten crops.
+        scales: shorter sides at which a fully convolutional net saw the whole image; empty for the usual way.
+        order: of the channels, as the net takes them.
+        mean: one value a channel, in that order; empty where `mean_file` counts, or nothing is subtracted.
+        mean_file, mean_shape: the mean image: its usual name, and channels, height and width.
+        scale: factor after the mean.
+        note: what else is special, in words.
+        source: where the errors stand.
+        weights: the file.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    images: int
+    top1: float | None
+    top5: float | None
+    variation: float
+    source: str
+    shorter: int = 0
+    warp: tuple[int, int] = (0, 0)
+    crop: int = 0
+    crops: Literal[1, 10] = 1
+    mirror: bool = False
+    scales: tuple[int, ...] = ()
+    order: Literal["bgr", "rgb", "grey"] = "bgr"
+    mean: tuple[float, ...] = ()
+    mean_file: str = ""
+    mean_shape: tuple[int, ...] = ()
+    scale: float = 1.0
+    note: str = ""
+    weights: PublishedWeights = PublishedWeights()
+
+    @property
+    def protocol(self) -> str:
+        """How it was measured, in words: `centre crop 224×224 of shorter side 256`."""
+        if self.scales:
+            sides = _listed(self.scales)
+            words = f"whole image, fully convolutional, at shorter side{'s' * (len(self.scales) > 1)} {sides}"
+        else:
+            what = f" {self.crop}×{self.crop}" if self.crop else ""
+            whole = "ten crops" if self.crops == 10 else "centre crop" if self.crop else "whole image"
+            words = whole + what + self._resized
+        return words + (", with mirrors" if self.mirror else "")
+
+    @property
+    def _resized(self) -> str:
+        if self.shorter:
+            return f" of shorter side {self.shorter}"
+        return f" of {self.warp[0]}×{self.warp[1]} (warped)" if any(self.warp) else " as stored"
+
+    @property
+    def preprocessing(self) -> str:
+        """What is done to the pixels, in words: `BGR, minus 104, 117, 123`."""
+        parts = [self.order if self.order == "grey" else self.order.upper()]
+        if self.mean:
+            parts.append(f"minus {', '.join(f'{value:g}' for value in self.mean)}")
+        elif self.mean_file:
+            parts.append(f"minus {self.mean_file} ({'×'.join(map(str, self.mean_shape))})")
+        if self.scale != 1:
+            parts.append(f"times {self.scale:g}")
+        return ", ".join(parts)
+
+
+@lru_cache(maxsize=1)
+def published() -> Mapping[str, Published]:
+    """Everything that `--expect` knows, by name, in the order of the file. Read once.
+
+    Raises:
+        RequestError: the file is at fault.
+    """
+    from verify.published_file import load_published
+
+    return MappingProxyType(load_published(PUBLISHED))
+
+
+def find(name: str) -> Published:
+    """The errors that go by a name; case does not count, nor hyphens and underscores: `ResNet50` is `resnet-50`.
+
+    Raises:
+        RequestError: there are none; names those that come near and how to list all.
+    """
+    known = published()
+    by_letters = {letters(each): each for each in known}
+    found = by_letters.get(letters(name))
+    if found is not None:
+        return known[found]
+    shown = name if len(name) <= 60 else name[:60] + "…"
+    near = [by_letters[each] for each in difflib.get_close_matches(letters(shown), by_letters, n=4, cutoff=0.6)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise RequestError(f"no published errors go by the name {shown!r}{hint} ('--expect list' lists all {len(known)})")
+
+
+def weights_note(entry: Published, path: str | os.PathLike[str]) -> str | None:
+    """A sentence if a weight file is not the one that the errors were published for; None if it is, or may be.
+
+    The digest of the file is computed only where one is known and the size does not decide already.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    known = entry.weights
+    kind = next((each for each in DIGESTS if each in known.digests), None)
+    name, published_name = os.path.basename(os.fspath(path)), known.file or "file"
+    try:
+        size = os.stat(path).st_size
+        if known.size and size != known.size:
+            return f"{name} has {size:,} bytes, the published {published_name} {known.size:,}: {_OTHER}"
+        if kind is None or _digest(path, kind) == known.digests[kind]:
+            return None
+    except (OSError, ValueError) as fault:
+        why = getattr(fault, "strerror", None) or str(fault)
+        raise RequestError(f"cannot be read: {why}", position=Position(os.fspath(path))) from fault
+    return f"{name} has another {_SPELT[kind]} than the published {published_name}: {_OTHER}"
+
+
+def _digest(path: str | os.PathLike[str], kind: str) -> str:
+    made = hashlib.new(kind, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            made.update(part)
+    return made.hexdigest()
+
+
+def letters(name: str) -> str:
+    """A name without case, hyphens and underscores; the point of `1.0` stays."""
+    return re.sub(r"[-_\s]", "", name.casefold())
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    head, last = numbers[:-1], str(numbers[-1])
+    return f"{', '.join(map(str, head))} and {last}" if head else last

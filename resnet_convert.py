@@ -6,6 +6,8 @@
     model = resnet_convert.load("deploy.prototxt", "model.caffemodel")             # a torch.nn.Module
     report = resnet_convert.verify("deploy.prototxt", "model.caffemodel", "deploy.onnx")
     assert report.ok, report.first_bad
+    found = resnet_convert.evaluate("deploy.prototxt", "model.caffemodel", "val", labels="val.txt", expect="resnet-50")
+    assert found.verdict.outcome == "pass", found.verdict.reasons
 
 Everything raised on purpose is a `CaffeModelError`; its docstring in `prototxt.errors` shows the tree.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy.typing as npt
 
@@ -23,11 +26,13 @@ from converter.plugins import load_plugin
 from converter.preprocess import Preprocessing
 from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
 from verify import Report, verify_model
+from verify.evaluation.records import Evaluation
 from weights import Weights, load_mean, open_weights
 
 __all__ = [
     "CaffeModelError",
     "Conversion",
+    "Evaluation",
     "Net",
     "NetLayer",
     "Options",
@@ -36,6 +41,7 @@ __all__ = [
     "Target",
     "Weights",
     "convert",
+    "evaluate",
     "load",
     "load_mean",
     "load_net",
@@ -80,3 +86,71 @@ def verify(
         return verify_model(parsed, None, model, feeds=feeds, seed=seed, shapes=shapes, mean=mean)
     with open_weights(weights) as source:
         return verify_model(parsed, source, model, feeds=feeds, seed=seed, shapes=shapes, mean=mean)
+
+
+def evaluate(
+    net: str | PathLike[str],
+    weights: str | PathLike[str] | None,
+    data: str | PathLike[str],
+    *,
+    labels: str | PathLike[str] | None = None,
+    expect: str | None = None,
+    engine: Literal["onnx", "torch", "interpreter", "opencv", "caffe"] = "onnx",
+    mean: str | PathLike[str] | Sequence[float] | None = None,
+    scale: float | None = None,
+    input_order: Literal["bgr", "rgb"] | None = None,
+    resize: int | tuple[int, int] | None = None,
+    crops: Literal[1, 10] | None = None,
+    agree: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Score images with a converted net as Caffe would, and hold the errors against published ones.
+
+    Args:
+        net: the .prototxt.
+        weights: the .caffemodel or .caffemodel.h5.
+        data: images in any form that `resnet-convert evaluate --data` takes.
+        labels: Caffe's val.txt, ILSVRC's ground truth, or a folder of annotations; None where the data has its own.
+        expect: name of a published model, whose protocol then holds for what is not given here.
+        engine: what runs the net.
+        mean: a mean file, or values in the net's order of channels.
+        scale: factor after the mean.
+        input_order: of the channels that the net takes.
+        resize: length of the shorter side, or height and width.
+        crops: 1 or 10.
+        agree: number of images to compare with the interpreter's run of the Caffe files, 0 for all.
+        limit, seed: a random sample of so many images.
+
+    Returns:
+        errors with their intervals, the verdict, and what else was seen.
+
+    Raises:
+        CaffeModelError: files that cannot be read, a net that takes no images, images that do not fit it.
+        MissingDependencyError: OpenCV, or what runs the net, is not installed.
+    """
+    from converter.cli_evaluation import EvaluationArguments, ImageArguments
+    from converter.cli_options import Arguments
+    from converter.commands.evaluate import evaluation_of
+
+    images = ImageArguments(
+        data=str(data),
+        labels=None if labels is None else str(labels),
+        mean=_mean_text(mean),
+        scale=scale,
+        order=input_order,
+        resize=(resize,) if isinstance(resize, int) else resize,
+        limit=limit,
+        seed=seed,
+    )
+    asked = EvaluationArguments(expect=expect, engine=engine, crops=crops, agree=agree)
+    arguments = Arguments("evaluate", str(net), None if weights is None else str(weights), quiet=True)
+    arguments.images, arguments.evaluation = images, asked
+    return evaluation_of(arguments)
+
+
+def _mean_text(mean: str | PathLike[str] | Sequence[float] | None) -> str | None:
+    """A mean as the command line takes it."""
+    if mean is None or isinstance(mean, (str, PathLike)):
+        return None if mean is None else str(mean)
+    return ",".join(repr(float(value)) for value in mean)

@@ -43,6 +43,7 @@ setup(
             "opencv-python-headless<5",
             "pillow",
             "grpcio-tools",
+            "ray[data]>=2.51",
         ],
     },
     entry_points={"console_scripts": ["resnet-convert=converter.cli:main"]},

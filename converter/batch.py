@@ -2,31 +2,39 @@
 
 OUT/NAME/model.onnx      what was converted (model_torch, model_caffe … for other forms)
 OUT/NAME/parity.html     the comparison blob by blob
+OUT/NAME/log.txt         what the conversion printed besides: warnings, errors
 OUT/NAME/result.json     the outcome, and what it is the outcome of: a later run skips what has not changed
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
 from converter.api import SUFFIXES, Target
-from converter.manifest import Entry
+from converter.batch_messages import messages_of
+from converter.batch_process import Children, Ended
+from converter.manifest import SWITCHES, Entry
+from prototxt.errors import Position, RequestError
 from weights import atomic_file
 
+log = logging.getLogger(__name__)
+
 Status = Literal["ok", "failed", "differs", "timed out"]
-RESULT = "result.json"
-LONGEST_MESSAGE = 2000
+RESULT, REPORT, LOG, LOCK = "result.json", "parity.html", "log.txt", ".lock"
+TEMPORARY = ".resnet-convert-*"
+"""What a killed process leaves of the files that it was writing (`weights.output`)."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,15 @@ class Outcome:
     """What became of one net.
 
     Attributes:
-        name, net, weights, target: which, and into what.
+        name, net, weights, target: which, as the manifest has it, and into what.
         status: `differs` when it was converted and its numbers leave their bounds.
-        message: the first error, or the verdict of the comparison.
-        seconds, megabytes: time of the whole process, and size of what was written.
-        layers, blobs: of the net, and how many blobs were compared (0 without a comparison).
-        worst_share: the largest error as a share of its bound; None without a comparison.
-        output, report: paths beside OUT; empty where there is none.
+        message: the errors, or the verdict of the comparison; empty when all is well.
+        seconds, megabytes: time of the whole process, and size of what was written (10⁶ bytes).
         fingerprint: of the files, the options and this version.
-        warnings: of the conversion.
+        layers, blobs: of the net, and how many blobs were compared (0 without a comparison).
+        worst_share: the largest error as a share of its bound, inf where it has no size; None without a comparison.
+        output, report, log: paths from OUT; empty where there is none.
+        warnings: of the conversion, and why there was no comparison.
     """
 
     name: str
@@ -59,6 +67,7 @@ class Outcome:
     worst_share: float | None = None
     output: str = ""
     report: str = ""
+    log: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -79,85 +88,113 @@ class BatchOptions:
     threads: int = 0
 
 
-def finished(entry: Entry, out: Path, options: BatchOptions) -> Outcome | None:
-    """The outcome of an earlier run, if neither files nor options have changed and it did not end for want of time."""
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """OUT for one run alone; the claim ends with the process, however that ends.
+
+    Raises:
+        RequestError: another run has it, or it cannot be written.
+    """
     try:
-        stored = json.loads((out / entry.name / RESULT).read_bytes())
-        outcome = Outcome(**{**stored, "warnings": tuple(stored["warnings"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    if outcome.fingerprint != fingerprint(entry, options) or outcome.status == "timed out":
-        return None
-    return outcome if not outcome.output or (out / outcome.output).exists() else None
+        file = (out / LOCK).open("ab")
+    except OSError as error:
+        raise RequestError(f"cannot be written: {error.strerror}", position=Position(str(out))) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RequestError("another run writes there; choose another -o", position=Position(str(out))) from error
+        except OSError as error:  # a network file system without locks
+            log.warning("warning: %s cannot be locked (%s): let no other run write there", out, error.strerror)
+        yield
 
 
-def convert_entry(entry: Entry, out: Path, options: BatchOptions) -> Outcome:
-    """Convert one net in a new process and write its outcome; whatever happens to the process is an outcome."""
+def finished(entry: Entry, out: Path, options: BatchOptions) -> Outcome | None:
+    """The outcome of an earlier run, if the net was converted then and neither files nor options have changed.
+
+    What failed is not finished: another try may have more time, more memory, or a package more.
+    """
+    stored = _stored(out / entry.name)
+    if stored is None or stored.status not in ("ok", "differs"):
+        return None
+    if stored.name != entry.name or stored.fingerprint != fingerprint(entry, options):
+        return None
+    written = filter(None, (stored.output, stored.report))
+    return stored if all((out / path).exists() for path in written) else None
+
+
+def convert_entry(entry: Entry, out: Path, options: BatchOptions, children: Children | None = None) -> Outcome:
+    """Convert one net in a new process and write its outcome; whatever happens to the process is an outcome.
+
+    Args:
+        entry: the net.
+        out: the folder of the batch, absolute.
+        options: what goes for every net.
+        children: whose process it is to be, so that somebody can stop it.
+
+    Raises:
+        StoppedError: somebody did; no outcome is written.
+    """
+    children = children or Children(threads=options.threads)
     folder = out / entry.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).unlink(missing_ok=True)
     begun = perf_counter()
-    status, message, found = _run(command(entry, folder, options), options)
-    outcome = _outcome(entry, out, options, status, message, perf_counter() - begun, found)
-    with atomic_file(folder / RESULT) as file:
-        file.write(json.dumps(asdict(outcome), indent=1, ensure_ascii=False).encode(errors="backslashreplace"))
+    try:
+        _prepare(folder, out, target_of(entry, options))
+        made = fingerprint(entry, options)  # before: a file that changes meanwhile is converted anew next time
+        ended = children.run(command(entry, folder, options), folder=entry.folder, timeout=options.timeout)
+        outcome = _outcome(entry, out, options, ended, made, perf_counter() - begun)
+        with atomic_file(folder / RESULT) as file:
+            file.write(_as_json(outcome))
+    except OSError as error:  # a full disk, a file where a folder is to be, no more processes
+        message = f"{error.filename or folder}: {error.strerror or error}"
+        return failure(entry, options, message, perf_counter() - begun)
+    except RequestError as error:
+        return failure(entry, options, str(error), perf_counter() - begun)
+    finally:
+        with suppress(OSError):  # the next run tries again
+            _remove_temporaries(folder)
     return outcome
 
 
-def run_local(entries: Sequence[Entry], out: Path, options: BatchOptions, jobs: int) -> Iterator[Outcome]:
-    """The outcomes as they come, `jobs` nets at a time."""
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(convert_entry, entry, out, options) for entry in entries]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-def run_ray(entries: Sequence[Entry], out: Path, options: BatchOptions, ray: Any) -> Iterator[Outcome]:
-    """The same on Ray, one task a net; manifest and OUT lie where every machine finds them."""
-    remote = ray.remote(num_cpus=max(1, options.threads), max_retries=3)(convert_entry)
-    waiting = [remote.remote(entry, out.resolve(), options) for entry in entries]
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield from ray.get(done)
+def failure(entry: Entry, options: BatchOptions, message: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a net that nothing was made of."""
+    target = target_of(entry, options)
+    return Outcome(entry.name, entry.net, entry.weights or "", target, "failed", message, round(seconds, 3), "")
 
 
 def command(entry: Entry, folder: Path, options: BatchOptions) -> list[str]:
-    """The command line that converts an entry into its folder."""
+    """The command line, without the program's name, that converts an entry into its folder."""
     to = target_of(entry, options)
-    words = [sys.executable, "-m", "converter.cli", "convert", str(entry.net)]
-    words += [str(entry.weights)] if entry.weights is not None else []
-    words += ["--to", to, "-o", str(folder / f"model{SUFFIXES[to]}"), "--json"]
-    words += ["--report", str(folder / "parity.html")] if options.verify else ["--no-verify"]
+    words = ["convert", "--to", to, "-o", str(folder / f"model{SUFFIXES[to]}"), "--json"]
+    words += ["--report", str(folder / REPORT)] if options.verify else ["--no-verify"]
     for name, values in entry.options.items():
-        if name == "to":
-            continue
         flag = f"--{name.replace('_', '-')}"
-        if name == "allow_unknown":
-            words += [flag] if values[0].lower() in ("true", "yes", "1") else []
-            continue
-        words += [f"{flag}={value}" for value in values]
-    return words
+        if name in SWITCHES:
+            words += [flag] if values == ("true",) else []
+        elif name != "to":
+            words += [f"{flag}={value}" for value in values]
+    return [*words, "--", entry.net, *([] if entry.weights is None else [entry.weights])]
 
 
 def target_of(entry: Entry, options: BatchOptions) -> Target:
     """The form that an entry is converted into."""
-    asked = entry.options.get("to", (options.to,))[0]
-    return next(each for each in get_args(Target) if each == asked)
+    return cast(Target, entry.options["to"][0]) if "to" in entry.options else options.to
 
 
 def fingerprint(entry: Entry, options: BatchOptions) -> str:
-    """What an outcome is the outcome of: paths, sizes and times of the files, options, and this version."""
-    made = hashlib.sha256()
-    for path in (entry.net, entry.weights):
-        stat = path.stat() if path is not None and path.exists() else None
-        made.update(f"{path}|{stat and stat.st_size}|{stat and stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    made.update(json.dumps([sorted(entry.options.items()), target_of(entry, options), options.verify]).encode())
-    made.update(_version().encode())
-    return made.hexdigest()
+    """What an outcome is the outcome of: the files' paths, sizes and times, the options, and this version."""
+    files = [entry.net, entry.weights or "", *entry.options.get("mean", ()), *entry.options.get("plugin", ())]
+    asked = [sorted(entry.options.items()), target_of(entry, options), options.verify]
+    told = [[name, *(_state(entry.folder / name) if name else ())] for name in files]
+    return hashlib.sha256(json.dumps([told, asked, _version()]).encode()).hexdigest()
+
+
+def _state(path: Path) -> list[int]:
+    try:
+        found = path.stat()
+    except OSError:  # no such file, or mean values where a file could be named
+        return []
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _version() -> str:
@@ -167,64 +204,87 @@ def _version() -> str:
         return ""
 
 
-def _run(words: list[str], options: BatchOptions) -> tuple[Status, str, dict[str, Any]]:
-    threads = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    environment = {**os.environ, **(threads if options.threads else {})}
+def _as_json(outcome: Outcome) -> bytes:
+    """JSON has no infinity: a share without a size is null, as one without a comparison, which has no blobs."""
+    made = asdict(outcome)
+    return json.dumps(
+        {**made, "worst_share": None if outcome.worst_share == math.inf else outcome.worst_share}
+    ).encode()
+
+
+def _stored(folder: Path) -> Outcome | None:
     try:
-        done = subprocess.run(
-            words,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",
-            timeout=options.timeout,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return "timed out", f"stopped after {options.timeout:g} s", {}
-    found = _last_json(done.stdout)
-    if done.returncode == 0:
-        return "ok", "", found
-    message = done.stderr.strip()[-LONGEST_MESSAGE:]
-    if done.returncode < 0:
-        return "failed", f"ended by signal {-done.returncode} (out of memory?) {message}".strip(), found
-    return ("differs" if done.returncode == 3 else "failed"), message, found
+        stored = json.loads((folder / RESULT).read_bytes())
+        share = math.inf if stored["worst_share"] is None and stored["blobs"] else stored["worst_share"]
+        return Outcome(**{**stored, "worst_share": share, "warnings": tuple(stored["warnings"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _prepare(folder: Path, out: Path, target: Target) -> None:
+    """The net's folder, without what an earlier run wrote: a failure must not stand beside a model that it is not of.
+
+    Only files that this run would replace, and those that an earlier one says it wrote: OUT may be anybody's folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _stored(folder)
+    for path in (before.output, before.report, before.log) if before else ():
+        if path and (out / path).parent == folder:
+            _remove(out / path)
+    for name in (f"model{SUFFIXES[target]}", REPORT, LOG, RESULT):
+        if not (folder / name).is_dir():
+            _remove(folder / name)
+    _remove_temporaries(folder)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    for left in folder.glob(TEMPORARY):
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _outcome(entry: Entry, out: Path, options: BatchOptions, ended: Ended, made: str, seconds: float) -> Outcome:
+    found = _last_json(ended.output)
+    check = found.get("verification") or {}
+    rows = [*check.get("rows", []), *check.get("shipped", [])]
+    shares = [math.inf if row["share"] is None else row["share"] for row in rows]
+    files = [Path(name) for name in found.get("files", [])]
+    folder, to = out / entry.name, target_of(entry, options)
+    status, message, warnings = messages_of(ended, entry.position, options.timeout)
+    if status in ("ok", "differs") and not files:  # a plugin may have left early
+        status, message = "failed", message or "ended without a word of what it wrote"
+    if ended.errors:
+        (folder / LOG).write_text(ended.errors, encoding="utf-8")
+    return Outcome(
+        name=entry.name,
+        net=entry.net,
+        weights=entry.weights or "",
+        target=to,
+        status=status,
+        message=message,
+        seconds=round(seconds, 3),
+        fingerprint=made,
+        megabytes=sum(file.stat().st_size for file in files) / 1e6,
+        layers=found.get("layers", 0),
+        blobs=len(check.get("rows") or check.get("shipped") or ()),
+        worst_share=max(shares, default=None),
+        output=f"{entry.name}/model{SUFFIXES[to]}" if files else "",
+        report=f"{entry.name}/{REPORT}" if check else "",
+        log=f"{entry.name}/{LOG}" if ended.errors else "",
+        warnings=warnings,
+    )
 
 
 def _last_json(text: str) -> dict[str, Any]:
     """What `--json` printed; nothing when the process never came that far."""
     lines = text.strip().splitlines()
-    try:
+    with suppress(ValueError):
         found = json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _outcome(
-    entry: Entry, out: Path, options: BatchOptions, status: Status, message: str, seconds: float, found: dict[str, Any]
-) -> Outcome:
-    check = found.get("verification") or {}
-    rows = [*check.get("rows", []), *check.get("shipped", [])]
-    shares = [row["share"] for row in rows if row.get("share") is not None]
-    files = [Path(name) for name in found.get("files", [])]
-    to = target_of(entry, options)
-    place = out / entry.name / f"model{SUFFIXES[to]}"
-    report = out / entry.name / "parity.html"
-    return Outcome(
-        name=entry.name,
-        net=str(entry.net),
-        weights="" if entry.weights is None else str(entry.weights),
-        target=to,
-        status=status,
-        message=message,
-        seconds=round(seconds, 3),
-        fingerprint=fingerprint(entry, options),
-        megabytes=sum(file.stat().st_size for file in files if file.exists()) / 1e6,
-        layers=found.get("layers", 0),
-        blobs=len(check.get("rows", [])),
-        worst_share=max(shares, default=None),
-        output=str(place.relative_to(out)) if place.exists() else "",
-        report=str(report.relative_to(out)) if report.exists() and check else "",
-        warnings=tuple(found.get("warnings", [])),
-    )
+        return found if isinstance(found, dict) else {}
+    return {}

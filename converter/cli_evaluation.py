@@ -6,6 +6,9 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Literal
 
+MOST_SECONDS = 10.0**7
+"""Four months; the system's timers end soon after."""
+
 
 @dataclass
 class ImageArguments:
@@ -44,6 +47,7 @@ class EvaluationArguments:
     threads: int = 0
     agree: int | None = None
     judge: Literal["interpreter", "opencv", "caffe"] = "interpreter"
+    caffe_scores: str | None = None
     runner: Literal["local", "ray"] = "local"
     resume: bool = False
     journal: str | None = None
@@ -80,7 +84,6 @@ def image_options(p: argparse.ArgumentParser) -> None:
     g.add_argument(
         "--data",
         dest="images.data",
-        required=True,
         metavar="DATA",
         help="images or class folders, in a folder, .tar or .zip; an LMDB of convert_imageset; CIFAR binaries",
     )
@@ -147,6 +150,12 @@ def evaluation_options(p: argparse.ArgumentParser) -> None:
     )
     judges = ["interpreter", "opencv", "caffe"]
     g.add_argument("--judge", dest="evaluation.judge", choices=judges, help="what runs them (interpreter)")
+    g.add_argument(
+        "--caffe-scores",
+        dest="evaluation.caffe_scores",
+        metavar="FILE.npy",
+        help="scores that the original Caffe gave for the data set, N×K, to compare with",
+    )
     g = p.add_argument_group("how it is measured")
     g.add_argument("--crops", dest="evaluation.crops", type=int, choices=[1, 10], help="centre, or ten averaged (1)")
     g.add_argument("--mirror", dest="evaluation.mirror", action="store_true", help="the mirror image as well, averaged")
@@ -207,23 +216,63 @@ def batch_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "batch.manifest",
         metavar="MANIFEST.csv",
-        help="columns net, weights, and if wanted name and the options of a conversion: to, fold, input_shape, mean …",
+        help="a net a row, under a head line: net and weights (paths from the manifest's folder), name, and options "
+        "of a conversion by their names: to, fold, opset, input_shape, outputs, mean, plugin …",
     )
     p.add_argument(
-        "-o", dest="batch.output", required=True, metavar="OUT", help="folder for models, reports and summary"
+        "-o",
+        dest="batch.output",
+        required=True,
+        metavar="OUT",
+        help="folder for summary.html, summary.json and OUT/NAME with the model, its comparison and its log",
     )
-    p.add_argument("--to", dest="batch.to", choices=["onnx", "torch", "caffe"], help="what to write (onnx)")
-    p.add_argument("-j", "--jobs", dest="batch.jobs", type=_count, metavar="N", help="nets at once (one per two cores)")
-    p.add_argument("--timeout", dest="batch.timeout", type=float, metavar="S", help="seconds for one net (3600)")
-    p.add_argument("--again", dest="batch.again", action="store_true", help="also what an earlier run finished")
-    p.add_argument("--no-verify", dest="batch.no_verify", action="store_true", help="convert only")
-    p.add_argument("--runner", dest="batch.runner", choices=["local", "ray"], help="processes here (local), or Ray")
+    forms = ["onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]
+    p.add_argument(
+        "--to",
+        dest="batch.to",
+        choices=forms,
+        metavar="FORM",
+        help=f"what to write where a row does not say: {', '.join(forms)} (onnx)",
+    )
+    p.add_argument(
+        "-j", "--jobs", dest="batch.jobs", type=_count, metavar="N", help="nets at a time (one for every two cores)"
+    )
+    p.add_argument(
+        "--timeout",
+        dest="batch.timeout",
+        type=_seconds,
+        metavar="S",
+        help="seconds after which a net is given up (3600)",
+    )
+    p.add_argument(
+        "--again",
+        dest="batch.again",
+        action="store_true",
+        help="convert anew what an earlier run into OUT did and has not changed since",
+    )
+    p.add_argument("--no-verify", dest="batch.no_verify", action="store_true", help="skip the comparisons")
+    p.add_argument(
+        "--runner",
+        dest="batch.runner",
+        choices=["local", "ray"],
+        help="ray: on Ray, on this machine or on the cluster of RAY_ADDRESS (local)",
+    )
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds above 0")
+    return value
 
 
 def _percent(text: str) -> float:

@@ -196,7 +196,7 @@ def _evaluate() -> argparse.ArgumentParser:
         "Convert a net, score a data set with it as Caffe would, and hold the errors against the published ones.",
         "evaluate NET WEIGHTS --data DATA [--labels FILE] [--expect NAME] [options]",
     )
-    p.add_argument("net", metavar="NET", help="the .prototxt, or a .caffemodel whose own net counts")
+    p.add_argument("net", metavar="NET", nargs="?", help="the .prototxt, or a .caffemodel whose own net counts")
     p.add_argument("weights", metavar="WEIGHTS", nargs="?", help="the .caffemodel or .caffemodel.h5")
     evaluation_options(p)
     image_options(p)

@@ -32,9 +32,9 @@ def _row(row: BatchRow) -> Json:
     made = plain(asdict(row))
     assert isinstance(made, dict)
     # Null is infinite to the page, as it is to the parity report's, so "not compared" needs a field of its own.
-    return made | {"compared": row.worst_share is not None, "link": _link(row.report)}
+    return made | {"compared": row.worst_share is not None, "link": _link(row.report), "log": _link(row.log)}
 
 
-def _link(report: str) -> str:
+def _link(path: str) -> str:
     """An address that leads nowhere but to a file beside the page or below it, whatever the net is called."""
-    return f"./{quote(report, errors='surrogateescape')}" if report and not report.startswith("/") else ""
+    return f"./{quote(path, errors='surrogateescape')}" if path and not path.startswith("/") else ""

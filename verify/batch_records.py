@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Status: TypeAlias = Literal["ok", "failed", "differs", "skipped", "timed out"]
-"""`failed`: no model was made; `differs`: one was, and its numbers leave their bounds."""
+"""`failed`: no model was made; `differs`: one was, and its numbers leave their bounds; `skipped`: not reached yet."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class BatchRow:
             compared.
         output: path of the model; empty without one.
         report: the net's own parity page: a path relative to the summary page, with `/`; empty without one.
+        log: what the conversion printed, likewise.
     """
 
     name: str
@@ -42,3 +43,4 @@ class BatchRow:
     worst_share: float | None = None
     output: str = ""
     report: str = ""
+    log: str = ""

@@ -69,6 +69,9 @@ class Published:
         mean: one value a channel, in that order; empty where `mean_file` counts, or nothing is subtracted.
         mean_file, mean_shape: the mean image: its usual name, and channels, height and width.
         scale: factor after the mean.
+        scores: name of a file with the scores of the original Caffe, image by image; the images are then these very
+            ones, and the error is exact.
+        blob: which blob these scores are.
         note: what else is special, in words.
         source: where the errors stand.
         weights: the file.
@@ -93,6 +96,8 @@ class Published:
     mean_file: str = ""
     mean_shape: tuple[int, ...] = ()
     scale: float = 1.0
+    scores: str = ""
+    blob: str = ""
     note: str = ""
     weights: PublishedWeights = PublishedWeights()
 

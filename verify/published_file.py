@@ -19,8 +19,8 @@ else:
     import tomli as tomllib
 
 _KEYS: Final = frozenset(
-    "title dataset top1 top5 variation resize crop crops mirror scales order mean mean_file mean_shape scale note"
-    " source weights like".split()
+    "title dataset top1 top5 variation resize crop crops mirror scales order mean mean_file mean_shape scale scores"
+    " blob note source weights like".split()
 )
 _OWN: Final = frozenset({"top1", "top5", "variation", "like"})
 _CHANNELS: Final = {"bgr": 3, "rgb": 3, "grey": 1}
@@ -106,6 +106,8 @@ class _Fields:
             crop=self.whole("crop"),
             mirror=self.flag("mirror"),
             scales=self.sizes("scales"),
+            scores=self.text("scores", required=False),
+            blob=self.text("blob", required="scores" in self.table),
             note=self.text("note", required=False),
             weights=self.weights(),
             **self.settings(),

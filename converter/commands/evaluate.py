@@ -6,31 +6,34 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Literal, cast
 
-from converter.api import Options, converted
+import numpy as np
+
 from converter.cli_evaluation import EvaluationArguments, ImageArguments
 from converter.cli_options import Arguments
 from converter.commands.images import Subject, source_of, subject_of, transform_of
-from converter.dense import fully_convolutional
-from prototxt.errors import CaffeModelError, RequestError
+from converter.commands.models import dense_subject, fixed_batch, write_model
+from converter.dense import Dense, fully_convolutional
+from prototxt.errors import RequestError
+from verify.engines import PREPROCESS, open_model
 from verify.evaluation.evaluate import Progress, Setting, evaluate
 from verify.evaluation.figures import points, published_digits
 from verify.evaluation.junit import junit_xml
 from verify.evaluation.page import write_page
-from verify.evaluation.plan import Plan, choose
-from verify.evaluation.records import Evaluation, Expected
+from verify.evaluation.plan import Plan, UnfitImageError, choose
+from verify.evaluation.records import Evaluation, Expected, Source
 from verify.evaluation.scorers import ScorerSpec
 from verify.evaluation.synsets import names
 from verify.evaluation.text import format_evaluation, verdict_line
 from verify.evaluation.transform import Resize, Transform
 from verify.published import Published, find, published, weights_note
-from weights import atomic_path
+from weights import atomic_path, open_weights
 
 VIEWS_AT_ONCE = 32
 """Pictures in a batch; with ten crops these are 3 images."""
@@ -40,46 +43,62 @@ LIST = "list"
 
 def run(arguments: Arguments) -> int:
     """Evaluate and print what was found; 3 if the errors are not those that were published, or Caffe disagrees."""
-    asked, images = arguments.evaluation, arguments.images
-    if asked.expect == LIST:
+    if arguments.evaluation.expect == LIST:
         print(_table())
         return 0
+    found = evaluation_of(arguments)
+    _write(found, arguments.evaluation)
+    _print(found, arguments)
+    return 3 if failed(found) else 0
+
+
+def evaluation_of(arguments: Arguments) -> Evaluation:
+    """What the command line asks for.
+
+    Raises:
+        CaffeModelError: see `verify.evaluation.evaluate`, and all that can be wrong with the net and the images.
+    """
+    asked, images = arguments.evaluation, arguments.images
     known = None if asked.expect is None else find(asked.expect)
     subject = subject_of(arguments)
     source = source_of(images)
-    transforms, notes = _transforms(asked, images, subject, known)
+    transforms, notes = _transforms(asked, images, subject, known, source)
     indices = choose(len(source), images.limit, images.seed)
-    batch = images.batch_size or max(1, VIEWS_AT_ONCE // transforms[0].views)
-    plan = Plan(source, transforms, indices, batch)
+    plan = Plan(source, transforms, indices, images.batch_size or _batch(transforms, subject))
     with ExitStack() as stack:
-        spec = stack.enter_context(_model(subject, arguments, dense=transforms[0].crop is None))
+        spec = stack.enter_context(_model(subject, arguments, _scales(transforms)))
+        if spec.compiled and not spec.batch:  # A last batch of another size would be compiled anew.
+            spec = replace(spec, batch=plan.batch * transforms[0].views)
+        judging = _judge(asked, subject, plan, images.seed)
+        baked = _baked(asked)
+        if baked is not None:
+            if judging is not None:
+                raise RequestError(f"{asked.model} has preprocessing baked in: --agree compares models without")
+            plan = replace(plan, transforms=tuple(_left_to_do(each, baked) for each in transforms))
+            notes.append("mean, scale and order of channels are baked into the model")
         setting = Setting(
             net=arguments.net,
             weights=arguments.weights or arguments.net,
             data=images.data,
             run=_identity(plan, spec, arguments, subject),
-            expected=_expected(known, asked, images, subject, plan),
+            expected=_expected(known, asked, subject, plan),
             runner=asked.runner,
             resume=asked.resume,
             journal=Path(asked.journal) if asked.journal else None,
-            judge=_judge(asked, subject, plan, images.seed),
+            judge=judging,
+            caffe_scores=_caffe_scores(known, asked, images, subject, plan),
             scores=Path(asked.scores) if asked.scores else None,
             thumbnails=THUMBNAILS if asked.report else 0,
             notes=(*subject.notes, *notes),
             classes=names() if known and known.dataset.startswith("ImageNet") else (),
-            progress=_Line(arguments) if _shows_progress(arguments) else None,
+            progress=_Line() if _shows_progress(arguments) else None,
         )
-        found = _evaluated(plan, spec, setting)
-    _write(found, asked)
-    _print(found, arguments)
-    return 3 if failed(found) else 0
+        return _evaluated(plan, spec, setting)
 
 
 def failed(found: Evaluation) -> bool:
     """Whether the errors disagree with the published ones, or the scores with Caffe's."""
-    agreement = found.agreement
-    flipped = agreement is not None and agreement.same_top1 < agreement.images
-    return found.verdict.outcome == "fail" or flipped
+    return found.verdict.outcome == "fail"
 
 
 def _evaluated(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
@@ -90,19 +109,59 @@ def _evaluated(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
 
 
 def _transforms(
-    asked: EvaluationArguments, images: ImageArguments, subject: Subject, known: Published | None
+    asked: EvaluationArguments, images: ImageArguments, subject: Subject, known: Published | None, source: Source
 ) -> tuple[tuple[Transform, ...], list[str]]:
-    transform, notes = transform_of(images, subject, known, crops=asked.crops, mirror=asked.mirror)
     scales = asked.scales or (known.scales if known is not None else ())
+    mirror = asked.mirror or (known is not None and known.mirror)
     if not scales:
+        transform, notes = transform_of(images, subject, known, source, crops=asked.crops, mirror=mirror)
         return (transform,), notes
-    whole = replace(transform, crop=None, crops=1)
+    name = "--multi-scale" if asked.scales or known is None else known.name
+    given = {
+        "--resize": images.resize,
+        "--crop": images.crop,
+        "--crops": asked.crops,
+        "--agree": asked.agree,  # the Caffe files run at one size
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise RequestError(f"{option} does not go with {name}: there the net sees whole images")
+    transform, notes = transform_of(replace(images, resize=()), subject, known, source, crops=1, mirror=mirror)
+    if transform.mean is not None and transform.mean.shape[1:] != (1, 1):
+        size = f"{transform.mean.shape[1]}×{transform.mean.shape[2]}"
+        values = ",".join(f"{value:.3f}" for value in transform.mean.mean(axis=(1, 2), dtype=np.float64))
+        raise RequestError(f"a mean image ({size}) does not go with {name}; its mean values do: --mean {values}")
+    whole = replace(transform, crop=None)
     return tuple(replace(whole, resize=Resize(shorter=side)) for side in scales), notes
 
 
+def _scales(transforms: Sequence[Transform]) -> tuple[int, ...]:
+    """Shorter sides at which a net in fully convolutional form sees whole images; empty for one that sees crops."""
+    return tuple(each.resize.shorter for each in transforms if each.crop is None and each.resize is not None)
+
+
+def _batch(transforms: Sequence[Transform], subject: Subject) -> int:
+    """How many images make about `VIEWS_AT_ONCE` pictures of the net's own size."""
+    crop = subject.shape[2] * subject.shape[3]
+    pictures = sum(side**2 for side in _scales(transforms)) / crop or 1
+    return max(1, int(VIEWS_AT_ONCE / (pictures * transforms[0].views)))
+
+
+def _baked(asked: EvaluationArguments) -> str | None:
+    """The order of channels that a given model takes, when its preprocessing is baked in."""
+    if asked.model is None:
+        return None
+    stated = open_model(asked.model).metadata.get(PREPROCESS)
+    return None if stated is None else str(json.loads(stated).get("input_order"))
+
+
+def _left_to_do(transform: Transform, order: str) -> Transform:
+    return replace(transform, mean=None, scale=1.0, rgb=order == "rgb")
+
+
 @contextmanager
-def _model(subject: Subject, arguments: Arguments, *, dense: bool) -> Iterator[ScorerSpec]:
-    """The model to be scored, converted into a folder that is gone afterwards."""
+def _model(subject: Subject, arguments: Arguments, scales: Sequence[int]) -> Iterator[ScorerSpec]:
+    """The model to be scored, converted into a folder that is gone afterwards; fully convolutional for scales."""
     asked, images = arguments.evaluation, arguments.images
     engine = "onnx" if asked.engine == "onnxruntime" else asked.engine
     common = ScorerSpec(
@@ -114,80 +173,59 @@ def _model(subject: Subject, arguments: Arguments, *, dense: bool) -> Iterator[S
         compiled=asked.compiled,
         channels_last=asked.channels_last,
     )
-    if dense and engine in ("opencv", "caffe"):
+    if scales and engine in ("opencv", "caffe"):
         raise RequestError(f"--multi-scale runs in onnx, torch and the interpreter, not in {engine}")
     if asked.model is not None:
         is_folder = Path(asked.model).is_dir()
         yield replace(common, engine="torch" if is_folder else "onnx", path=asked.model)
         return
     with ExitStack() as stack:
-        if dense:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="resnet-convert-")))
-            subject = fully_convolutional_subject(subject, folder)
-        if engine in ("interpreter", "opencv", "caffe"):
-            yield replace(common, net=subject.net, weights=subject.weights, batch=_fixed_batch(engine, subject))
-            return
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="resnet-convert-")))
+        weights = None if subject.weights is None else stack.enter_context(open_weights(subject.weights))
+        if scales:
+            dense = fully_convolutional(subject.net, weights, subject.options)
+            for side in scales:  # No image is smaller than the square.
+                dense.check_size(side, side)
+            stack.enter_context(_explained(dense))
+            subject, weights = dense_subject(subject, dense, engine, folder), dense.weights
+        if engine in ("interpreter", "opencv", "caffe"):
+            yield replace(common, net=subject.net, weights=subject.weights, batch=fixed_batch(engine, subject))
+            return
         target = folder / ("model.onnx" if engine == "onnx" else "model")
-        batch = _convert(subject, arguments, cast(Literal["onnx", "torch"], engine), target, dense=dense)
+        form = cast(Literal["onnx", "torch"], engine)
+        batch = write_model(subject, weights, form, target, any_size=bool(scales))
         yield replace(common, path=str(target), batch=batch)
 
 
-def _fixed_batch(engine: str, subject: Subject) -> int:
-    """OpenCV and Caffe reshape the net to any batch, the interpreter likewise unless a Reshape layer fixes it."""
-    fixed = any(
-        layer.type == "Reshape" and layer.param.reshape_param.shape.dim[:1] not in ([0], [-1], [])
-        for layer in subject.net.layers
-    )
-    return subject.shape[0] if fixed and engine == "interpreter" else 0
-
-
-def _convert(
-    subject: Subject, arguments: Arguments, engine: Literal["onnx", "torch"], target: Path, *, dense: bool
-) -> int:
-    """Write the model with a free batch axis where the net allows it; the batch that it takes, 0 for any."""
-    free = ("N", subject.shape[1], *(("H", "W") if dense else subject.shape[2:]))
-    source = subject.source or arguments.net, subject.source_weights or arguments.weights
-    options = replace(subject.options, input_shapes={subject.input: free})
+@contextmanager
+def _explained(dense: Dense) -> Iterator[None]:
+    """Say which layer it is that cannot work on an image, and where it stands, instead of what a runtime says."""
     try:
-        _convert_to(engine, source, options, target)
-        return 0
-    except CaffeModelError:
-        if dense:
-            raise
-    # Some nets name their batch in a Reshape layer.
-    _convert_to(engine, source, replace(options, input_shapes={subject.input: subject.shape}), target)
-    return subject.shape[0]
-
-
-def _convert_to(
-    engine: Literal["onnx", "torch"], source: tuple[str, str | None], options: Options, target: Path
-) -> None:
-    with converted(*source, to=engine, output=target, opset=None, options=options):
-        pass
-
-
-def fully_convolutional_subject(subject: Subject, folder: Path) -> Subject:
-    """The same net without InnerProduct layers, as files in a folder."""
-    net, weights = fully_convolutional(subject.net, subject.weights, subject.options, folder)
-    return replace(subject, net=net, weights=weights, source=net.path, source_weights=weights)
+        yield
+    except UnfitImageError as error:
+        try:
+            dense.check_size(*error.size)
+        except RequestError as reason:
+            raise RequestError(
+                f"{error.image}: {reason.message}",
+                position=reason.position,
+                layer=reason.layer,
+                layer_type=reason.layer_type,
+            ) from error
+        raise
 
 
 def _judge(asked: EvaluationArguments, subject: Subject, plan: Plan, seed: int) -> tuple[ScorerSpec, Plan] | None:
     if asked.agree is None:
         return None
-    if plan.transforms[0].crop is None:
-        raise RequestError("--agree compares single crops, not --multi-scale")
     engine = asked.judge
     spec = ScorerSpec(engine, subject.net.path, subject.scores, net=subject.net, weights=subject.weights)
-    spec = replace(spec, batch=_fixed_batch(engine, subject))
+    spec = replace(spec, batch=fixed_batch(engine, subject))
     chosen = plan.indices[choose(len(plan.indices), asked.agree or None, seed)]
     return spec, replace(plan, indices=chosen)
 
 
-def _expected(
-    known: Published | None, asked: EvaluationArguments, images: ImageArguments, subject: Subject, plan: Plan
-) -> Expected | None:
+def _expected(known: Published | None, asked: EvaluationArguments, subject: Subject, plan: Plan) -> Expected | None:
     top1 = None if asked.expect_top1 is None else asked.expect_top1 / 100
     top5 = None if asked.expect_top5 is None else asked.expect_top5 / 100
     if known is None:
@@ -198,8 +236,13 @@ def _expected(
         other.append(note)
     if known.dataset == "CIFAR-10 test" and _are_jpegs(plan):
         other.append("the images are compressed as JPEG, those of the published error were not")
-    if plan.transforms[0].crops != known.crops:
+    scales = _scales(plan.transforms)
+    if scales != known.scales:
+        other.append(f"whole images at shorter sides {', '.join(map(str, scales))} instead of {known.protocol}")
+    elif plan.transforms[0].crops != known.crops:
         other.append(f"{plan.transforms[0].crops} crops instead of {known.crops}")
+    if plan.transforms[0].mirror and not known.mirror and plan.transforms[0].crops == 1:
+        other.append("the mirror images as well")
     return Expected(
         name=known.name,
         title=known.title,
@@ -209,8 +252,24 @@ def _expected(
         top5=known.top5 if top5 is None else top5,
         variation=known.variation,
         images=known.images,
+        exact=bool(known.scores) and len(plan.indices) == len(plan.source) == known.images,
         other=tuple(other),
     )
+
+
+def _caffe_scores(
+    known: Published | None, asked: EvaluationArguments, images: ImageArguments, subject: Subject, plan: Plan
+) -> Path | None:
+    """The original Caffe's scores: the file that is named, or that of a published run, beside its net or images."""
+    if asked.caffe_scores is not None:
+        return Path(asked.caffe_scores)
+    if known is None or not known.scores or subject.scores != known.blob:
+        return None
+    if len(plan.source) != known.images or plan.transforms[0].crops != known.crops:
+        return None
+    paths = (subject.weights, subject.net.path, images.labels, images.data)
+    places = [Path(path).resolve().parent / known.scores for path in paths if path]
+    return next((place for place in places if place.is_file()), None)
 
 
 def _are_jpegs(plan: Plan) -> bool:
@@ -283,7 +342,7 @@ def _shows_progress(arguments: Arguments) -> bool:
 class _Line:
     """The line of progress on a terminal, which `describe` words."""
 
-    def __init__(self, arguments: Arguments) -> None:
+    def __init__(self) -> None:
         self._shown = 0.0
 
     def __call__(self, progress: Progress) -> None:

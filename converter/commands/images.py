@@ -6,7 +6,7 @@ what is usual; the last is said in a note.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from converter.preprocess import read_mean
 from prototxt import Net
 from prototxt.caffe_pb2 import TransformationParameter
 from prototxt.errors import RequestError
-from verify.evaluation.records import Source
+from verify.evaluation.records import ImageFault, Source
 from verify.evaluation.sources import open_source
 from verify.evaluation.transform import Resize, Transform
 from verify.published import Published
@@ -34,6 +34,10 @@ SCORED_LAYERS = frozenset(
     ("Accuracy", "SoftmaxWithLoss", "SigmoidCrossEntropyLoss", "HingeLoss", "MultinomialLogisticLoss", "InfogainLoss")
 )
 """Layers of a training net that read the scores which an evaluation wants."""
+
+
+FIRST_FEW = 10
+"""Images that are looked at for the size of all."""
 
 
 @dataclass
@@ -48,7 +52,6 @@ class Subject:
         shape: of that input, N×C×H×W, as the files or `--input-shape` say.
         options: of the conversion, with the scores as its one output.
         notes: what was chosen, where there was a choice.
-        source, source_weights: files to convert in place of the command line's, where the net was rewritten.
     """
 
     net: Net
@@ -58,16 +61,18 @@ class Subject:
     shape: tuple[int, int, int, int]
     options: Options
     notes: list[str] = field(default_factory=list)
-    source: str | None = None
-    source_weights: str | None = None
 
 
 def subject_of(arguments: Arguments) -> Subject:
     """Read the net and find its input and its scores.
 
     Raises:
+        RequestError: the command line names no net or no data.
         CaffeModelError: the net cannot be converted, or is none that takes images and gives scores.
     """
+    if not arguments.net or not arguments.images.data:
+        missing = "NET" if not arguments.net else "--data"
+        raise RequestError(f"{missing} is missing; 'resnet-convert {arguments.verb} --help' explains the options")
     options = options_of(arguments)
     net = load_parsed(arguments.net, options, arguments.weights)
     weights = weights_of(arguments.net, arguments.weights)
@@ -91,6 +96,7 @@ def transform_of(
     images: ImageArguments,
     subject: Subject,
     published: Published | None,
+    source: Source,
     *,
     crops: Literal[1, 10] | None = None,
     mirror: bool = False,
@@ -104,7 +110,7 @@ def transform_of(
     if scale is None:
         scale = published.scale if published else written.scale
     order = images.order or (published.order if published else "bgr")
-    resize = _resize(images, published, crop, notes)
+    resize = _resize(images, published, crop, source, notes)
     crops = crops or (published.crops if published else 1)
     transform = Transform(
         channels=subject.shape[1],
@@ -121,7 +127,7 @@ def transform_of(
 
 
 def _resize(
-    images: ImageArguments, published: Published | None, crop: tuple[int, int], notes: list[str]
+    images: ImageArguments, published: Published | None, crop: tuple[int, int], source: Source, notes: list[str]
 ) -> Resize | None:
     if images.resize is not None:
         return None if not images.resize else _resize_to(images.resize)
@@ -129,8 +135,20 @@ def _resize(
         size = (published.shorter,) if published.shorter else published.warp
         return _resize_to(size, unless_fitting=True) if any(size) else None
     side = usual_side(min(crop))
-    notes.append(f"images of another size than {crop[0]}×{crop[1]} are resized to a shorter side of {side} (--resize)")
+    if _first_size(source) not in (None, crop):
+        notes.append(
+            f"images of another size than {crop[0]}×{crop[1]} are resized to a shorter side of {side} (--resize)"
+        )
     return Resize(shorter=side, unless_fitting=True)
+
+
+def _first_size(source: Source) -> tuple[int, int] | None:
+    """Height and width of the first image that can be read, of the first few."""
+    for index in range(min(len(source), FIRST_FEW)):
+        with suppress(ImageFault):
+            height, width = source.read(index, color=True).pixels.shape[:2]
+            return height, width
+    return None
 
 
 def _resize_to(size: tuple[int, ...], *, unless_fitting: bool = False) -> Resize:

@@ -33,7 +33,7 @@ def run(arguments: Arguments) -> int:
     images = arguments.images
     subject = subject_of(arguments)
     source = source_of(images)
-    transform, notes = transform_of(images, subject, None)
+    transform, notes = transform_of(images, subject, None, source)
     plan = Plan(source, (transform,), choose(len(source), images.limit, images.seed), images.batch_size or BATCH)
     if subject.weights is None:
         raise RequestError("there are no weights whose statistics could be computed anew")

@@ -110,6 +110,13 @@ class Pooling(Layer):
             return self._around(shape).infer(inputs)
         if self.global_pooling:
             return [(*shape[:2], 1, 1)] * 2
+        for size, k, s in zip(shape[2:], self.kernel, self.stride, strict=True):
+            sizeable = not is_free(size) or s <= k or not self.rounds_up or any((*self.pad, *self.pad_end))
+            require(
+                sizeable,
+                f"with stride {s} above kernel {k} Caffe's last window may lie behind the input, and no runtime's does; "
+                "give height and width",
+            )
         rule = windows_rounded_up if self.rounds_up else windows_rounded_down
         pads = [self.pad[i] + self.pad_end[i] for i in (0, 1)]
         sizes = [rule(shape[2 + i], self.kernel[i], self.stride[i], pads[i]) for i in (0, 1)]

@@ -10,6 +10,7 @@ from golden import assert_close, run_onnx, run_torch
 
 from converter.api import Options, prepare
 from prototxt import parse_net
+from prototxt.errors import NetError
 from tests.converter.test_layers_agreement import Array, answers, assert_gives, layer, random, refusal, weights_of
 
 X = random(7, 2, 3, 7, 10)
@@ -205,3 +206,13 @@ def test_the_mask_of_windows_behind_the_image_is_minus_1(tmp_path: Path) -> None
             assert got["out"][n, c, 0].tolist() == [corner.max(), edge.max()]
             row, column = divmod(int(corner.argmax()), 2)
             assert got["mask"][n, c, 0].tolist() == [row * 5 + column, int(edge.argmax()) * 5 + 4]
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_window_that_may_lie_behind_the_input_wants_a_fixed_size(size: int) -> None:
+    text = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 8 dim: %d } } }
+      layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { kernel_size: 1 stride: 2 } }"""
+    net = parse_net(text % size, "net.prototxt")
+    prepare(net, None, Options())
+    with pytest.raises(NetError, match="with stride 2 above kernel 1 Caffe's last window may lie behind the input"):
+        prepare(net, None, Options(input_shapes={"data": (1, 2, 8, "W")}))

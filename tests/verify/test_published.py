@@ -211,7 +211,10 @@ def test_a_row_takes_what_it_lacks_from_the_one_it_is_like(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("crop = 32", "crop = 32\nmeen = 3"), "[net]: unknown field 'meen'; expected one of crop, crops, dataset"),
+        (
+            ("crop = 32", "crop = 32\nmeen = 3"),
+            "[net]: unknown field 'meen'; expected one of blob, crop, crops, dataset",
+        ),
         (('top1 = "8.26"', "top1 = 8.26"), 'top1: expected a figure as text, such as "24.7", not 8.26'),
         (("8.26", "108.2"), "top1: 108.2 is more than 100 %"),
         (("8.26", "-8.2"), "top1: expected a figure as text"),

@@ -1,15 +1,22 @@
-"""The sharper test, which needs no labels: does the model give Caffe's scores on real images?"""
+"""The sharper test, which needs no labels: does the model give Caffe's scores on real images?
+
+`agree` runs the Caffe files beside the model; `StoredScores` compares with scores that the original Caffe gave before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import BoundedSemaphore
 
 import numpy as np
 
+from prototxt.errors import Position, RequestError
+from verify.engines import Array, first_line
 from verify.evaluation.plan import Plan, score
-from verify.evaluation.records import Agreement, Flip
+from verify.evaluation.records import Agreement, Flip, Item
+from verify.evaluation.results import BatchResult
 from verify.evaluation.scorers import Scorer
 
 MOST_FLIPS = 200
@@ -30,19 +37,75 @@ def agree(
         RequestError: what either of them raises.
     """
     gates = {id(each): BoundedSemaphore(each.at_once) for each in (scorer, judge)}
-    same = images = 0
-    largest = 0.0
-    flips: list[Flip] = []
+    found_so_far = _Sum(judge.name)
     with ThreadPoolExecutor(max(scorer.at_once, judge.at_once), "agree") as pool:
         for found in pool.map(lambda batch: _compare(plan, batch, scorer, judge, gates), range(len(plan))):
-            same += found.same_top1
-            images += found.images
-            largest = float(np.maximum(largest, found.largest_difference))  # which keeps nan
-            flips += found.flips
+            found_so_far.add(found)
             if progress is not None:
-                progress(images, len(plan.indices))
-    flips.sort(key=lambda flip: -flip.difference)
-    return Agreement(judge.name, images, same, largest, tuple(flips[:MOST_FLIPS]))
+                progress(found_so_far.images, len(plan.indices))
+    return found_so_far.agreement()
+
+
+class StoredScores:
+    """Scores that the original Caffe gave, N×K in the order of the data set, as an .npy file.
+
+    Args:
+        path: the file; K may have more axes of 1 behind it.
+        images: in the data set.
+
+    Raises:
+        RequestError: no such file, or not as many rows as there are images.
+    """
+
+    def __init__(self, path: Path, images: int) -> None:
+        place = Position(str(path))
+        try:
+            scores = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise RequestError(f"is no .npy file of scores: {first_line(error)}", position=place) from error
+        if scores.ndim < 2 or len(scores) != images or scores.dtype.kind != "f":
+            shape = f"{scores.dtype} {'×'.join(map(str, scores.shape))}"
+            raise RequestError(f"is {shape}; expected a row of scores for each of {images} images", position=place)
+        self._scores = scores.reshape(images, -1)
+        self._place = place
+        self._sum = _Sum(f"Caffe ({path.name})")
+
+    def add(self, plan: Plan, batch: BatchResult) -> None:
+        """Compare a batch that kept its scores."""
+        if batch.scores is None:
+            return
+        indices = batch.results["index"].tolist()
+        theirs = np.asarray(self._scores[indices], np.float32)
+        if theirs.shape != batch.scores.shape:
+            classes = f"has scores of {theirs.shape[1]} classes, the net gives {batch.scores.shape[1]}"
+            raise RequestError(classes, position=self._place)
+        items = [plan.source.item(index) for index in indices]
+        self._sum.add(_beside(self._sum.judge, items, batch.scores, theirs))
+
+    def agreement(self) -> Agreement:
+        """Of all batches so far."""
+        return self._sum.agreement()
+
+
+class _Sum:
+    """The agreement on several batches."""
+
+    def __init__(self, judge: str) -> None:
+        self.judge = judge
+        self.images = self._same = 0
+        self._largest = self._peak = 0.0
+        self._flips: list[Flip] = []
+
+    def add(self, found: Agreement) -> None:
+        self.images += found.images
+        self._same += found.same_top1
+        self._largest = float(np.maximum(self._largest, found.largest_difference))  # which keeps nan
+        self._peak = max(self._peak, found.peak)
+        self._flips += found.flips
+
+    def agreement(self) -> Agreement:
+        flips = sorted(self._flips, key=lambda flip: -flip.difference)[:MOST_FLIPS]
+        return Agreement(self.judge, self.images, self._same, self._largest, tuple(flips), self._peak)
 
 
 def _compare(plan: Plan, batch: int, scorer: Scorer, judge: Scorer, gates: Mapping[int, BoundedSemaphore]) -> Agreement:
@@ -55,12 +118,17 @@ def _compare(plan: Plan, batch: int, scorer: Scorer, judge: Scorer, gates: Mappi
     ours, theirs = made
     if ours.scores is None or theirs.scores is None:
         return Agreement(judge.name, 0, 0, 0.0)
-    differences = np.abs(ours.scores - theirs.scores).max(axis=1)
-    classes = zip(ours.results["best"][:, 0].tolist(), theirs.results["best"][:, 0].tolist(), strict=True)
+    return _beside(judge.name, loaded.items, ours.scores, theirs.scores)
+
+
+def _beside(judge: str, items: Sequence[Item], ours: Array, theirs: Array) -> Agreement:
+    """The agreement of scores N×K with the judge's."""
+    differences = np.abs(ours - theirs).max(axis=1)
+    classes = zip(ours.argmax(axis=1).tolist(), theirs.argmax(axis=1).tolist(), strict=True)
     flips = [
         Flip(item.name, item.label, mine, other, float(difference))
-        for item, difference, (mine, other) in zip(loaded.items, differences, classes, strict=True)
+        for item, difference, (mine, other) in zip(items, differences, classes, strict=True)
         if mine != other
     ]
-    images = len(loaded.items)
-    return Agreement(judge.name, images, images - len(flips), float(differences.max()), tuple(flips))
+    same, peak = len(items) - len(flips), float(np.abs(theirs).max(initial=0))
+    return Agreement(judge, len(items), same, float(differences.max(initial=0)), tuple(flips), peak)

@@ -6,7 +6,9 @@ evaluate(plan, ScorerSpec("onnx", "resnet50.onnx", "prob"), Setting("deploy.prot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +18,7 @@ import numpy as np
 
 from prototxt.errors import RequestError
 from verify.engines import Array
-from verify.evaluation.agreement import agree
+from verify.evaluation.agreement import StoredScores, agree
 from verify.evaluation.intervals import CONFIDENCE, judge, wilson
 from verify.evaluation.journal import Journal, default_path
 from verify.evaluation.local import run_local
@@ -26,6 +28,9 @@ from verify.evaluation.records import Agreement, Counted, Evaluation, Expected, 
 from verify.evaluation.results import BatchResult, Results, merge
 from verify.evaluation.scorers import Scorer, ScorerSpec
 from verify.evaluation.summaries import by_class, curve, misjudged
+from verify.evaluation.transform import Transform
+
+log = logging.getLogger(__name__)
 
 Runner: TypeAlias = Literal["local", "ray"]
 
@@ -53,6 +58,7 @@ class Setting:
         resume: go on with the journal of an interrupted run.
         journal: where it lies; by default in the user's folder for state, until the run is complete.
         judge: what runs the Caffe files, for the agreement, and on which images.
+        caffe_scores: an .npy file with scores that the original Caffe gave, to compare with.
         scores: an .npy file to write all scores into, N×K in the order of the data set.
         thumbnails: how many misjudged images are shown.
         confidence: of the intervals.
@@ -70,6 +76,7 @@ class Setting:
     resume: bool = False
     journal: Path | None = None
     judge: tuple[ScorerSpec, Plan] | None = None
+    caffe_scores: Path | None = None
     scores: Path | None = None
     thumbnails: int = 0
     confidence: float = CONFIDENCE
@@ -87,28 +94,27 @@ def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
         MissingDependencyError: a package that the run needs is not installed.
     """
     scorer = spec.open()
-    begun = perf_counter()
-    path = setting.journal or default_path(setting.run)
-    journal = Journal(path, setting.run, resume=setting.resume)
-    resumed = 0 if setting.scores else sum(len(batch.results) for batch in journal.done.values())
-    try:
-        batches = _run(plan, spec, scorer, setting, journal, begun)
-    except BaseException:
-        journal.close()
-        raise
-    seconds = perf_counter() - begun
+    keepers = _keepers(plan, setting)
+    with _journal(setting) as journal:
+        # Scores are not in the journal: who wants them all gets them all computed.
+        before = [] if keepers else list(journal.done.values())
+        begun = perf_counter()
+        batches = [*before, *_run(plan, spec, scorer, setting, journal, before, keepers)]
+        seconds = perf_counter() - begun
+        agreement = _agreement(scorer, setting, keepers)
+        if setting.journal is None:
+            journal.remove()
+    resumed = sum(len(batch.results) for batch in before)
     results, skipped, kinds = merge(batches)
     if not len(results):
         raise RequestError(_nothing(plan, skipped))
-    agreement = _agreement(scorer, setting) if setting.judge else None
-    journal.close(remove=setting.journal is None)
     classes = max(batch.classes for batch in batches)
     found = Evaluation(
         net=setting.net,
         weights=setting.weights,
         data=setting.data,
         engine=scorer.name,
-        preprocessing="; ".join(map(str, plan.transforms)),
+        preprocessing=describe_transforms(plan.transforms),
         images=len(results),
         available=len(plan.source),
         confidence=setting.confidence,
@@ -132,26 +138,59 @@ def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
     return _judged(found, results, classes)
 
 
+def describe_transforms(transforms: Sequence[Transform]) -> str:
+    """What is done to an image; several scales in one sentence."""
+    if len(transforms) == 1:
+        return str(transforms[0])
+    sizes = ", ".join(str(each.resize) for each in transforms[1:])
+    return f"{transforms[0]}; and the same at {sizes}, averaged"
+
+
+def _journal(setting: Setting) -> Journal:
+    """The run's journal; where nobody named a place, a folder that cannot be written is no reason to fail."""
+    if setting.journal is not None:
+        return Journal(setting.journal, setting.run, resume=setting.resume)
+    try:
+        return Journal(default_path(setting.run), setting.run, resume=setting.resume)
+    except RequestError as error:
+        if setting.resume:
+            raise
+        log.warning("an interrupted run could not be resumed: %s", error)
+        return Journal(Path(os.devnull), setting.run, resume=False)
+
+
 def _run(
-    plan: Plan, spec: ScorerSpec, scorer: Scorer, setting: Setting, journal: Journal, begun: float
+    plan: Plan,
+    spec: ScorerSpec,
+    scorer: Scorer,
+    setting: Setting,
+    journal: Journal,
+    before: Sequence[BatchResult],
+    keepers: Sequence[_Scores | StoredScores],
 ) -> list[BatchResult]:
-    """Every batch, those of the journal among them."""
-    # Scores are not in the journal: who wants them all gets them all computed.
-    batches = [] if setting.scores else list(journal.done.values())
-    keep = None if setting.scores is None else _Scores(setting.scores, len(plan.indices))
-    tally = _Tally(plan, setting, begun)
-    for batch in batches:
+    """The batches that are not done before."""
+    batches = []
+    tally = _Tally(plan, setting)
+    for batch in before:
         tally.add(batch, fresh=False)
-    done = {batch.batch for batch in batches}
-    for batch in _batches(replace(plan, keep_scores=keep is not None), spec, scorer, setting.runner, done):
+    done = {batch.batch for batch in before}
+    for batch in _batches(replace(plan, keep_scores=bool(keepers)), spec, scorer, setting.runner, done):
         journal.add(batch)
-        if keep is not None:
-            keep.add(plan, batch)
+        for keeper in keepers:
+            keeper.add(plan, batch)
         batches.append(replace(batch, scores=None))
         tally.add(batch, fresh=True)
-    if keep is not None:
-        keep.write()
     return batches
+
+
+def _keepers(plan: Plan, setting: Setting) -> list[_Scores | StoredScores]:
+    """What wants to see every score."""
+    keepers: list[_Scores | StoredScores] = []
+    if setting.caffe_scores is not None:
+        keepers.append(StoredScores(setting.caffe_scores, len(plan.source)))
+    if setting.scores is not None:
+        keepers.append(_Scores(setting.scores, len(plan.indices)))
+    return keepers
 
 
 def _batches(plan: Plan, spec: ScorerSpec, scorer: Scorer, runner: Runner, done: set[int]) -> Iterator[BatchResult]:
@@ -165,8 +204,8 @@ def _batches(plan: Plan, spec: ScorerSpec, scorer: Scorer, runner: Runner, done:
 class _Tally:
     """What the progress line says."""
 
-    def __init__(self, plan: Plan, setting: Setting, begun: float) -> None:
-        self._total, self._tell, self._begun = len(plan.indices), setting.progress, begun
+    def __init__(self, plan: Plan, setting: Setting) -> None:
+        self._total, self._tell, self._begun = len(plan.indices), setting.progress, perf_counter()
         self._confidence = setting.confidence
         self._images = self._fresh = self._wrong = self._labelled = 0
 
@@ -204,9 +243,21 @@ class _Scores:
                 np.lib.format.write_array(file, self._rows, allow_pickle=False)
 
 
-def _agreement(scorer: Scorer, setting: Setting) -> Agreement:
-    assert setting.judge is not None
-    spec, plan = setting.judge
+def _agreement(scorer: Scorer, setting: Setting, keepers: Sequence[_Scores | StoredScores]) -> Agreement | None:
+    """With the judge, and with Caffe's stored scores; where there are both, the one that is worse."""
+    found = []
+    for keeper in keepers:
+        if isinstance(keeper, _Scores):
+            keeper.write()
+        else:
+            found.append(keeper.agreement())
+    if setting.judge is not None:
+        found.append(_judged_by(scorer, *setting.judge, setting))
+    return min(found, key=lambda agreement: agreement.ok, default=None)
+
+
+def _judged_by(scorer: Scorer, spec: ScorerSpec, plan: Plan, setting: Setting) -> Agreement:
+    judging = spec.open()
     begun = perf_counter()
 
     def tell(images: int, total: int) -> None:
@@ -214,7 +265,6 @@ def _agreement(scorer: Scorer, setting: Setting) -> Agreement:
             rate = images / max(perf_counter() - begun, 1e-9)
             setting.progress(Progress(f"beside {judging.name}", images, total, rate))
 
-    judging = spec.open()
     return agree(plan, scorer, judging, progress=tell)
 
 
@@ -238,14 +288,27 @@ def _judged(found: Evaluation, results: Results, classes: int) -> Evaluation:
         notes.append(f"{beyond} labels are beyond the net's {classes} classes and count as wrong")
     if odd:
         verdict = replace(verdict, reasons=(*verdict.reasons, odd))
-    agreement = found.agreement
-    if verdict.outcome == "fail" and agreement and agreement.images == agreement.same_top1:
-        same = f"{agreement.judge} gives all {agreement.images:,} compared images the same class from the Caffe files"
-        other = found.expected.other if found.expected else ()
-        cause = f"; what differs from the published run: {'; '.join(other)}" if other else ""
-        blame = "the images, their preprocessing or the weights make the difference, not the conversion"
-        verdict = replace(verdict, reasons=(*verdict.reasons, f"{same}: {blame}{cause}"))
+    verdict = _with_agreement(verdict, found)
     return replace(found, verdict=verdict, notes=tuple(notes))
+
+
+def _with_agreement(verdict: Verdict, found: Evaluation) -> Verdict:
+    """Scores that are not Caffe's fail whatever the error; those that are clear the conversion of a wrong error."""
+    agreement = found.agreement
+    if agreement is None or not agreement.images:
+        return verdict
+    if not agreement.ok:
+        largest = f"{agreement.largest_difference:.1e}, where float32 explains {agreement.bound:.1e}"
+        flipped = agreement.images - agreement.same_top1
+        what = f"scores differ from those of {agreement.judge} by up to {largest}; {flipped} images change class"
+        return Verdict("fail", (what, *verdict.reasons))
+    if verdict.outcome != "fail":
+        return verdict
+    same = f"{agreement.judge} gives all {agreement.images:,} compared images the same scores"
+    other = found.expected.other if found.expected else ()
+    cause = f"; what differs from the published run: {'; '.join(other)}" if other else ""
+    blame = "the images, their preprocessing or the weights make the difference, not the conversion"
+    return replace(verdict, reasons=(*verdict.reasons, f"{same}: {blame}{cause}"))
 
 
 def _nothing(plan: Plan, skipped: list[tuple[int, str]]) -> str:

@@ -30,12 +30,14 @@ class Measured:
         seen: what was measured.
         published: as a share; None where nothing was.
         variation: of the published error, as a share.
+        exact: whether the published error is of these very images.
     """
 
     name: str
     seen: Counted
     published: float | None = None
     variation: float = 0.0
+    exact: bool = False
 
     @property
     def digits(self) -> int:
@@ -62,12 +64,16 @@ class Measured:
 
     @property
     def side(self) -> Literal["above", "below", ""]:
-        """On which side of the published band the whole interval lies; empty where they overlap."""
+        """On which side of the published band the whole interval lies; empty where they overlap.
+
+        Of an exact error it is the measured one itself that must lie in the band.
+        """
         if self.published is None or not self.seen.images:
             return ""
-        if self.seen.low > self.published + self.variation:
+        low, high = (self.seen.error, self.seen.error) if self.exact else (self.seen.low, self.seen.high)
+        if low > self.published + self.variation:
             return "above"
-        return "below" if self.seen.high < self.published - self.variation else ""
+        return "below" if high < self.published - self.variation else ""
 
     @property
     def gap(self) -> str:
@@ -88,8 +94,10 @@ def measured(evaluation: Evaluation) -> tuple[Measured, ...]:
         ("top-1", evaluation.top1, said.top1 if said else None),
         ("top-5", evaluation.top5, said.top5 if said else None),
     )
-    variation = said.variation if said else 0.0
-    return tuple(Measured(name, seen, published, variation) for name, seen, published in pairs if seen is not None)
+    variation, exact = (said.variation, said.exact) if said else (0.0, False)
+    return tuple(
+        Measured(name, seen, published, variation, exact) for name, seen, published in pairs if seen is not None
+    )
 
 
 def points(share: float, digits: int = 1) -> str:

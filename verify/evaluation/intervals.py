@@ -3,6 +3,9 @@
     Wilson interval   (k + z²/2 ± z √(k (n - k) / n + z²/4)) / (n + z²)       k wrong of n
     published band    published ± (variation that the authors state + half of the last digit they print)
 
+Where the very images were published, scored by the original Caffe, chance has no part: the error itself must lie in the
+band. Else:
+
 Pass: interval and band overlap, and the interval is narrow enough for a fault to be seen. Fail: they do not overlap.
 Too few images: the interval is wider than ±5 points; or only a part of the published set was seen and its error is
 *lower* than published, which no fault of a conversion explains but an easy part does.
@@ -47,7 +50,7 @@ def judge(top1: Counted | None, top5: Counted | None, expected: Expected | None,
         return Verdict("none", ())
     pairs = [("top-1", top1, expected.top1), ("top-5", top5, expected.top5)]
     judged = [
-        _judge(Measured(name, seen, said, expected.variation), expected)
+        _judge(Measured(name, seen, said, expected.variation, expected.exact), expected)
         for name, seen, said in pairs
         if seen and said is not None
     ]
@@ -63,6 +66,9 @@ def _judge(error: Measured, expected: Expected) -> tuple[Outcome, str]:
     said = f"the published {error.said} %"
     where = f"{error.name} error {error.error} {error.interval}"
     part = _part(seen, expected)
+    if error.exact and error.side:
+        same = "of these very images, as the original Caffe scored them"
+        return "fail", f"{where} is {error.gap} points {error.side} {said} {same}"
     if error.side == "above":
         hint = f"; {part}, which may be harder than the whole" if part else ""
         return "fail", f"{where} is {error.gap} points above {said}{hint}"

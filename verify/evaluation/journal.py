@@ -22,7 +22,7 @@ FORM = 1
 
 
 class Journal:
-    """A journal that is open for more results.
+    """A journal that is open for more results; closed at the end of its block.
 
     Args:
         path: the file.
@@ -45,8 +45,9 @@ class Journal:
             self._file: BinaryIO = path.open("r+b" if whole else "wb")
         except OSError as error:
             raise RequestError(f"cannot be written: {error.strerror}", position=Position(str(path))) from error
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        if whole:
+            self._file.truncate(whole)
+            self._file.seek(whole)
         if not whole:
             self._line({"resnet_convert_journal": FORM, **run})
 
@@ -62,11 +63,17 @@ class Journal:
             }
         )
 
-    def close(self, *, remove: bool = False) -> None:
-        """Close the file, or take it away when nobody will need it."""
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
-        if remove:
-            self.path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Take the file away, when nobody will need it."""
+        self._file.close()
+        if self.path.is_file():
+            self.path.unlink()
 
     def _line(self, entry: Mapping[str, object]) -> None:
         try:

@@ -46,7 +46,7 @@ function writeAgreement() {
   addFacts(byId("agreed"), [
     ["judge", agreement.judge],
     ["same class", `${grouped(same)} of ${noun(images, "image")}${share}`],
-    ["largest difference", largest === null ? "not a number" : `${largest === 0 ? "0" : largest.toExponential(1)}, of any score of any image`],
+    ["largest difference", largest === null ? "not a number" : `${largest === 0 ? "0" : largest.toExponential(1)}, of any score of any image (float32 explains ${agreement.bound.toExponential(1)})`],
   ]);
   if (!agreement.flips.length) return;
   byId("flips").hidden = false;

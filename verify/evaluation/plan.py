@@ -13,12 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from prototxt.errors import Position, RequestError
+from prototxt.errors import CaffeModelError, Position, RequestError
 from verify.engines import Array
 from verify.evaluation.records import Decoded, ImageFault, Item, Source
 from verify.evaluation.results import RESULT, BatchResult, assess
 from verify.evaluation.scorers import Scorer
 from verify.evaluation.transform import Transform
+
+UNKNOWN_SIZE = (512, 512)
+"""Height and width that an image of unknown size is taken to have."""
+
+
+class UnfitImageError(RequestError):
+    """A whole image on which the model fails; `image` is its name and `size` the height and width that were fed."""
+
+    image: str = ""
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,13 @@ class Plan:
         """How many batches there are."""
         return -(-len(self.indices) // self.batch)
 
+    @property
+    def image_bytes(self) -> int:
+        """About how much memory an image's inputs take."""
+        sizes = [transform.crop or UNKNOWN_SIZE for transform in self.transforms]
+        views = zip(self.transforms, sizes, strict=True)
+        return sum(4 * each.views * each.channels * height * width for each, (height, width) in views)
+
     def images(self, batch: int) -> list[int]:
         """Indices of a batch's images."""
         start = batch * self.batch
@@ -55,6 +72,7 @@ class Plan:
             RequestError: an image whose size does not go with the net's input, with its name.
         """
         loaded = Loaded(batch)
+        loaded.whole = self.transforms[0].crop is None
         pixels: list[Decoded] = []
         for index in self.images(batch):
             try:
@@ -106,6 +124,7 @@ class Loaded:
         self.indices: list[int] = []
         self.items: list[Item] = []
         self.inputs: list[list[Array]] = []  # by transform
+        self.whole = False  # whether each image has an array of its own
         self.skipped: list[tuple[int, str]] = []
         self.kinds: dict[str, int] = {}
 
@@ -115,17 +134,32 @@ def score(loaded: Loaded, scorer: Scorer, *, keep_scores: bool = False) -> Batch
     skipped = tuple(loaded.skipped)
     if not loaded.indices:
         return BatchResult(loaded.batch, 0, np.zeros(0, RESULT), skipped, loaded.kinds)
-    views = [_scores(inputs, len(loaded.indices), scorer) for inputs in loaded.inputs]
+    views = [_scores(inputs, loaded.items, scorer, whole=loaded.whole) for inputs in loaded.inputs]
     scores = views[0][:, 0] if len(views) == 1 and views[0].shape[1] == 1 else _average(views)
     results = assess(loaded.indices, [item.label for item in loaded.items], scores)
     kept = scores if keep_scores else None
     return BatchResult(loaded.batch, scores.shape[1], results, skipped, loaded.kinds, kept)
 
 
-def _scores(inputs: Sequence[Array], images: int, scorer: Scorer) -> Array:
+def _scores(inputs: Sequence[Array], items: Sequence[Item], scorer: Scorer, *, whole: bool) -> Array:
     """N×V×K."""
-    scores = np.concatenate([scorer.scores(part) for part in inputs])
-    return scores.reshape(images, -1, scores.shape[1])
+    if whole:
+        scores = np.concatenate([_scores_of(item, part, scorer) for item, part in zip(items, inputs, strict=True)])
+    else:
+        scores = np.concatenate([scorer.scores(part) for part in inputs])
+    return scores.reshape(len(items), -1, scores.shape[1])
+
+
+def _scores_of(item: Item, views: Array, scorer: Scorer) -> Array:
+    """V×K, of one image."""
+    try:
+        return scorer.scores(views)
+    except CaffeModelError as error:
+        height, width = views.shape[2:]
+        unfit = UnfitImageError(f"{item.name} at {height}×{width}: {error.message}", position=error.position)
+        unfit.layer, unfit.layer_type = error.layer, error.layer_type
+        unfit.image, unfit.size = item.name, (height, width)
+        raise unfit from error
 
 
 def _inputs(transform: Transform, pixels: Sequence[Decoded]) -> list[Array]:

@@ -23,7 +23,7 @@ from verify.engine_onnx import processors
 from verify.engines import first_line, need
 from verify.evaluation.plan import Loaded, Plan, score
 from verify.evaluation.results import BatchResult
-from verify.evaluation.scorers import ScorerSpec
+from verify.evaluation.scorers import Scorer, ScorerSpec
 
 CORES_AN_ACTOR = 4
 """Of a machine without GPUs; an actor's threads share one copy of the model."""
@@ -55,7 +55,10 @@ def run_ray(plan: Plan, spec: ScorerSpec, *, done: Collection[int] = ()) -> Iter
         cores, gpus = _resources(ray, spec)
         actors = max(1, gpus or int(cores // (CORES_AN_ACTOR + 1)))
         threads = 0 if gpus else max(1, min(CORES_AN_ACTOR, int(cores) - 1))
-        rows = data.from_items(pending, override_num_blocks=len(pending)).map(partial(_read, ray.put(plan)), num_cpus=1)
+        # Tasks that state their memory are not fused with the actors: reading goes on while the model works.
+        rows = data.from_items(pending, override_num_blocks=len(pending)).map(
+            partial(_read, ray.put(plan)), num_cpus=1, memory=plan.batch * plan.image_bytes
+        )
         scored = rows.map(
             _Actor,
             fn_constructor_args=(replace(spec.pack(), threads=threads), plan.keep_scores),
@@ -63,8 +66,7 @@ def run_ray(plan: Plan, spec: ScorerSpec, *, done: Collection[int] = ()) -> Iter
             num_cpus=threads,
             num_gpus=1 if gpus else None,
         )
-        for row in _rows(scored):
-            yield row["result"]
+        yield from _results(scored)
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def _start(ray: Any) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Ray's own about its coming versions
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:  # Ray ends the process at times
         raise RequestError(f"Ray cannot be reached at {address or 'this machine'}: {first_line(error)}") from error
 
 
@@ -104,7 +106,7 @@ def _quieten(data: Any) -> None:
     context = data.DataContext.get_current()
     context.enable_progress_bars = context.enable_rich_progress_bars = False
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _resources(ray: Any, spec: ScorerSpec) -> tuple[float, int]:
@@ -118,32 +120,43 @@ def _read(shared: Any, row: Row) -> Row:
     import ray
 
     plan: Plan = ray.get(shared)
-    return {"loaded": plan.read(int(row["batch"]))}
+    try:
+        return {"loaded": plan.read(int(row["batch"]))}
+    except CaffeModelError as error:
+        return {"loaded": error}  # Ray would hand on its text alone
 
 
 class _Actor:
     """A model in a process of its own."""
 
     def __init__(self, spec: ScorerSpec, keep_scores: bool) -> None:
-        self._scorer, self._keep_scores = spec.open(), keep_scores
+        self._keep_scores = keep_scores
+        self._scorer: Scorer | CaffeModelError
+        try:
+            self._scorer = spec.open()
+        except CaffeModelError as error:
+            self._scorer = error
 
     def __call__(self, row: Row) -> Row:
-        loaded: Loaded = row["loaded"]
-        return {"result": score(loaded, self._scorer, keep_scores=self._keep_scores)}
+        loaded: Loaded | CaffeModelError = row["loaded"]
+        if isinstance(loaded, CaffeModelError):
+            return {"result": loaded}
+        if isinstance(self._scorer, CaffeModelError):
+            return {"result": self._scorer}
+        try:
+            return {"result": score(loaded, self._scorer, keep_scores=self._keep_scores)}
+        except CaffeModelError as error:
+            return {"result": error}
 
 
-def _rows(scored: Any) -> Iterator[Row]:
-    """The rows; an error of the project's own comes out of Ray's wrapping."""
+def _results(scored: Any) -> Iterator[BatchResult]:
+    """The results; an error among them is raised."""
     from ray.exceptions import RayError
 
     try:
-        yield from scored.iter_rows()
+        for row in scored.iter_rows():
+            if isinstance(row["result"], CaffeModelError):
+                raise row["result"]
+            yield row["result"]
     except RayError as error:
-        inner: BaseException | None = error
-        while inner is not None:
-            own = getattr(inner, "cause", None)
-            for candidate in (inner, own):
-                if isinstance(candidate, CaffeModelError):
-                    raise candidate from error
-            inner = inner.__cause__ or own
         raise RequestError(f"Ray gave up: {first_line(error)}") from error

@@ -40,6 +40,10 @@ class Decoded:
     kinds: tuple[str, ...] = ()
 
 
+SCORE_TOLERANCE = 1e-4
+"""Of the largest score: what float32 arithmetic leaves of a right conversion in the deepest nets."""
+
+
 class Source(Protocol):
     """Images with labels. Can be pickled: files are opened by the process that reads them."""
 
@@ -103,6 +107,7 @@ class Expected:
         top1, top5: errors as shares; None where none is given.
         variation: what the authors say their error varies by, as a share, and half of the last published digit.
         images: in the set that it was measured on, 0 where that is not known.
+        exact: whether it was measured on these very images, pixel by pixel: chance has then no part in a difference.
         other: what the user did otherwise than the authors, in words.
     """
 
@@ -114,6 +119,7 @@ class Expected:
     top5: float | None = None
     variation: float = 0.0
     images: int = 0
+    exact: bool = False
     other: tuple[str, ...] = ()
 
 
@@ -146,6 +152,7 @@ class Agreement:
         same_top1: of these, to how many both give the same class.
         largest_difference: of any score of any image; nan where a score is.
         flips: the images that differ, the largest difference first.
+        peak: the judge's largest score, by magnitude.
     """
 
     judge: str
@@ -153,6 +160,17 @@ class Agreement:
     same_top1: int
     largest_difference: float
     flips: tuple[Flip, ...] = ()
+    peak: float = 0.0
+
+    @property
+    def bound(self) -> float:
+        """The largest difference that float32 explains."""
+        return SCORE_TOLERANCE * self.peak
+
+    @property
+    def ok(self) -> bool:
+        """Whether no score differs by more than float32 explains; an image may still flip where two classes tie."""
+        return self.largest_difference <= self.bound
 
 
 @dataclass(frozen=True)
@@ -255,6 +273,10 @@ class Evaluation:
         assert isinstance(made, dict)
         for name, counted in (("top1", self.top1), ("top5", self.top5)):
             made[name] = None if counted is None else _with_error(counted)
+        if self.agreement is not None:
+            agreement = made["agreement"]
+            assert isinstance(agreement, dict)
+            made["agreement"] = {**agreement, "ok": self.agreement.ok, "bound": plain(self.agreement.bound)}
         made["curve"] = [
             {
                 "images": point.images,

@@ -101,7 +101,7 @@ class ScorerSpec:
 
     def pack(self) -> ScorerSpec:
         """The same with the model's files inside, for another machine."""
-        if self.net is not None:
+        if self.packed or self.net is not None:
             return self  # the Caffe files are read from the place that all machines share, as the images are
         path = Path(self.path)
         files = sorted(path.iterdir()) if path.is_dir() else [path, *path.parent.glob(f"{path.name}.data")]
@@ -270,9 +270,6 @@ def _flat(scores: Array, images: int) -> Array:
         shape = "×".join(map(str, scores.shape)) or "one number"
         raise RequestError(f"the scores are {shape} for {images} images; expected a row of classes for each")
     if scores.ndim == 4:
-        return (
-            scores.mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
-            if scores.shape[2:] != (1, 1)
-            else (scores[:, :, 0, 0])
-        )
+        mean: Array = scores.mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
+        return mean
     return scores.reshape(images, -1)

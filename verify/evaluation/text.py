@@ -130,7 +130,8 @@ def _agreement_lines(evaluation: Evaluation, most: int | None) -> list[str]:
     if agreement is None:
         return []
     largest = f"{agreement.largest_difference:.1e}" if math.isfinite(agreement.largest_difference) else "not a number"
-    lines = [f"largest difference from {agreement.judge} of any score: {largest}"]
+    explained = f"float32 explains {agreement.bound:.1e}"
+    lines = [f"largest difference from {agreement.judge} of any score: {largest} ({explained})"]
     names = short_names(evaluation.classes)
     for flip in agreement.flips[:most]:
         model, judge = _name(names, flip.model), _name(names, flip.judge)

@@ -171,7 +171,9 @@ class Transform:
         parts = [order, str(self.resize) if self.resize else "as stored"]
         if self.resize and self.interpolation != "linear":
             parts[-1] += f" ({self.interpolation})"
-        if self.crop:
+        if self.crop is None:
+            parts.append("whole")
+        else:
             parts.append(f"{'ten crops' if self.crops == 10 else 'centre'} {self.crop[0]}×{self.crop[1]}")
         if self.mirror:
             parts.append("and its mirror")

@@ -114,8 +114,8 @@ class Pooling(Layer):
             sizeable = not is_free(size) or s <= k or not self.rounds_up or any((*self.pad, *self.pad_end))
             require(
                 sizeable,
-                f"with stride {s} above kernel {k} Caffe's last window may lie behind the input, and no runtime's does; "
-                "give height and width",
+                f"with stride {s} above kernel {k} Caffe's last window may lie behind the input, and no runtime's "
+                "does; give height and width",
             )
         rule = windows_rounded_up if self.rounds_up else windows_rounded_down
         pads = [self.pad[i] + self.pad_end[i] for i in (0, 1)]

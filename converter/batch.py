@@ -105,7 +105,7 @@ def claimed(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise RequestError("another run writes there; choose another -o", position=Position(str(out))) from error
         except OSError as error:  # a network file system without locks
-            log.warning("warning: %s cannot be locked (%s): let no other run write there", out, error.strerror)
+            log.warning("%s: warning: cannot be locked (%s); let no other run write there", out, error.strerror)
         yield
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.batch import BatchOptions, Outcome, convert_entry, failure
-from converter.batch_process import Children
+from converter.batch_process import GRACE, Children
 from converter.manifest import Entry
 
 TRIES = 4
@@ -60,5 +60,8 @@ def run_ray(entries: Sequence[Entry], out: Path, options: BatchOptions, jobs: in
                 said = lines[-1] if isinstance(error, RayTaskError) else lines[0]
                 yield failure(entry, options, f"Ray gave up on it: {type(error).__name__}: {said}")
     finally:
+        # Politely: Ray kills a worker's children when it kills the worker, but not what those have started.
         for each in running:
-            ray.cancel(each, force=True)
+            ray.cancel(each)
+        if running:
+            ray.wait(list(running), num_returns=len(running), timeout=2 * GRACE)

@@ -1,16 +1,10 @@
-"""Whole zoos on the command line: what goes well, what goes wrong, and what happens when the run itself is ended."""
+"""Whole zoos on the command line: what goes well, what goes wrong, and what a second run does."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,123 +12,18 @@ import onnxruntime
 import pytest
 from browser import visit
 from golden import LAYERS
+from zoo import RELU, TRIPLES, UNKNOWN, files, make_zoo, manifest, messages, statuses
 
 from converter.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
-DIGITS = ROOT / "examples" / "digits"
+DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
 CONV = LAYERS / "conv_bn_scale_relu"
-
-INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 5 } } }\n'
-RELU = INPUT + 'layer { name: "r" type: "ReLU" bottom: "x" top: "y" }\n'
-UNKNOWN = INPUT + "".join(f'layer {{ name: "{n}" type: "Nope{n}" bottom: "x" top: "{n}" }}\n' for n in "abc")
-TWICE = INPUT + 'layer { name: "t" type: "Twice" bottom: "x" top: "y" }\n'
-
-TRIPLES = """\
-from dataclasses import dataclass
-from converter.layers.base import Layer, register
-from verify.layers import registry
-
-
-@register
-@dataclass(frozen=True)
-class Twice(Layer):
-    types = ("Twice",)
-
-    def onnx(self, g, node, *x):
-        return g.op("Mul", x[0], g.scalar(3.0))
-
-
-@registry.register("Twice")
-def twice(call):
-    return [call.x * registry.np.float32(2)]
-"""
-"""A plugin whose ONNX operators are not what its layer means."""
-
-SLEEPS = """\
-import os, subprocess, sys, time
-from pathlib import Path
-here = Path(__file__).parent
-if not (here / "awake").exists():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
-    (here / "pids.tmp").write_text(f"{os.getpid()} {child.pid} {os.getppid()}")
-    (here / "pids.tmp").rename(here / "pids")
-    time.sleep(300)
-"""
-"""A plugin that hangs with a child of its own, until a file says that it need not."""
 
 
 @pytest.fixture(autouse=True)
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with nets and plugins, as working directory."""
+def in_a_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    files = {
-        "relu.prototxt": RELU, "unknown.prototxt": UNKNOWN, "twice.prototxt": TWICE, "triples.py": TRIPLES,
-        "sleeps.py": SLEEPS, "dies.py": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
-        "leaves.py": "raise SystemExit(7)\n", "exits.py": "raise SystemExit(0)\n", "raises.py": "1 / 0\n",
-        "turns.py": TRIPLES.replace('"Mul", x[0], g.scalar(3.0)', '"Transpose", x[0]'),
-    }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    return tmp_path
-
-
-def manifest(*rows: Sequence[str], head: str = "net name plugin", to: str = "zoo.csv") -> str:
-    with open(to, "w", newline="") as file:
-        csv.writer(file).writerows([head.split(), *rows])
-    return to
-
-
-def statuses(out: str = "out") -> dict[str, str]:
-    return {net["name"]: net["status"] for net in json.loads(Path(out, "summary.json").read_bytes())["nets"]}
-
-
-def messages(out: str = "out") -> dict[str, str]:
-    return {net["name"]: net["message"] for net in json.loads(Path(out, "summary.json").read_bytes())["nets"]}
-
-
-def files(folder: str) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and more than a zombie that nobody asks for."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def sleepers() -> list[int]:
-    """The hanging process, its child, and its parent."""
-    wait_for(Path("pids").exists)
-    return list(map(int, Path("pids").read_text().split()))
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a batch in a process of its own; whatever the test comes to, none is left."""
-    started = []
-
-    def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "converter.cli", "batch", *words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        python = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(command, text=True, env={**os.environ, **python, **(environment or {})}, **pipes)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+    make_zoo(tmp_path)
 
 
 def test_a_zoo_is_converted_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,62 +270,6 @@ def test_usage_errors_have_their_own_status(words: str, capsys: pytest.CaptureFi
     assert not Path("out").exists()
 
 
-def test_time_runs_out_for_a_net_and_all_that_it_started() -> None:
-    rows = [("relu.prototxt", "hangs", "sleeps.py"), ("relu.prototxt", "good", "")]
-    assert main(["batch", manifest(*rows), "-o", "out", "-q", "-j", "1", "--timeout", "3"]) == 1
-    assert statuses() == {"hangs": "timed out", "good": "ok"}
-    assert messages()["hangs"] == "stopped after 3 s"
-    process, child, _ = sleepers()
-    assert not is_running(process)
-    assert not is_running(child)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_its_processes_and_goes_on_next_time(
-    number: signal.Signals, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    rows = [("relu.prototxt", "first", ""), ("relu.prototxt", "hangs", "sleeps.py"), ("relu.prototxt", "last", "")]
-    words = [manifest(*rows), "-o", "out", "-j", "1"]
-    run = start(*words)
-    process, child, _ = sleepers()
-    run.send_signal(number)
-    out, err = run.communicate(timeout=30)
-    assert run.returncode == 130
-    assert out.startswith("[1/3] first: ok (")
-    assert err == "interrupted after 1 of 3 nets; the same command goes on\n"
-    assert not is_running(process)
-    assert not is_running(child)
-    assert statuses() == {"first": "ok", "hangs": "skipped", "last": "skipped"}
-    assert files("out") == [
-        ".lock", "first/model.onnx", "first/parity.html", "first/result.json", "summary.html", "summary.json",
-    ]  # fmt: skip
-    Path("awake").touch()
-    out, err = start(*words).communicate(timeout=60)
-    assert out.startswith("1 of 3 nets done by an earlier run")
-    assert out.endswith("3 nets: 3 ok; out/summary.html\n")
-
-
-def test_a_run_that_is_killed_leaves_no_process(start: Callable[..., subprocess.Popen[str]]) -> None:
-    run = start(manifest(("relu.prototxt", "hangs", "sleeps.py")), "-o", "out", "-q")
-    process, child, _ = sleepers()
-    assert is_running(process)
-    assert is_running(child)
-    run.kill()
-    wait_for(lambda: not is_running(process) and not is_running(child))
-    Path("awake").touch()
-    assert main(["batch", "zoo.csv", "-o", "out", "-q"]) == 0
-
-
-def test_two_runs_do_not_write_into_one_folder(
-    start: Callable[..., subprocess.Popen[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    start(manifest(("relu.prototxt", "hangs", "sleeps.py")), "-o", "out", "-q")
-    sleepers()
-    assert main(["batch", "zoo.csv", "-o", "out"]) == 2
-    assert capsys.readouterr().err.endswith("/out: error: another run writes there; choose another -o\n")
-    assert not Path("out/summary.html").exists()
-
-
 def test_cores_are_shared_out_among_the_processes(capsys: pytest.CaptureFixture[str]) -> None:
     Path("cores.py").write_text(
         "import os, sys\nfrom pathlib import Path\n"
@@ -464,61 +297,3 @@ def test_the_trained_nets_come_through(shared: Path, tmp_path: Path) -> None:
     shutil.copy("out/summary.html", page)
     seen = visit(page, 'seen.names = column("#nets", 0); seen.look = find("#verdict").className;', 1280)
     assert (seen["names"], seen["look"]) == (small, "verdict")
-
-
-@pytest.fixture
-def on_ray() -> dict[str, str]:
-    """Environment of a run on Ray on this machine; skips where Ray is not installed."""
-    pytest.importorskip("ray")
-    return {"RAY_USAGE_STATS_ENABLED": "0"}
-
-
-@pytest.mark.slow
-def test_ray_gives_what_processes_give(on_ray: dict[str, str], start: Callable[..., subprocess.Popen[str]]) -> None:
-    rows = [
-        ("relu.prototxt", "right", ""),
-        ("twice.prototxt", "wrong", "triples.py"),
-        ("unknown.prototxt", "bad", ""),
-        ("twice.prototxt", "killed", "dies.py"),
-    ]
-    assert main(["batch", manifest(*rows), "-o", "here", "-q"]) == 3
-    run = start("zoo.csv", "-o", "ray", "--runner", "ray", environment=on_ray)
-    out, err = run.communicate(timeout=240)
-    assert run.returncode == 3, err
-    assert err.endswith("4 nets: 1 ok, 2 failed, 1 differs; ray/summary.html\n")
-    assert len(out.splitlines()) == 4
-    assert (statuses("ray"), messages("ray")) == (statuses("here"), messages("here"))
-    for model in ("right/model.onnx", "wrong/model.onnx"):
-        assert Path("ray", model).read_bytes() == Path("here", model).read_bytes()
-
-
-@pytest.mark.slow
-def test_a_net_whose_ray_worker_is_killed_is_converted_again(
-    on_ray: dict[str, str], start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    rows = [("relu.prototxt", "hangs", "sleeps.py"), ("relu.prototxt", "good", "")]
-    run = start(manifest(*rows), "-o", "out", "--runner", "ray", environment=on_ray)
-    process, child, worker = sleepers()
-    Path("awake").touch()
-    os.kill(worker, signal.SIGKILL)
-    out, err = run.communicate(timeout=240)
-    assert run.returncode == 0, err
-    assert out.endswith("2 nets: 2 ok; out/summary.html\n")
-    assert statuses() == {"hangs": "ok", "good": "ok"}
-    wait_for(lambda: not is_running(process) and not is_running(child))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_on_ray_leaves_no_process(
-    number: signal.Signals, on_ray: dict[str, str], start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    rows = [("relu.prototxt", "first", ""), ("relu.prototxt", "hangs", "sleeps.py")]
-    run = start(manifest(*rows), "-o", "out", "--runner", "ray", "-j", "1", environment=on_ray)
-    process, child, _ = sleepers()
-    run.send_signal(number)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130, err
-    assert err.endswith("interrupted after 1 of 2 nets; the same command goes on\n")
-    assert statuses() == {"first": "ok", "hangs": "skipped"}
-    wait_for(lambda: not is_running(process) and not is_running(child))

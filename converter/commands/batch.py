@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import cast, get_args
@@ -79,10 +78,7 @@ def _outcomes(
         return
     from verify.evaluation.ray_runner import started
 
-    polite = signal.getsignal(signal.SIGTERM)
     with started(need("ray", "'resnet-convert[ray]'", "--runner ray")) as ray:
-        with suppress(ValueError):  # outside the main thread, where nobody handles signals
-            signal.signal(signal.SIGTERM, polite)  # Ray took it over
         yield from run_ray(entries, out, options, asked.jobs, ray)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.manifest import Entry, read_manifest
+from converter.manifest import OPTIONS, Entry, read_manifest
 from prototxt.errors import CaffeModelError, ErrorGroup, RequestError
 
 
@@ -190,3 +190,12 @@ def test_a_manifest_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_thousands_of_rows_are_read_at_once(tmp_path: Path) -> None:
     entries = read(tmp_path, "net\n" + "".join(f"z{n % 70}/deploy.prototxt\n" for n in range(5000)))
     assert len({entry.name.casefold() for entry in entries}) == 5000
+
+
+def test_the_document_names_every_column_and_its_example_reads(tmp_path: Path) -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
+    assert [name for name in ("net", "weights", "name", *OPTIONS) if f"`{name}`" not in document] == []
+    example = next(block for block in document.split("```") if block.startswith("\nnet,"))
+    entries = read(tmp_path, example.lstrip("\n"))
+    assert [entry.name for entry in entries] == ["nsfw", "squeezenet", "plates", "resnet-20"]
+    assert entries[1].options == {"mean": ("104,117,123",), "input_shape": ("data=N,3,227,227",)}

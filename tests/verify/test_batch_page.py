@@ -74,12 +74,61 @@ def test_the_page_sorts_and_filters_in_a_browser(width: int, tmp_path: Path) -> 
 
 def test_a_zoo_without_a_fault_is_green_and_none_at_all_is_neither(tmp_path: Path) -> None:
     seen = browse([GOOD], tmp_path, 1280)
-    assert (seen["title"], seen["look"]) == ("✓ 1 nets – batch conversion", "verdict")
+    assert (seen["title"], seen["look"]) == ("✓ 1 net – batch conversion", "verdict")
     assert seen["verdict"] == "✓No net failedEvery net is converted and has Caffe's numbers."
     assert browse([], tmp_path, 1280)["look"] == "verdict neutral"
     assert browse(ROWS[5:], tmp_path, 1280)["verdict"] == (
         "–Nothing was converted0 of 1 are converted and have Caffe's numbers; 1 skipped."
     )
+
+
+@pytest.mark.parametrize(
+    ("compared", "told"),
+    [
+        ((True, True), "Every net is converted and has Caffe's numbers."),
+        ((True, False), "1 of 2 is converted and has Caffe's numbers; 1 converted but not compared."),
+        ((False, False), "0 of 2 are converted and have Caffe's numbers; 2 converted but not compared."),
+    ],
+)
+def test_nets_that_were_not_compared_are_not_said_to_have_caffes_numbers(
+    compared: tuple[bool, ...], told: str, tmp_path: Path
+) -> None:
+    rows = [GOOD if seen else replace(GOOD, worst_share=None, blobs_compared=0) for seen in compared]
+    assert browse(rows, tmp_path, 1280)["verdict"] == f"✓No net failed{told}"
+
+
+def test_what_is_nought_is_left_out_and_small_sizes_are_not_nought(tmp_path: Path) -> None:
+    rows = [
+        GOOD,
+        replace(GOOD, name="small", megabytes=0.0034, seconds=0.06),
+        BatchRow("bad", "n", "", "onnx", "failed"),
+    ]
+    script = 'seen.cells = [4, 5, 6, 7].map((place) => column("#nets", place));'
+    assert browse(rows, tmp_path, 1280, script)["cells"] == [
+        ["–", "68", "68"],
+        ["–", "71", "71"],
+        ["–", "13", "0.003"],
+        ["–", "3.3", "0.06"],
+    ]
+
+
+def test_the_log_is_a_link_of_its_own(tmp_path: Path) -> None:
+    rows = [replace(GOOD, log="r/log.txt"), replace(GOOD, status="failed", report="", log="a#b/log.txt")]
+    seen = browse(rows, tmp_path, 360)
+    assert seen["links"] == ["./a%23b/log.txt", "./r.html", "./r/log.txt"]
+    assert seen["start"] == ["resnet-9", "resnet-9"]
+
+
+def test_messages_use_a_phones_width(tmp_path: Path) -> None:
+    rows = [replace(GOOD, name=f"n{n}", status="failed", message="a message of many words " * 9) for n in range(3)]
+    script = """
+      const message = find(".message").getBoundingClientRect(), box = find(".scroll");
+      seen.share = message.width / box.clientWidth;
+      seen.moves = box.scrollWidth > box.clientWidth;
+    """
+    seen = browse(rows, tmp_path, 360, script)
+    assert seen["share"] > 0.85  # type: ignore[operator]
+    assert seen["moves"] is False
 
 
 def test_links_lead_to_files_beside_the_page_whatever_the_net_is_called(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -92,6 +93,7 @@ def _start(ray: Any) -> None:
     if not address:
         options["include_dashboard"] = False
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    polite = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         with warnings.catch_warnings():
@@ -99,6 +101,8 @@ def _start(ray: Any) -> None:
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:  # Ray ends the process at times
         raise RequestError(f"Ray cannot be reached at {address or 'this machine'}: {first_line(error)}") from error
+    with suppress(ValueError):  # outside the main thread, where nobody handles signals
+        signal.signal(signal.SIGTERM, polite)  # Ray took it over
 
 
 def _quieten(data: Any) -> None:

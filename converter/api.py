@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -21,6 +21,8 @@ from weights import Weights, is_caffemodel, load_structure, nonfinite, open_weig
 
 if TYPE_CHECKING:
     import torch
+
+    from converter.torch_model import Training
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Options:
         dialects: layer type -> fork whose meaning of it holds, where forks differ ("" for all types).
         random_weights: seed for the weights that no file gives; None refuses them.
         preprocessing: baked into the graph.
+        train: make a module that trains as Caffe's net did: all losses, nothing folded (with `to="torch"`).
     """
 
     fold: Fold = "bn"
@@ -84,11 +87,17 @@ class Options:
     dialects: Mapping[str, str] = field(default_factory=dict)
     random_weights: int | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    train: bool = False
 
 
 @dataclass
 class Prepared:
-    """A net read and rewritten, ready to be written out; `weights` are those that it was filled with."""
+    """A net read and rewritten, ready to be written out.
+
+    Attributes:
+        weights: those that it was filled with.
+        training: how it is trained, if it is.
+    """
 
     graph: Graph
     net: Net
@@ -97,6 +106,7 @@ class Prepared:
     warnings: list[str]
     metadata: dict[str, str]
     weights: Weights | None
+    training: Training | None = None
 
 
 def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
@@ -107,6 +117,8 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
     """
     if options.fold not in get_args(Fold):
         raise RequestError(f"fold {options.fold!r}; expected none, bn or conv")
+    if options.train:
+        return _prepare_training(net, weights, options)
     make = None if options.random_weights is None else RandomParameters(options.random_weights)
     graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
     notes = [*net.notes, *net.readings]
@@ -116,6 +128,25 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
     used = make.with_file(weights) if make else weights
     return Prepared(graph, net, fired, notes, _warnings(graph), metadata, used)
+
+
+def _prepare_training(net: Net, weights: Weights | None, options: Options) -> Prepared:
+    """The training net: whatever has a loss is an output, and nothing is folded."""
+    from converter.parameters import StartingParameters
+    from converter.training.module import training_graph, training_of
+
+    training = training_of(net)
+    if not training.loss_weights:
+        raise RequestError(
+            f"{net.path}: the net has no loss to train by; is this the training net (train_val.prototxt)?"
+        )
+    make = StartingParameters(options.random_weights or 0)
+    graph = training_graph(net, weights, options, make)
+    metadata = {}
+    if not options.preprocessing.is_nothing:
+        metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
+    notes = [*net.notes, *net.readings]
+    return Prepared(graph, net, {}, notes, [], metadata, make.with_file(weights), training)
 
 
 def _warnings(graph: Graph) -> list[str]:
@@ -225,6 +256,8 @@ def write(ready: Prepared, to: Target, target: Path, opset: int | None) -> list[
     """Write a prepared net in one form; the files written."""
     from converter import writers
 
+    if ready.training is not None and to != "torch":
+        raise RequestError(f"--train goes with --to torch, not with {to}")
     if opset is not None and to != "onnx":
         raise RequestError(f"--opset goes with --to onnx, not with {to}")
     if to == "onnx":
@@ -235,7 +268,7 @@ def write(ready: Prepared, to: Target, target: Path, opset: int | None) -> list[
     if to == "torch":
         from converter.torch_model import emit_torch
 
-        described = emit_torch(ready.graph, metadata=ready.metadata)
+        described = emit_torch(ready.graph, metadata=ready.metadata, training=ready.training)
         return writers.write_torch(described.source, described.state, described.metadata, target)
     if to == "caffe":
         from converter.caffe_model import write_caffe
@@ -274,11 +307,16 @@ def load(
     weights: File | None = None,
     *,
     options: Options | None = None,
+    train: bool = False,
 ) -> torch.nn.Module:
-    """A Caffe net as a live PyTorch module in eval mode: the module that `convert(..., to="torch")` writes.
+    """A Caffe net as a live PyTorch module: the one that `convert(..., to="torch")` writes, in eval mode.
 
     Its `forward` takes the net's inputs in order (float32 tensors of the shapes in the prototxt, the batch axis free)
     and gives one tensor, or a dict from blob name to tensor when the net has several outputs.
+
+    With `train` the net is loaded in phase TRAIN, and the module, in training mode, trains as Caffe's net did: `forward`
+    gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers without weights start from the
+    net's fillers.
 
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
@@ -287,8 +325,11 @@ def load(
     from converter.torch_model import emit_torch, live_module
 
     options = options or Options()
+    if train:
+        options = replace(options, train=True, phase="TRAIN")
     parsed, weights = load_parsed(net, options, weights), weights_of(net, weights)
     with ExitStack() as stack:
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
-        return live_module(emit_torch(ready.graph, metadata=ready.metadata))
+        module = live_module(emit_torch(ready.graph, metadata=ready.metadata, training=ready.training))
+        return module.train(train)

@@ -68,6 +68,7 @@ class Arguments:
     dialects: dict[str, str] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
     no_verify: bool = False
+    train: bool = False
     seed: int = 0
     image: str | None = None
     report: str | None = None
@@ -163,6 +164,11 @@ def _convert() -> argparse.ArgumentParser:
     p.add_argument("--input-order", choices=["bgr", "rgb"], help="rgb: the model takes RGB, the net still gets BGR")
     p.add_argument(
         "--random-weights", type=int, metavar="SEED", help="fill missing weights from the net's fillers, or like them"
+    )
+    p.add_argument(
+        "--train",
+        action="store_true",
+        help="with --to torch: a module that trains as Caffe's net did, of a train_val net with its losses",
     )
     p.add_argument("--explain", action="store_true", help="say what was folded, what not, and why")
     p.add_argument("--no-verify", action="store_true", help="skip the comparison with Caffe's numbers")

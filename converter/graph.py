@@ -30,17 +30,28 @@ class Tensor:
         shape: its dimensions.
         load: gives the float32 values; may be a view into the mapped file.
         shared: several layers use it (`param { name }`), so no pass may rewrite it.
+        base: the tensor of a layer's blob whose values this one has in the same order, in another shape.
     """
 
     name: str
     shape: Shape
     load: Callable[[], Array]
     shared: bool = False
+    base: Tensor | None = field(default=None, repr=False)
 
     def map(self, function: Callable[[Array], npt.NDArray[np.floating]], shape: Shape | None = None) -> Tensor:
         """The same constant after `function`, computed when it is written; float32 again at the end."""
         out = self.shape if shape is None else shape
         return Tensor(self.name, out, lambda: as_float32(function(self.load())).reshape(out))
+
+    def reshaped(self, shape: Shape) -> Tensor:
+        """The same values in the same order, in another shape."""
+        return Tensor(self.name, shape, lambda: self.load().reshape(shape), self.shared, self.root)
+
+    @property
+    def root(self) -> Tensor:
+        """The blob that the values are, whatever their shape here."""
+        return self.base or self
 
     @property
     def nbytes(self) -> int:

@@ -91,7 +91,7 @@ def _tensor(slot: Slot, index: int, blob: Blob | None, make: MakeParameter | Non
         known.shared = True
         if blob is not None:  # Caffe copies layer by layer into the shared memory, so the last sharer's values stay.
             known.load = _loader(blob, known.shape)
-        return known if known.shape == parameter.shape else known.map(lambda a: a, parameter.shape)
+        return known if known.shape == parameter.shape else known.reshaped(parameter.shape)
     if blob is not None:
         load = _loader(blob, parameter.shape)
     else:
@@ -147,6 +147,17 @@ class RandomParameters:
         """What was drawn and what the file gave, as one set of weights."""
         read = {x.name: [b.array() for b in x.blobs] for x in weights.layers} if weights else {}
         return ArrayWeights({**read, **self.made}, path="random weights")
+
+
+class StartingParameters(RandomParameters):
+    """Values from the net's own fillers, as Caffe begins a training: where it states none, 0."""
+
+    def _draw(self, origin: Origin, parameter: Parameter) -> Array:
+        return fill(parameter.filler or FillerParameter(), tuple(map(int, parameter.shape)), self._rng)
+
+    def with_file(self, weights: Weights | None) -> Weights:
+        """The file itself where nothing had to be drawn."""
+        return super().with_file(weights) if self.made or weights is None else weights
 
 
 def _is_zero(stated: FillerParameter) -> bool:

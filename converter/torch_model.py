@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from converter.emission import TorchModule, TorchOps, placed
 from converter.graph import Graph, Node, Tensor, Value, format_shape
+from converter.layers.normalization import BatchNorm
 from converter.names import Names, identifier, printable
-from prototxt.errors import CaffeModelError
+from prototxt.errors import CaffeModelError, UnsupportedError
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ _ATTRIBUTES = """
     register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
     set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
 """
-MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
+MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split()) | {"loss_weights", "objective"}
 VARIABLES = frozenset({"self", "torch", "nn", "F", "Path", "load", "load_file", "Model", "super", "list", "slice"})
 
 
@@ -43,35 +44,58 @@ class TorchModel:
         source: the text of `model.py`.
         state: state_dict key -> values; a Tensor is read when it is written.
         metadata: what the weight file's header carries.
+        keys: the first state_dict key of each layer's blob, by `id` of the blob's tensor.
     """
 
     source: str
     state: dict[str, Tensor | npt.NDArray[Any]]
     metadata: dict[str, str]
+    keys: dict[int, str] = field(default_factory=dict)
 
 
-def emit_torch(graph: Graph, *, title: str = "", metadata: Mapping[str, str] | None = None) -> TorchModel:
+@dataclass(frozen=True)
+class Training:
+    """How a module is trained.
+
+    Attributes:
+        loss_weights: of the blobs that make up the objective.
+        force_backward: gradients flow everywhere, whatever `propagate_down` and `lr_mult` say.
+    """
+
+    loss_weights: Mapping[str, float]
+    force_backward: bool = False
+
+
+def emit_torch(
+    graph: Graph,
+    *,
+    title: str = "",
+    metadata: Mapping[str, str] | None = None,
+    training: Training | None = None,
+) -> TorchModel:
     """Describe a graph as a PyTorch module.
 
     Args:
         graph: what to describe.
         title: first line of the generated module's docstring.
         metadata: entries for the weight file's header, beside those that name Caffe's blobs.
+        training: makes it a module that is trained as Caffe's net was.
 
     Raises:
         UnsupportedError: a layer that has no PyTorch form for this net.
     """
-    emitter = _emitted(graph, frozenset())
+    emitter = _emitted(graph, frozenset(), training)
     if emitter.helpers.keys() & emitter.names_given:
         # A blob named like a helper would hide it inside forward(); now that the helpers are known, none is.
-        emitter = _emitted(graph, frozenset(emitter.helpers))
+        emitter = _emitted(graph, frozenset(emitter.helpers), training)
     tops = json.dumps(emitter.tops, ensure_ascii=False, separators=(",", ":"))
     header = {**(metadata or {}), "resnet_convert.source": graph.source, "resnet_convert.tops": tops}
-    return TorchModel(emitter.source(title or f"{graph.name}, converted from {graph.source}"), emitter.state, header)
+    source = emitter.source(title or f"{graph.name}, converted from {graph.source}")
+    return TorchModel(source, emitter.state, header, emitter.first_key)
 
 
-def _emitted(graph: Graph, reserved: frozenset[str]) -> _Emitter:
-    emitter = _Emitter(graph, reserved)
+def _emitted(graph: Graph, reserved: frozenset[str], training: Training | None) -> _Emitter:
+    emitter = _Emitter(graph, reserved, training)
     for index, node in enumerate(graph.nodes):
         emitter.add(node, index)
     return emitter
@@ -81,6 +105,7 @@ def _emitted(graph: Graph, reserved: frozenset[str]) -> _Emitter:
 class _Emitter:
     graph: Graph
     reserved: frozenset[str]
+    training: Training | None = None
     attributes: Names = field(default_factory=lambda: Names(MODULE_ATTRIBUTES))
     variables: Names = field(init=False)
     held: dict[int, str] = field(default_factory=dict)  # value -> variable
@@ -113,9 +138,10 @@ class _Emitter:
 
     def add(self, node: Node, index: int) -> None:
         t = TorchOps(self.attributes.fresh(node.name), self.variables.fresh)
-        inputs = [self.held[id(v)] for v in node.inputs]
+        inputs = self._inputs(node)
         try:
-            results = node.layer.torch(t, node, *inputs)
+            emit = node.layer.torch if self.training is None else _for_training(node)
+            results = emit(t, node, *inputs)
         except CaffeModelError as error:
             raise placed(error, node) from None
         if not t.modules:
@@ -130,6 +156,15 @@ class _Emitter:
         for value, name, expression in zip(node.outputs, names, expressions, strict=True):
             self.held[id(value)] = name
             self._assign(name, expression, _comment(node, expression), value)
+
+    def _inputs(self, node: Node) -> list[str]:
+        """The variables that a node reads; cut off from their gradients where the net says so."""
+        names = [self.held[id(v)] for v in node.inputs]
+        source = node.origins[0].source if node.origins else None
+        if self.training is None or self.training.force_backward or source is None:
+            return names
+        flows = [*source.param.propagate_down, *[True] * len(names)]
+        return [name if flow else f"{name}.detach()" for name, flow in zip(names, flows, strict=False)]
 
     def _assign(self, variable: str, expression: str, comment: str, value: Value | None) -> None:
         if expression == variable and value is not None:
@@ -153,10 +188,15 @@ class _Emitter:
             for key, tensor in module.state.items():
                 path = f"{module.name}.{key}"
                 self.state[path] = tensor
-                if isinstance(tensor, Tensor) and tensor.shared:
-                    first = self.first_key.setdefault(id(tensor), path)
-                    if first != path:
-                        self.ties.append((path, first))
+                if not isinstance(tensor, Tensor):
+                    continue
+                first = self.first_key.setdefault(id(tensor.root), path)
+                if first == path or not tensor.root.shared:
+                    continue
+                if tuple(map(int, self.state[first].shape)) == tuple(map(int, tensor.shape)):
+                    self.ties.append((path, first))
+                elif self.training is not None:
+                    raise UnsupportedError(f"shares a blob with {first!r}, which has another shape there")
 
     def source(self, title: str) -> str:
         """The text of model.py."""
@@ -167,7 +207,7 @@ class _Emitter:
             title=_docstring(title),
             functional=functional,
             helpers=helpers,
-            body=body,
+            body=body + (OBJECTIVE if self.training is not None else ""),
             load=_load(bool(self.ties)),
         )
 
@@ -175,7 +215,28 @@ class _Emitter:
         lines = ["    def __init__(self):", "        super().__init__()"]
         lines += [f"        self.{m.name} = {m.source()}" for m in self.modules]
         lines += [f"        self.{there} = self.{here}  # shared" for there, here in self.ties]
+        if self.training is not None:
+            lines += [f"        self.{key}.requires_grad_(False)" for key in self._frozen()]
+            lines.append(f"        self.loss_weights = {self._loss_weights()!r}")
         return lines
+
+    def _loss_weights(self) -> dict[str, float]:
+        """Of the blobs that the module gives."""
+        assert self.training is not None
+        return {blob: w for blob, w in self.training.loss_weights.items() if blob in self.graph.output_names}
+
+    def _frozen(self) -> list[str]:
+        """Parameters whose `lr_mult` is 0: Caffe computes no gradient for them."""
+        assert self.training is not None
+        if self.training.force_backward:
+            return []
+        frozen = []
+        for node in self.graph.nodes:
+            for index, tensor in enumerate(node.tensors.values()):
+                key = self.first_key.get(id(tensor.root))
+                if key is not None and learning_rates(node, index)[0] == 0 and not isinstance(node.layer, BatchNorm):
+                    frozen.append(key)
+        return frozen
 
     def _forward(self) -> list[str]:
         lines = [f"    def forward({', '.join(['self', *self.arguments])}):"]
@@ -185,7 +246,7 @@ class _Emitter:
             fits = comment and len(line) + len(comment) + 4 <= WIDTH
             lines.append(f"{line}  # {comment}" if fits else line)
         names = [self.held[id(v)] for v in self.graph.outputs]
-        if len(names) == 1:
+        if len(names) == 1 and self.training is None:
             return [*lines, f"        return {names[0]}"]
         pairs = [f"{blob!r}: {name}" for blob, name in zip(self.graph.output_names, names, strict=True)]
         return [*lines, f"        return {{{', '.join(pairs)}}}"]
@@ -232,6 +293,30 @@ LOAD = '''def load(weights=Path(__file__).with_name("model.safetensors")):
     model.load_state_dict(load_file(weights){assign})
     return model.eval()
 '''
+
+
+def _for_training(node: Node) -> Callable[..., str | list[str]]:
+    if node.layer.untrainable:
+        raise UnsupportedError(f"can't be trained: {node.layer.untrainable}")
+    return node.layer.torch_in_training
+
+
+OBJECTIVE = '''
+
+    def objective(self, outputs):
+        """What training lowers: the losses of a forward pass by their weights."""
+        return sum(weight * outputs[blob].sum() for blob, weight in self.loss_weights.items())'''
+
+
+def learning_rates(node: Node, index: int) -> tuple[float, float]:
+    """`lr_mult` and `decay_mult` of a layer's blob; Caffe leaves BatchNorm's alone."""
+    source = node.origins[0].source if node.origins else None
+    if isinstance(node.layer, BatchNorm):
+        return 0.0, 0.0
+    if source is None or index >= len(source.param.param):
+        return 1.0, 1.0
+    spec = source.param.param[index]
+    return spec.lr_mult, spec.decay_mult
 
 
 def live_module(model: TorchModel) -> torch.nn.Module:

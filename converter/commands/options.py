@@ -17,11 +17,12 @@ def options_of(arguments: Arguments) -> Options:
         fold=cast(Fold, arguments.fold),
         outputs=arguments.outputs,
         input_shapes=arguments.input_shapes,
-        phase=arguments.phase,
+        phase="TRAIN" if arguments.train else arguments.phase,
         level=arguments.level,
         stages=arguments.stages,
         allow_unknown=arguments.allow_unknown,
         dialects=arguments.dialects,
         random_weights=arguments.random_weights,
         preprocessing=Preprocessing(mean, arguments.scale, arguments.input_order == "rgb"),
+        train=arguments.train,
     )

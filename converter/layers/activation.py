@@ -102,11 +102,11 @@ class PReLU(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         # PRelu broadcasts its slope from the last axis, so a slope a channel needs an axis of 1 for each axis behind.
         shape = (1,) if self.channel_shared else (node.shape[1], *[1] * (len(node.shape) - 2))
-        return g.op("PRelu", x[0], g.weight(node.tensors["weight"].map(lambda a: a, shape)))
+        return g.op("PRelu", x[0], g.weight(node.tensors["weight"].reshaped(shape)))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         channels = 1 if self.channel_shared else node.shape[1]
-        weight = node.tensors["weight"].map(lambda a: a, (channels,))
+        weight = node.tensors["weight"].reshaped((channels,))
         return f"{t.module('nn.PReLU', channels, state={'weight': weight})}({x[0]})"
 
 
@@ -307,6 +307,10 @@ class Dropout(Layer):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return x[0] if self.scale_train else g.op("Mul", x[0], g.scalar(self._kept, "kept"))
+
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        kept = f"{t.module('nn.Dropout', self.ratio)}({x[0]})"
+        return kept if self.scale_train else f"{kept} * {self._kept!r}"
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"{t.module('nn.Dropout', self.ratio)}({x[0]})" if self.scale_train else f"{x[0]} * {self._kept!r}"

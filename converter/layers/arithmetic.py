@@ -88,6 +88,16 @@ class Eltwise(Layer):
             total = g.op({"PROD": "Mul", "DIV": "Div"}.get(self.operation, "Add"), total, term)
         return total
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.operation != "MAX":
+            return self.torch(t, node, *x)
+        # At a tie the gradient goes to the second of the first two, and to a later bottom only if it is larger.
+        best = f"torch.where({x[0]} > {x[1]}, {x[0]}, {x[1]})"
+        for name in x[2:]:
+            best = t.let("best", best)
+            best = f"torch.where({name} > {best}, {name}, {best})"
+        return best
+
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         terms, behind = list(x), self._behind(node)
         if behind:
@@ -150,7 +160,7 @@ def _aligned_onnx(layer: _Broadcast, g: OnnxOps, node: Node, name: str, paramete
     shapes = [v.shape for v in node.inputs]
     shape = layer.beside(shapes)
     if parameter is not None:
-        return g.weight(node.tensors[parameter].map(lambda a: a, shape))
+        return g.weight(node.tensors[parameter].reshaped(shape))
     behind = len(shape) - len(shapes[1])
     return g.unsqueeze(name, list(range(len(shapes[1]), len(shape)))) if behind else name
 
@@ -193,7 +203,7 @@ class Scale(_Broadcast):
         if len(x) == 2 and not self.bias_term:
             return f"{x[0]} * {_aligned_torch(self, node, x[1])}"
         shape = tuple(map(int, self.beside([v.shape for v in node.inputs])))
-        state = {name: tensor.map(lambda a: a, shape) for name, tensor in node.tensors.items()}
+        state = {name: tensor.reshaped(shape) for name, tensor in node.tensors.items()}
         if len(x) == 2:
             t.helper("Bias", BIAS)
             return f"{t.module('Bias', shape, state=dict(state))}({x[0]} * {_aligned_torch(self, node, x[1])})"
@@ -228,7 +238,7 @@ class Bias(_Broadcast):
             return f"{x[0]} + {_aligned_torch(self, node, x[1])}"
         shape = tuple(map(int, self.beside([v.shape for v in node.inputs])))
         t.helper("Bias", BIAS)
-        state = {"bias": node.tensors["bias"].map(lambda a: a, shape)}
+        state = {"bias": node.tensors["bias"].reshaped(shape)}
         return f"{t.module('Bias', shape, state=dict(state))}({x[0]})"
 
 

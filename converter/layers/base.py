@@ -63,6 +63,11 @@ class Layer:
         """What the user should know though nothing fails, to be read behind the layer's name; empty for nothing."""
         return ""
 
+    @property
+    def untrainable(self) -> str:
+        """Why a module with this layer can't be trained as Caffe trained it; empty where it can."""
+        return ""
+
     def told_by(self, blobs: Sequence[Shape]) -> Self:
         """The layer as its stored blobs show it to be, where the prototxt alone leaves several forms open."""
         return self
@@ -82,6 +87,10 @@ class Layer:
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
         """Record ONNX operators that read the values `x`; returns the name of each top."""
         raise NotImplementedError(f"{type(self).__name__} has no ONNX form")
+
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
+        """The same for a module that is trained: in Caffe's phase TRAIN while `training` is on, with its gradients."""
+        return self.torch(t, node, *x)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
         """Record modules and buffers; returns a Python expression over the variables `x` for each top."""

@@ -40,6 +40,10 @@ class _Form(Layer):
     blob_axes: int = field(default=4, repr=False)
     affine: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
 
+    @property
+    def untrainable(self) -> str:
+        return "how this fork's statistics move in training is not known here"
+
     def told_by(self, blobs: Sequence[Shape]) -> _Form:
         return replace(self.forms.get(len(blobs), self), forms=self.forms, blob_axes=len(blobs[0]))
 

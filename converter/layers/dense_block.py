@@ -43,6 +43,10 @@ class DenseBlock(Layer):
     bottleneck: bool = False
     fillers: tuple[FillerParameter | None, ...] = field(default=(None, None, None), repr=False)
 
+    @property
+    def untrainable(self) -> str:
+        return "how its statistics move in training is not known here"
+
     @classmethod
     def read(cls, source: NetLayer) -> DenseBlock:
         p, section = source.param.denseblock_param, "denseblock_param"

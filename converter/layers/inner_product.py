@@ -84,6 +84,18 @@ class InnerProduct(Layer):
         y = g.op("Add", y, *bias) if bias else y
         return y if axis else g.reshape(y, (1, self.num_output), (self.num_output,))
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        if not self.transpose:
+            return self.torch(t, node, *x)
+        # The blob as Caffe has it, for a solver's state and a snapshot.
+        t.helper("TransposedLinear", TRANSPOSED_LINEAR)
+        axis = canonical_axis(self.axis, len(node.shape))
+        keywords = {} if self.bias_term else {"bias": False}
+        terms = int(count(node.shape[axis:]))
+        module = t.module("TransposedLinear", terms, self.num_output, state=dict(node.tensors), **keywords)
+        flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
+        return f"{module}({flat})"
+
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         axis = canonical_axis(self.axis, len(node.shape))
         terms = int(count(node.shape[axis:]))
@@ -94,6 +106,21 @@ class InnerProduct(Layer):
         module = t.module("nn.Linear", terms, self.num_output, state=dict(state), **keywords)
         flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
         return f"{module}({flat})"
+
+
+TRANSPOSED_LINEAR = '''
+class TransposedLinear(nn.Module):
+    """A linear layer whose matrix is inputs × outputs (Caffe's InnerProduct with `transpose`)."""
+
+    def __init__(self, inputs, outputs, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x):
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+'''
 
 
 @register

@@ -5,6 +5,7 @@ A loss weight scales the training objective, never the top (Caffe: the layer of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 LOG_THRESHOLD = 1e-20
+LARGEST_LOSS = -math.log(SMALLEST)
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,15 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         losses = t.let("losses", f"-{softmax}.gather({axis}, {column}).clamp_min({SMALLEST!r}).log()")
         return [f"normalized({losses}, {counted}, {axis}, {self.normalization!r})", softmax][: len(node.outputs)]
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        axis = self._axis(node)
+        column, counted = self._torch_labels(t, node, x[0], x[1])
+        # The loss stops at 87.3, its gradient p - 1 does not.
+        losses = t.let("free", f"-F.log_softmax({x[0]}, dim={axis}).gather({axis}, {column})")
+        losses = t.let("losses", f"{losses} - ({losses} - {LARGEST_LOSS!r}).clamp_min(0).detach()")
+        loss = f"normalized({losses}, {counted}, {axis}, {self.normalization!r})"
+        return [loss, f"torch.softmax({x[0]}, dim={axis})"][: len(node.outputs)]
+
 
 @register
 @dataclass(frozen=True)
@@ -173,6 +184,17 @@ class InfogainLoss(_SoftmaxLoss):
         losses = t.let("losses", f"-({weights} * {logs}).sum({axis}, keepdim=True)")
         return [f"normalized({losses}, {counted}, {axis}, {self.normalization!r})", softmax][: len(node.outputs)]
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        axis, classes = self._axis(node), int(node.shape[self._axis(node)])
+        column, counted = self._torch_labels(t, node, x[0], x[1])
+        weights = f"{x[2]}.detach().reshape({classes}, {classes})[{column}.squeeze({axis})].movedim(-1, {axis})"
+        logs = t.let("logs", f"F.log_softmax({x[0]}, dim={axis})")
+        # The logarithm stops at that of 1e-20, its gradient does not.
+        logs = f"{logs} + ({math.log(LOG_THRESHOLD)!r} - {logs}).clamp_min(0).detach()"
+        losses = t.let("losses", f"-({weights} * ({logs})).sum({axis}, keepdim=True)")
+        loss = f"normalized({losses}, {counted}, {axis}, {self.normalization!r})"
+        return [loss, f"torch.softmax({x[0]}, dim={axis})"][: len(node.outputs)]
+
 
 @register
 @dataclass(frozen=True)
@@ -193,6 +215,11 @@ class MultinomialLogisticLoss(_ItemLoss):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         own = f"{x[0]}.flatten(1).gather(1, {x[1]}.long().reshape(-1, 1))"
         return f"-{own}.clamp_min({LOG_THRESHOLD!r}).log().mean()"
+
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        own = t.let("own", f"{x[0]}.flatten(1).gather(1, {x[1]}.long().reshape(-1, 1))")
+        # A smaller probability counts as 1e-20, in the gradient too, which is not 0 there.
+        return f"-({own} + ({LOG_THRESHOLD!r} - {own}).clamp_min(0).detach()).log().mean()"
 
 
 @register
@@ -294,6 +321,14 @@ class ContrastiveLoss(_Loss):
         apart = margin if self.legacy else f"{margin}.square()"
         return f"torch.where({x[2]}.flatten().long() != 0, {squares}, {apart}).mean() / 2"
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.legacy:
+            return self.torch(t, node, *x)
+        t.helper("distance", DISTANCE)
+        squares = t.let("squares", f"({x[0]} - {x[1]}).flatten(1).square().sum(1)")
+        apart = f"({self.margin!r} - distance({x[0]} - {x[1]})).relu().square()"
+        return f"torch.where({x[2]}.flatten().long() != 0, {squares}, {apart}).mean() / 2"
+
 
 @register
 @dataclass(frozen=True)
@@ -356,5 +391,24 @@ def hinge_loss(scores, labels, power):
     """The margins by which items miss their label, or any other class comes too close, to a power; over the items."""
     scores = scores.flatten(1)
     own = F.one_hot(labels.flatten().long(), scores.shape[1]).bool()
-    return (1 + torch.where(own, -scores, scores)).clamp_min(0).pow(power).sum() / scores.shape[0]
+    return (1 + torch.where(own, -scores, scores)).relu().pow(power).sum() / scores.shape[0]
+'''
+
+DISTANCE = '''
+class Distance(torch.autograd.Function):
+    """The length of each item; its gradient divides by the length and 1e-4 (Caffe's ContrastiveLoss)."""
+
+    @staticmethod
+    def forward(ctx, x):
+        length = x.flatten(1).square().sum(1).sqrt()
+        ctx.save_for_backward(x, length)
+        return length
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, length = ctx.saved_tensors
+        return (gradient / (length + 1e-4)).reshape(-1, *[1] * (x.dim() - 1)) * x
+
+
+distance = Distance.apply
 '''

@@ -47,17 +47,21 @@ class BatchNorm(Layer):
     eps: float = 1e-5
     global_statistics: bool = True
     eps_behind_root: float = 0.0
+    fraction: float = 0.999
+    stated: bool | None = None  # use_global_stats, where the net says it
 
     @classmethod
     def read(cls, source: NetLayer) -> BatchNorm:
         p, eps = source.param.batch_norm_param, shortest(source.param.batch_norm_param.eps)
-        given = p.use_global_stats if p.HasField("use_global_stats") else True
+        stated = p.use_global_stats if p.HasField("use_global_stats") else None
+        given = True if stated is None else stated
+        fraction = shortest(p.moving_average_fraction)
         if not p.HasField("add_eps_before_sqrt") or p.add_eps_before_sqrt:
-            return cls(eps, given)
+            return cls(eps, given, 0.0, fraction, stated)
         if not given:
             message = "add_eps_before_sqrt: false with the statistics of the batch; expected use_global_stats: true"
             raise unsupported(source, message, "batch_norm_param", "add_eps_before_sqrt")
-        return cls(0.0, given, eps)
+        return cls(0.0, given, eps, fraction, stated)
 
     @property
     def caution(self) -> str:
@@ -89,8 +93,20 @@ class BatchNorm(Layer):
         shape = _beside(node)
         for op, name in (("Mul", "gamma"), ("Add", "beta")):
             if name in node.tensors:
-                y = g.op(op, y, g.weight(node.tensors[name].map(lambda a: a, shape)))
+                y = g.op(op, y, g.weight(node.tensors[name].reshaped(shape)))
         return y
+
+    @property
+    def untrainable(self) -> str:
+        return "add_eps_before_sqrt: false; expected true in training" if self.eps_behind_root else ""
+
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("CaffeBatchNorm", CAFFE_BATCH_NORM)
+        keywords: dict[str, Any] = {"eps": self.eps, "fraction": self.fraction}
+        if self.stated is not None:
+            keywords["use_global_stats"] = self.stated
+        channels = int(node.shape[1]) if len(node.shape) > 1 else 1
+        return f"{t.module('CaffeBatchNorm', channels, state=dict(node.tensors), **keywords)}({x[0]})"
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         channels = int(node.shape[1]) if len(node.shape) > 1 else 1
@@ -116,6 +132,47 @@ class BatchNorm(Layer):
         return f"{module}({x[0]}.flatten(2)).reshape({x[0]}.shape)"
 
 
+CAFFE_BATCH_NORM = '''
+class CaffeBatchNorm(nn.Module):
+    """Batch normalisation as Caffe trains it; its three blobs are Caffe's own.
+
+    While training it divides by the batch's biased deviation, and adds mean and unbiased variance to sums that decay by
+    `fraction` with each batch; `scale_factor` is the sum of the weights. Otherwise it takes the sums' averages.
+    `use_global_stats` is what the net says: True keeps the averages while training, False the batch's at all times.
+    """
+
+    def __init__(self, channels, eps=1e-5, fraction=0.999, use_global_stats=None):
+        super().__init__()
+        self.eps, self.fraction, self.use_global_stats = eps, fraction, use_global_stats
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.zeros(channels))
+        self.register_buffer("scale_factor", torch.zeros(1))
+
+    def forward(self, x):
+        rows = x.unsqueeze(1) if x.dim() == 1 else x
+        shape = [1, -1] + [1] * (rows.dim() - 2)
+        of_batch = self.training if self.use_global_stats is None else not self.use_global_stats
+        if not of_batch:
+            factor = torch.where(self.scale_factor == 0, 0.0, 1 / self.scale_factor)
+            mean, variance = self.mean * factor, self.variance * factor
+            y = (rows - mean.view(shape)) / (variance.view(shape) + self.eps).sqrt()
+            return y.view_as(x)
+        axes = [axis for axis in range(rows.dim()) if axis != 1]
+        mean = rows.mean(axes)
+        centred = rows - mean.view(shape)
+        variance = centred.square().mean(axes)
+        if self.training:
+            self._accumulate(mean.detach(), variance.detach(), rows.numel() // rows.shape[1])
+        return (centred / (variance.view(shape) + self.eps).sqrt()).view_as(x)
+
+    def _accumulate(self, mean, variance, values):
+        unbiased = values / (values - 1) if values > 1 else 1
+        self.scale_factor.mul_(self.fraction).add_(1)
+        self.mean.mul_(self.fraction).add_(mean)
+        self.variance.mul_(self.fraction).add_(variance, alpha=unbiased)
+'''
+
+
 def _beside(node: Node) -> Shape:
     """The shape that lines a vector of channels up with axis 1."""
     return (node.shape[1] if len(node.shape) > 1 else 1, *[1] * (len(node.shape) - 2))
@@ -129,7 +186,7 @@ def normalisation(node: Node) -> dict[str, Tensor]:
     """
     some = next(iter(node.tensors.values()))
     channels, stem = count(some.shape), some.name.rpartition(".")[0]
-    flat = {k: t if len(t.shape) == 1 else t.map(lambda a: a, (channels,)) for k, t in node.tensors.items()}
+    flat = {k: t if len(t.shape) == 1 else t.reshaped((channels,)) for k, t in node.tensors.items()}
     given = {
         "gamma": flat.get("gamma") or constant(f"{stem}.gamma", np.ones(channels)),
         "beta": flat.get("beta") or constant(f"{stem}.beta", np.zeros(channels)),
@@ -317,7 +374,7 @@ class Normalize(Layer):
         return tuple(range(1, rank)) if self.across_spatial else (1,)
 
     def _factor(self, node: Node) -> Tensor:
-        return node.tensors["scale"].map(lambda a: a, (1,) if self.channel_shared else _beside(node))
+        return node.tensors["scale"].reshaped((1,) if self.channel_shared else _beside(node))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         squares = g.reduce("ReduceSum", g.op("Mul", x[0], x[0]), self._axes(len(node.shape)))

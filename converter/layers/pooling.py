@@ -93,6 +93,10 @@ class Pooling(Layer):
             raise fault(source, "pad_type with global_pooling or pool STOCHASTIC; expected none", section, "pad_type")
         return cls(method, kernel, stride, pad, end, p.global_pooling, _rounds_up(p), bool(p.pad_type))
 
+    @property
+    def untrainable(self) -> str:
+        return "pool STOCHASTIC draws at random in training, and only on a GPU" if self.method == "STOCHASTIC" else ""
+
     def _around(self, shape: Shape) -> Pooling:
         """With the padding that SAME needs around an image of this shape."""
         if not self.same:

@@ -1,0 +1,99 @@
+"""A net as a PyTorch module that trains as Caffe's net did.
+
+    made = trainable(load_net("train_val.prototxt", phase="TRAIN"), open_weights("init.caffemodel"))
+    outputs = made.module(data, label)             a dict of blobs, the losses among them
+    made.module.objective(outputs).backward()      gradients are Caffe's
+
+In training mode the module is Caffe's phase TRAIN, in eval mode phase TEST of the same layers. Its parameters and
+buffers are Caffe's own blobs in Caffe's own order of values, BatchNorm's sums and scale factor among them
+(`learnables`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converter.api import Options
+from converter.build import build
+from converter.emission import placed
+from converter.graph import Graph
+from converter.parameters import MakeParameter, StartingParameters
+from converter.torch_model import TorchModel, Training, emit_torch, learning_rates, live_module
+from converter.training.learnable import Learnable
+from converter.training.objective import loss_weights, training_outputs
+from prototxt import Net
+from prototxt.errors import UnsupportedError
+from weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A module and what Caffe calls its parts.
+
+    Attributes:
+        module: in training mode; `forward` takes the net's inputs in order and gives a dict of blobs.
+        learnables: Caffe's learnable blobs, in its order.
+        inputs: names of the blobs that `forward` takes.
+        graph: the net behind it.
+    """
+
+    module: torch.nn.Module
+    learnables: tuple[Learnable, ...]
+    inputs: tuple[str, ...]
+    graph: Graph
+
+
+def trainable(net: Net, weights: Weights | None, *, options: Options | None = None, seed: int = 0) -> Trainable:
+    """The module of a training net.
+
+    Args:
+        net: loaded in phase TRAIN.
+        weights: what it starts from, by layer name; layers that these lack start from the net's fillers, as in Caffe
+            (where the net states none, 0).
+        options: input shapes and outputs; by default every blob that no layer reads.
+        seed: of the fillers' random numbers, which are numpy's.
+
+    Raises:
+        CaffeModelError: see `prototxt.errors` for the tree.
+        MissingDependencyError: torch is not installed.
+    """
+    graph = training_graph(net, weights, options or Options(), StartingParameters(seed))
+    model = emit_torch(graph, training=training_of(net))
+    module = live_module(model).train()
+    return Trainable(module, learnables(graph, model), tuple(value.blob for value in graph.inputs), graph)
+
+
+def training_of(net: Net) -> Training:
+    """How the net is trained: by which losses, and whether gradients flow everywhere."""
+    return Training(loss_weights(net), net.message.force_backward)
+
+
+def training_graph(net: Net, weights: Weights | None, options: Options, make: MakeParameter) -> Graph:
+    """The graph of a training net with all its losses, nothing folded."""
+    outputs = options.outputs or training_outputs(net)
+    return build(net, weights, input_shapes=options.input_shapes, outputs=outputs, make=make)
+
+
+def learnables(graph: Graph, model: TorchModel) -> tuple[Learnable, ...]:
+    """Caffe's learnable blobs in its order, a shared one once.
+
+    Raises:
+        UnsupportedError: a layer whose blobs the module has in another form than Caffe.
+    """
+    found: list[Learnable] = []
+    seen: set[int] = set()
+    for node in graph.nodes:
+        for index, tensor in enumerate(node.tensors.values()):
+            if id(tensor.root) in seen:
+                continue
+            seen.add(id(tensor.root))
+            key = model.keys.get(id(tensor.root))
+            if key is None:
+                raise placed(UnsupportedError("its weights have another form in PyTorch: it can't be trained"), node)
+            shape = tuple(map(int, tensor.root.shape))
+            found.append(Learnable(node.name, index, shape, key, *learning_rates(node, index)))
+    return tuple(found)

@@ -13,6 +13,7 @@ from .match import Wanted, match_weights
 from .mean import load_mean
 from .model import ArrayWeights, Blob, LayerRecord, LayerWeights, NonFinite, Weights, blob_from_array, nonfinite
 from .output import atomic_directory, atomic_file, atomic_path
+from .solverstate import SolverState, read_solverstate, write_solverstate
 from .strip import net_without_blobs
 from .structure import is_caffemodel, load_structure
 from .writer import write_caffemodel
@@ -23,6 +24,7 @@ __all__ = [
     "LayerRecord",
     "LayerWeights",
     "NonFinite",
+    "SolverState",
     "Wanted",
     "Weights",
     "atomic_directory",
@@ -39,6 +41,8 @@ __all__ = [
     "nonfinite",
     "open_hdf5",
     "open_weights",
+    "read_solverstate",
     "write_caffemodel",
     "write_hdf5",
+    "write_solverstate",
 ]

@@ -220,7 +220,8 @@ def test_losses_weigh_1_and_other_tops_only_what_they_say() -> None:
             r"net\.prototxt:1:\d+: error: layer 'loss' \(EuclideanLoss\): its loss has no name",
         ),
         (
-            'layer { name: "p" type: "Pooling" bottom: "z" top: "p" pooling_param { pool: STOCHASTIC } }',
+            'layer { name: "p" type: "Pooling" bottom: "z" top: "p" '
+            "pooling_param { pool: STOCHASTIC kernel_size: 2 } }",
             UnsupportedError,
             "layer 'p' .Pooling.: can't be trained: pool STOCHASTIC draws at random",
         ),

@@ -191,7 +191,8 @@ def test_slopes_shared_by_name_are_one_parameter_too() -> None:
 
 def test_training_starts_from_the_nets_fillers_and_from_0_where_it_states_none() -> None:
     text = """layer { name: "c" type: "Convolution" bottom: "x" top: "c"
-      convolution_param { num_output: 50 kernel_size: 4 weight_filler { type: "uniform" min: 2 max: 3 } bias_filler { type: "constant" value: 7 } } }
+      convolution_param { num_output: 50 kernel_size: 4
+        weight_filler { type: "uniform" min: 2 max: 3 } bias_filler { type: "constant" value: 7 } } }
       layer { name: "d" type: "InnerProduct" bottom: "c" top: "d" inner_product_param { num_output: 2 } }
       layer { name: "loss" type: "Reduction" bottom: "d" top: "loss" loss_weight: 1 }"""
     state = made_of(text, seed=3, x=(1, 2, 5, 5)).module.state_dict()

@@ -24,6 +24,8 @@ import numpy.typing as npt
 from converter.api import Conversion, Options, Target, convert, load
 from converter.plugins import load_plugin
 from converter.preprocess import Preprocessing
+from converter.training.module import Trainable, trainable
+from converter.training.solver import Solver
 from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
 from verify import Report, verify_model
 from verify.evaluation.records import Evaluation
@@ -38,7 +40,9 @@ __all__ = [
     "Options",
     "Preprocessing",
     "Report",
+    "Solver",
     "Target",
+    "Trainable",
     "Weights",
     "convert",
     "evaluate",
@@ -48,6 +52,7 @@ __all__ = [
     "load_plugin",
     "open_weights",
     "resnet",
+    "trainable",
     "verify",
 ]
 

@@ -37,6 +37,7 @@ setup(
             *EVALUATE,
             "pytest",
             "hypothesis",
+            "matplotlib",
             "mypy",
             "ruff",
             "types-protobuf",

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Training beside the original Caffe's: every case of a folder in the form of ../shared/golden/train.
 
-    python -m benchmarks.check_training grad FOLDER [--only PART]      forward, gradients, BatchNorm's averages
-    python -m benchmarks.check_training solver FOLDER [--only PART]    12 updates, and resumed from the snapshots at 6
+    python benchmarks/check_training.py grad FOLDER [--only PART]      forward, gradients, BatchNorm's averages
+    python benchmarks/check_training.py solver FOLDER [--only PART]    12 updates, and resumed from the snapshots at 6
 
 Prints the worst error of each case, as a share of the largest value of the array that it is in; exit status 1 when one
 is above 1e-4. An array of nothing but zeros must be met exactly. Dropout draws its own mask: there only the rule is
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is also run as a file
+
+from benchmarks.check_solvers import check_solver
+from benchmarks.comparing import Errors, beside
 from converter.api import Options
 from converter.training.module import Trainable, trainable
 from prototxt import Net, load_net
@@ -29,7 +33,6 @@ from weights import open_weights
 
 BOUND = 1e-4
 Array = npt.NDArray[np.float32]
-Errors = Iterator[tuple[str, float]]
 
 
 def main() -> int:
@@ -110,13 +113,7 @@ def outputs_beside(net: Net, values: Mapping[str, Array], golden: Mapping[str, A
 def parameters_beside(made: Trainable, net: Net, golden: Mapping[str, Array]) -> Errors:
     """Gradients of Caffe's blobs; each sharer of a blob has the total of all."""
     tensors = {**dict(made.module.named_parameters()), **dict(made.module.named_buffers())}
-    keys = {(each.layer, each.index): each.key for each in made.learnables}
-    owners: dict[str, tuple[str, int]] = {}
-    for layer in net.layers:
-        for index, spec in enumerate(layer.param.param):
-            if spec.name:
-                owner = owners.setdefault(spec.name, (layer.name, index))
-                keys.setdefault((layer.name, index), keys.get(owner, ""))
+    keys = made.keys(net)
     for name, expected in golden.items():
         if name.startswith("dparam:"):
             _, layer_name, place = name.split(":")
@@ -161,22 +158,6 @@ def gradient(tensor: Any) -> Array:
     """A tensor's gradient; zeros where none reached it."""
     made: Array = np.zeros(tuple(tensor.shape), np.float32) if tensor.grad is None else tensor.grad.numpy()
     return made
-
-
-def beside(found: Array, expected: Array) -> float:
-    """The largest difference as a share of the largest expected value."""
-    if found.size != expected.size:
-        return math.inf
-    difference = float(np.abs(found.reshape(expected.shape).astype(np.float64) - expected).max(initial=0))
-    peak = float(np.abs(expected).max(initial=0))
-    return difference / peak if peak else (0.0 if difference == 0 else math.inf)
-
-
-def check_solver(case: Path) -> Errors:
-    """The errors of one trajectory, by array; from the start and from both snapshots."""
-    from benchmarks.check_solvers import trajectories
-
-    yield from trajectories(case, beside)
 
 
 def _torch() -> Any:

@@ -133,13 +133,10 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
 def _prepare_training(net: Net, weights: Weights | None, options: Options) -> Prepared:
     """The training net: whatever has a loss is an output, and nothing is folded."""
     from converter.parameters import StartingParameters
-    from converter.training.module import training_graph, training_of
+    from converter.training.module import check_has_loss, training_graph, training_of
 
     training = training_of(net)
-    if not training.loss_weights:
-        raise RequestError(
-            f"{net.path}: the net has no loss to train by; is this the training net (train_val.prototxt)?"
-        )
+    check_has_loss(net, training)
     make = StartingParameters(options.random_weights or 0)
     graph = training_graph(net, weights, options, make)
     metadata = {}
@@ -314,8 +311,8 @@ def load(
     Its `forward` takes the net's inputs in order (float32 tensors of the shapes in the prototxt, the batch axis free)
     and gives one tensor, or a dict from blob name to tensor when the net has several outputs.
 
-    With `train` the net is loaded in phase TRAIN, and the module, in training mode, trains as Caffe's net did: `forward`
-    gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers without weights start from the
+    With `train` the net is loaded in phase TRAIN, and the module, in training mode, trains as Caffe's net did:
+    `forward` gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers without weights start from the
     net's fillers.
 
     Raises:

@@ -23,7 +23,7 @@ from converter.torch_model import TorchModel, Training, emit_torch, learning_rat
 from converter.training.learnable import Learnable
 from converter.training.objective import loss_weights, training_outputs
 from prototxt import Net
-from prototxt.errors import UnsupportedError
+from prototxt.errors import Position, RequestError, UnsupportedError
 from weights import Weights
 
 if TYPE_CHECKING:
@@ -46,6 +46,17 @@ class Trainable:
     inputs: tuple[str, ...]
     graph: Graph
 
+    def keys(self, net: Net) -> dict[tuple[str, int], str]:
+        """The state_dict key of each layer's blob by (layer, index); a shared one stands under every sharer."""
+        keys = {(each.layer, each.index): each.key for each in self.learnables}
+        owners: dict[str, tuple[str, int]] = {}
+        for layer in net.layers:
+            for index, spec in enumerate(layer.param.param):
+                owner = owners.setdefault(spec.name, (layer.name, index)) if spec.name else (layer.name, index)
+                if owner in keys:
+                    keys.setdefault((layer.name, index), keys[owner])
+        return keys
+
 
 def trainable(net: Net, weights: Weights | None, *, options: Options | None = None, seed: int = 0) -> Trainable:
     """The module of a training net.
@@ -54,15 +65,19 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
         net: loaded in phase TRAIN.
         weights: what it starts from, by layer name; layers that these lack start from the net's fillers, as in Caffe
             (where the net states none, 0).
-        options: input shapes and outputs; by default every blob that no layer reads.
+        options: input shapes and outputs; by default every blob that no layer reads or that has a loss weight.
         seed: of the fillers' random numbers, which are numpy's.
 
     Raises:
+        RequestError: the net has no loss, and no outputs are asked for.
         CaffeModelError: see `prototxt.errors` for the tree.
         MissingDependencyError: torch is not installed.
     """
-    graph = training_graph(net, weights, options or Options(), StartingParameters(seed))
-    model = emit_torch(graph, training=training_of(net))
+    options, training = options or Options(), training_of(net)
+    if not options.outputs:
+        check_has_loss(net, training)
+    graph = training_graph(net, weights, options, StartingParameters(seed))
+    model = emit_torch(graph, training=training)
     module = live_module(model).train()
     return Trainable(module, learnables(graph, model), tuple(value.blob for value in graph.inputs), graph)
 
@@ -70,6 +85,17 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
 def training_of(net: Net) -> Training:
     """How the net is trained: by which losses, and whether gradients flow everywhere."""
     return Training(loss_weights(net), net.message.force_backward)
+
+
+def check_has_loss(net: Net, training: Training) -> None:
+    """Refuse a net whose training would lower nothing.
+
+    Raises:
+        RequestError: no blob has a loss weight.
+    """
+    if not training.loss_weights:
+        message = "the net has no loss to train by; is this the training net (train_val.prototxt)?"
+        raise RequestError(message, position=Position(net.path))
 
 
 def training_graph(net: Net, weights: Weights | None, options: Options, make: MakeParameter) -> Graph:

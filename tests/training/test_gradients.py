@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.check_training import BOUND, beside, check_grad
+from benchmarks.check_training import BOUND, check_grad
+from benchmarks.comparing import beside
 
 CASES = sorted((Path(__file__).resolve().parents[1] / "data" / "golden" / "train" / "grad").iterdir())
 

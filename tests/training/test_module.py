@@ -222,7 +222,8 @@ def test_losses_weigh_1_and_other_tops_only_what_they_say() -> None:
         ),
         (
             'layer { name: "p" type: "Pooling" bottom: "z" top: "p" '
-            "pooling_param { pool: STOCHASTIC kernel_size: 2 } }",
+            "pooling_param { pool: STOCHASTIC kernel_size: 2 } } "
+            'layer { name: "r" type: "Reduction" bottom: "p" top: "r" loss_weight: 1 }',
             UnsupportedError,
             "layer 'p' .Pooling.: can't be trained: pool STOCHASTIC draws at random",
         ),

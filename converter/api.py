@@ -312,8 +312,8 @@ def load(
     and gives one tensor, or a dict from blob name to tensor when the net has several outputs.
 
     With `train` the net is loaded in phase TRAIN, and the module, in training mode, trains as Caffe's net did:
-    `forward` gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers that the weights lack
-    start from the net's fillers.
+    `forward` gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers that the weights
+    lack start from the net's fillers.
 
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.

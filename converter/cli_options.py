@@ -17,9 +17,10 @@ from converter.cli_evaluation import (
     image_options,
     recalibration_options,
 )
+from converter.cli_port import DiffArguments, PortArguments, diff_options, port_options
 from prototxt.errors import RequestError
 
-VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "inspect", "upgrade")
+VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "upgrade")
 
 OVERVIEW = """\
 resnet-convert NET [WEIGHTS] --to onnx|torch|safetensors|npz|hdf5|caffe [-o OUT]
@@ -35,6 +36,9 @@ Convert a Caffe network and prove that nothing changed.
   resnet-convert batch zoo.csv -o out                            converts and verifies a whole zoo
   resnet-convert recalibrate deploy.prototxt model.caffemodel --data train --to caffe
                                                                  BatchNorm's statistics, computed anew
+  resnet-convert port ResNet-50.caffemodel --layout torchvision -o resnet50.safetensors
+                                                                 another framework's names, and back
+  resnet-convert diff A.caffemodel B.safetensors                 which layers of two weight files differ
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
 
@@ -80,6 +84,8 @@ class Arguments:
     images: ImageArguments = field(default_factory=ImageArguments)
     evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
     recalibration: RecalibrationArguments = field(default_factory=RecalibrationArguments)
+    port: PortArguments = field(default_factory=PortArguments)
+    diff: DiffArguments = field(default_factory=DiffArguments)
     batch: BatchArguments = field(default_factory=BatchArguments)
 
 
@@ -124,6 +130,8 @@ def _parsers() -> dict[str, argparse.ArgumentParser]:
         "evaluate": _evaluate(),
         "batch": _batch(),
         "recalibrate": _recalibrate(),
+        "port": _port(),
+        "diff": _diff(),
         "inspect": _inspect(),
         "upgrade": _upgrade(),
     }
@@ -239,6 +247,24 @@ def _recalibrate() -> argparse.ArgumentParser:
     recalibration_options(p)
     image_options(p)
     _net_options(p)
+    _output_options(p)
+    return p
+
+
+def _port() -> argparse.ArgumentParser:
+    p = _new(
+        "port",
+        "Write a ResNet's weights under another framework's names, in its layout, or bring them back to Caffe.",
+        "port WEIGHTS --layout NAME [-o OUT] | port FILE --from NAME [-o OUT.caffemodel]",
+    )
+    port_options(p)
+    _output_options(p)
+    return p
+
+
+def _diff() -> argparse.ArgumentParser:
+    p = _new("diff", "Compare two weight files, whatever their formats.", "diff A B [--tolerance T]")
+    diff_options(p)
     _output_options(p)
     return p
 

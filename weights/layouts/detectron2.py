@@ -1,0 +1,75 @@
+"""Detectron's and Detectron2's names of MSRA's ResNets, as in `R-50.pkl`: `res2_0_branch2a_w`, `res2_0_branch2a_bn_s`.
+
+These are Caffe2's names, which Detectron2 translates when it reads them. BatchNorm is an AffineChannel there, `_bn_s`
+and `_bn_b`, with the statistics folded in; conv1 has no bias (`conv1_b` is not read), so that is folded in too. The
+file is safetensors, never a pickle; Detectron2 takes its arrays through its own translation:
+
+    from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
+    state = model.state_dict()
+    align_and_update_state_dicts(state, safetensors.torch.load_file("resnet50.safetensors"))
+    model.load_state_dict(state)
+
+The model needs `MODEL.RESNETS.STRIDE_IN_1X1 = True` (the default of its R-50 configurations), and FrozenBN, whose
+running variance is 1 - eps until a file says otherwise, so that the affine numbers count as they are. Detectron's first
+pooling pads by 1 all around, where Caffe's windows begin at the first pixel: for MSRA's numbers to the last digit the
+stem's pooling has to be `max_pool2d(x, 3, 2, ceil_mode=True)`, which `build` has.
+
+Source: detectron2/checkpoint/c2_model_loading.py, detectron2/modeling/backbone/resnet.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from .arrays import need
+from .base import Layout
+from .family import Role, Stride, Unit
+
+if TYPE_CHECKING:
+    import torch
+
+
+def unit_names(depth: int, unit: Unit) -> dict[Role, str]:
+    """The names of one unit: its weights, and the affine scale and shift."""
+    if unit.stage == 1:
+        return {"weight": "conv1_w", "scale": "res_conv1_bn_s", "shift": "res_conv1_bn_b"}
+    name = f"res{unit.stage}_{unit.block}_branch{unit.branch}"
+    return {"weight": f"{name}_w", "scale": f"{name}_bn_s", "shift": f"{name}_bn_b"}
+
+
+LAYOUT: Final = Layout(
+    "detectron2",
+    "Detectron2",
+    unit_names,
+    ("fc{}_w", "fc{}_b"),
+    affine=True,
+    own_stride="1x1",
+    advice="build it with STRIDE_IN_1X1 = True and let the stem pool with max_pool2d(x, 3, 2, ceil_mode=True)",
+)
+
+
+def model_names(name: str) -> str:
+    """What Detectron2's ResNet calls the parameter that a file calls `name`; `fc1000_w` is its `linear.weight`."""
+    parts = re.fullmatch(r"(?:res_)?(conv1)(_bn)?_([wsb])|res([2-5])_(\d+)_branch(1|2[abc])(_bn)?_([wsb])", name)
+    if parts is None:
+        kind = "weight" if name.endswith("_w") else "bias"
+        return f"linear.{kind}"
+    stem, stem_norm, stem_kind, stage, block, branch, norm, kind = parts.groups()
+    convs = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
+    module = "stem.conv1" if stem else f"res{stage}.{block}.{convs[branch]}"
+    tail = "bias" if (stem_kind or kind) == "b" else "weight"
+    return f"{module}.norm.{tail}" if stem_norm or norm else f"{module}.{tail}"
+
+
+def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> torch.nn.Module:
+    """A plain torch module whose `state_dict` has a file's own names (`res2_0_branch2a_w`); it computes MSRA's numbers.
+
+    Raises:
+        RequestError: a depth that the paper does not have.
+        MissingDependencyError: torch is not installed.
+    """
+    need("torch", "torch", "building a model")
+    from .torch_affine import AffineResNet
+
+    return AffineResNet(depth, classes, stride).eval()

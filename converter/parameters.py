@@ -134,6 +134,8 @@ class RandomParameters:
     def _draw(self, origin: Origin, parameter: Parameter) -> Array:
         shape = tuple(map(int, parameter.shape))
         stated = parameter.filler
+        if parameter.name == "value":  # What reads the Parameter layer's blob may take a root of it, or divide by it.
+            return self._rng.uniform(0.5, 1.5, shape).astype(np.float32)
         if parameter.name in _STATISTICS:
             return _STATISTICS[parameter.name](shape, self._rng).astype(np.float32)
         if stated is not None and (parameter.name == "bias" or not _is_zero(stated)):

@@ -10,7 +10,7 @@ from converter.graph import Shape
 from converter.layers import base
 from converter.layers.base import UNLIMITED, Layer, OnnxOps, TorchOps, fault, register
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
+from prototxt.caffe_pb2 import LayerParameter, ResizeParameter
 
 if TYPE_CHECKING:
     from converter.graph import Node
@@ -194,10 +194,6 @@ class HDF5Output(Layer):
         return []
 
 
-_POSITIVE = FillerParameter(type="uniform", min=0.5, max=1.5)
-"""For a try without weights: what reads the blob may take a root of it, or divide by it."""
-
-
 @register
 @dataclass(frozen=True)
 class Parameter(Layer):
@@ -218,7 +214,7 @@ class Parameter(Layer):
         return [self.shape]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[base.Parameter, ...]:
-        return (base.Parameter("value", self.shape, _POSITIVE),)
+        return (base.Parameter("value", self.shape),)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.weight(node.tensors["value"])

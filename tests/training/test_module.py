@@ -203,6 +203,18 @@ def test_training_starts_from_the_nets_fillers_and_from_0_where_it_states_none()
     assert torch.equal(state["c.weight"], again["c.weight"])
 
 
+def test_a_blob_that_reads_nothing_is_learned_from_0() -> None:
+    text = """layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 3 dim: 4 } } }
+      layer { name: "sum" type: "Eltwise" bottom: "x" bottom: "p" top: "sum" }
+      layer { name: "loss" type: "EuclideanLoss" bottom: "sum" bottom: "y" top: "loss" }"""
+    made = made_of(text, x=(3, 4), y=(3, 4))
+    (value,) = made.module.parameters()
+    assert (value == 0).all()
+    made.module.objective(made.module(torch.full((3, 4), 6.0), torch.zeros(3, 4))).backward()
+    assert value.grad is not None
+    assert (value.grad == 6 / 3).all()
+
+
 def test_losses_weigh_1_and_other_tops_only_what_they_say() -> None:
     text = """layer { name: "r" type: "Reduction" bottom: "x" top: "r" loss_weight: 0.3 }
       layer { name: "s" type: "Reduction" bottom: "x" top: "s" }

@@ -30,6 +30,7 @@ from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
 from verify import Report, verify_model
 from verify.evaluation.records import Evaluation
 from weights import Weights, load_mean, open_weights
+from weights.layouts.port import Ported, port
 
 __all__ = [
     "CaffeModelError",
@@ -38,6 +39,7 @@ __all__ = [
     "Net",
     "NetLayer",
     "Options",
+    "Ported",
     "Preprocessing",
     "Report",
     "Solver",
@@ -51,6 +53,7 @@ __all__ = [
     "load_net",
     "load_plugin",
     "open_weights",
+    "port",
     "resnet",
     "trainable",
     "verify",

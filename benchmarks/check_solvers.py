@@ -51,8 +51,8 @@ def run(case: Path, net: Net, made: Trainable, solver: Solver, golden: Mapping[s
     def forward() -> torch.Tensor:
         batch = next(batches)
         outputs = made.module(*(torch.from_numpy(feeds[name][batch]) for name in made.inputs))
-        losses.append(float(outputs["loss"].detach()))
         loss: torch.Tensor = made.module.objective(outputs)
+        losses.append(float(loss.detach()))
         return loss
 
     yield from parameters(made, net, solver.iteration, golden)

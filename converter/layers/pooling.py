@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LEAST = float(np.finfo(np.float32).min)
 
+DRAWN = "pool STOCHASTIC draws at random in training, and only on a GPU"
 PoolMethod = Literal["MAX", "AVE", "AVE_EXC_PAD", "STOCHASTIC"]
 Pair = tuple[int, int]
 
@@ -95,7 +96,7 @@ class Pooling(Layer):
 
     @property
     def untrainable(self) -> str:
-        return "pool STOCHASTIC draws at random in training, and only on a GPU" if self.method == "STOCHASTIC" else ""
+        return DRAWN if self.method == "STOCHASTIC" else ""
 
     def _around(self, shape: Shape) -> Pooling:
         """With the padding that SAME needs around an image of this shape."""

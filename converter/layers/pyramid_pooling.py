@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from converter.graph import Node, Shape, Value, count, format_shape, is_free
 from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.pooling import Pooling, PoolMethod
+from converter.layers.pooling import DRAWN, Pooling, PoolMethod
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import SPPParameter
 
@@ -36,6 +36,10 @@ class SPP(Layer):
             raise unsupported(source, message, "spp_param", "pyramid_height")
         methods: dict[int, PoolMethod] = {SPPParameter.MAX: "MAX", SPPParameter.AVE: "AVE"}
         return cls(p.pyramid_height, methods.get(p.pool, "STOCHASTIC"))
+
+    @property
+    def untrainable(self) -> str:
+        return DRAWN if self.method == "STOCHASTIC" else ""
 
     def _levels(self, shape: Shape) -> list[Pooling]:
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")

@@ -1,0 +1,70 @@
+"""Drawn nets of every layer kind in phase TRAIN: the training module and the interpreter agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tests.drawn  # noqa: F401 (registers the strategies)
+from converter.api import Options
+from converter.parameters import RandomParameters
+from converter.torch_model import Training, emit_torch, live_module
+from converter.training.module import training_graph
+from prototxt import Net, parse_net
+from prototxt.errors import UnsupportedError
+from tests.drawn.base import Drawn, net_text, strategies
+from tests.golden import assert_close
+from verify import run
+from weights import ArrayWeights, Weights
+
+EXAMPLES = settings(
+    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+Array = np.ndarray
+DRAWS = frozenset(("Dropout", "SeLuDropout"))
+"""Kinds that draw at random in training; `test_module` looks at their rule."""
+
+
+def trained(case: Drawn, net: Net) -> tuple[dict[str, Array], Weights]:
+    """Tops of a training module's forward pass, and the weights that it had."""
+    outputs = list(case.outputs or net.layers[-1].tops)
+    sizes = {name: case.feeds[name].shape for name in case.sized}
+    given_weights = ArrayWeights(case.blobs) if case.blobs else None
+    make = RandomParameters(5)
+    graph = training_graph(net, given_weights, Options(outputs=outputs, input_shapes=sizes), make)
+    module = live_module(emit_torch(graph, training=Training({}))).train()
+    with torch.no_grad():
+        made = module(*(torch.from_numpy(np.array(case.feeds[value.blob], np.float32)) for value in graph.inputs))
+    return {top: made[top].numpy() for top in outputs}, make.with_file(given_weights)
+
+
+def untrainable(net: Net) -> bool:
+    """Whether a layer draws at random, or keeps statistics whose rule is not known, by what its net says."""
+    layer = net.layers[-1]
+    pools = (layer.param.pooling_param, layer.param.spp_param)
+    stochastic = any(pool.pool == pool.STOCHASTIC for pool in pools)
+    behind = layer.param.batch_norm_param.HasField("add_eps_before_sqrt")
+    odd = layer.type == "BatchNorm" and behind and not layer.param.batch_norm_param.add_eps_before_sqrt
+    return stochastic or odd or layer.type in ("BN", "DenseBlock")
+
+
+@pytest.mark.parametrize("kind", sorted(set(strategies()) - DRAWS))
+def test_training_runs_forward_as_caffes_phase_train(kind: str) -> None:
+    @EXAMPLES
+    @given(data=st.data())
+    def agree(data: st.DataObject) -> None:
+        case = data.draw(strategies()[kind]())
+        net = parse_net(net_text(case), "net.prototxt", phase="TRAIN")
+        if untrainable(net):
+            with pytest.raises(UnsupportedError, match="can't be trained"):
+                trained(case, net)
+            return
+        got, weights = trained(case, net)
+        expected = run(net, weights, case.feeds, train=True).blobs
+        for top, values in got.items():
+            assert_close(values, expected[top], f"{top} of\n{net_text(case)}", case.tolerance)
+
+    agree()

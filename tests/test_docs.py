@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from converter.cli import main
 from converter.layers.base import registry
 from docs.make_layers import PAGE, counts, first_sentence, page
 from prototxt.errors import CaffeModelError
+from verify.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("*/*.md"))
@@ -41,6 +44,31 @@ def test_a_first_sentence_ends_at_its_own_full_stop() -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/evaluation.md"])
+def test_documents_count_the_published_models(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    counts = re.findall(r"(\d+) published\s+(?:models|figures)", text)
+    assert set(counts) == {str(len(published()))}
+
+
+def test_the_readme_shows_what_its_first_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for pip's part, and for times, versions and rounding; it is run with the environment of the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- first command -->\n```sh\n(.+)\n```\n\n```\n(.*?)```", readme, re.DOTALL)
+    assert shown
+    commands = [words for words in map(shlex.split, shown[1].split(" && ")) if words[0].endswith("resnet-convert")]
+    assert len(commands) == 2
+    for words in commands:
+        output = ["-o", str(tmp_path / "deploy.onnx")] if words[1] != "evaluate" else []
+        assert main([str(ROOT / word) if word.startswith("examples/") else word for word in words[1:]] + output) == 0
+    printed = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    varying = re.compile(r"[\d.]+ s \([\d,]+ images/s\)|onnxruntime [\d.]+|worst .*bound .*|\d\.\de-\d\d")
+    assert varying.sub("…", printed) == varying.sub("…", shown[2])
 
 
 def test_ci_runs_the_command_that_the_readme_names() -> None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 import resnet_convert
@@ -209,6 +210,42 @@ def test_the_training_net_is_scored_at_what_its_accuracy_layer_reads(
     assert main(words) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["top1"]["wrong"] == 10
+
+
+def test_a_run_is_only_resumed_with_the_same_images_scores_and_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, other = ["--journal", str(tmp_path / "run.journal")], tmp_path / "val"
+    shutil.copytree(DIGITS / "val", other)
+    found(capsys, *MEAN, *journal)
+    assert found(capsys, *MEAN, *journal, "--resume")["resumed"] == 500
+    refused = {
+        "data": ["--data", str(other)],
+        "scores": ["--outputs", "fc10"],
+        "engine": ["--engine", "torch"],
+        "orientation": ["--ignore-orientation"],
+        "images and preprocessing": ["--scale", "1.00001"],
+    }
+    for name, words in refused.items():
+        assert main(["evaluate", NET, WEIGHTS, *DATA, *MEAN, *journal, "--resume", *words]) == 2
+        assert f"belongs to another run: its {name} was" in capsys.readouterr().err
+
+
+def test_a_model_of_other_classes_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.onnx"
+    assert main(["convert", NET, WEIGHTS, "--outputs", "pool5", "--no-verify", "-q", "-o", str(other)]) == 0
+    assert main(["evaluate", NET, WEIGHTS, *DATA, *MEAN, "--model", str(other), "--agree", "9"]) == 2
+    assert "the model gives 64 scores an image, the interpreter 10" in capsys.readouterr().err
+
+
+def test_metadata_that_makes_no_sense_is_the_models_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(str(resnet_convert.convert(NET, WEIGHTS, output=tmp_path / "net.onnx").files[0]))
+    for text in ("{", "[]", '{"input_order": 3}'):
+        entry = model.metadata_props.add(key="resnet_convert.preprocess", value=text)
+        onnx.save(model, str(tmp_path / "odd.onnx"))
+        model.metadata_props.remove(entry)
+        assert main(["evaluate", NET, WEIGHTS, *DATA, *MEAN, "--model", str(tmp_path / "odd.onnx")]) == 2
+        assert "its metadata 'resnet_convert.preprocess' makes no sense" in capsys.readouterr().err
 
 
 def test_from_python() -> None:

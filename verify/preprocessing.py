@@ -89,6 +89,24 @@ def read_preprocessing(metadata: Mapping[str, str], mean: npt.ArrayLike | None, 
         raise fault(path, error.message) from error
 
 
+def baked_order(metadata: Mapping[str, str], path: str) -> str | None:
+    """The order of channels that a model takes, `rgb` or `bgr`, where preprocessing is baked in; else None.
+
+    Raises:
+        RequestError: metadata that makes no sense.
+    """
+    text = metadata.get(PREPROCESS)
+    if text is None:
+        return None
+    try:
+        order = json.loads(text)["input_order"]
+    except (ValueError, KeyError, TypeError):
+        order = None
+    if order not in ("rgb", "bgr"):
+        raise fault(path, f"its metadata {PREPROCESS!r} makes no sense: {text[:80]}")
+    return str(order)
+
+
 def _chosen_mean(
     values: list[float] | None, shape: list[int] | None, given: npt.ArrayLike | None
 ) -> npt.NDArray[np.float32]:

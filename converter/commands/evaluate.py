@@ -21,7 +21,7 @@ from converter.commands.images import Subject, source_of, subject_of, transform_
 from converter.commands.models import dense_subject, fixed_batch, write_model
 from converter.dense import Dense, fully_convolutional
 from prototxt.errors import RequestError
-from verify.engines import PREPROCESS, open_model
+from verify.engines import open_model
 from verify.evaluation.evaluate import Progress, Setting, evaluate
 from verify.evaluation.figures import points, published_digits
 from verify.evaluation.junit import junit_xml
@@ -32,6 +32,7 @@ from verify.evaluation.scorers import ScorerSpec
 from verify.evaluation.synsets import names
 from verify.evaluation.text import format_evaluation, verdict_line
 from verify.evaluation.transform import Resize, Transform
+from verify.preprocessing import baked_order
 from verify.published import Published, find, published, weights_note
 from weights import atomic_path, open_weights
 
@@ -151,8 +152,7 @@ def _baked(asked: EvaluationArguments) -> str | None:
     """The order of channels that a given model takes, when its preprocessing is baked in."""
     if asked.model is None:
         return None
-    stated = open_model(asked.model).metadata.get(PREPROCESS)
-    return None if stated is None else str(json.loads(stated).get("input_order"))
+    return baked_order(open_model(asked.model).metadata, asked.model)
 
 
 def _left_to_do(transform: Transform, order: str) -> Transform:
@@ -280,11 +280,16 @@ def _are_jpegs(plan: Plan) -> bool:
 def _identity(plan: Plan, spec: ScorerSpec, arguments: Arguments, subject: Subject) -> dict[str, str]:
     """What must be the same for a run to be resumed."""
     model = arguments.evaluation.model or subject.weights
+    images = arguments.images
     return {
+        "data": str(Path(images.data).resolve()),
         "net": hashlib.sha256(subject.net.message.SerializeToString(deterministic=True)).hexdigest(),
         "model": "none" if model is None else _digest(Path(model)),
-        "engine": spec.engine,
+        "dialects": repr(sorted(arguments.dialects.items())),
+        "scores": subject.scores,
+        "engine": f"{spec.engine} ({spec.device}{', compiled' if spec.compiled else ''})",
         "fold": arguments.fold,
+        "orientation": "ignored" if images.ignore_orientation else "applied",
         "images and preprocessing": plan.fingerprint(),
     }
 

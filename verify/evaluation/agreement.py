@@ -67,7 +67,6 @@ class StoredScores:
             shape = f"{scores.dtype} {'×'.join(map(str, scores.shape))}"
             raise RequestError(f"is {shape}; expected a row of scores for each of {images} images", position=place)
         self._scores = scores.reshape(images, -1)
-        self._place = place
         self._sum = _Sum(f"Caffe ({path.name})")
 
     def add(self, plan: Plan, batch: BatchResult) -> None:
@@ -76,9 +75,6 @@ class StoredScores:
             return
         indices = batch.results["index"].tolist()
         theirs = np.asarray(self._scores[indices], np.float32)
-        if theirs.shape != batch.scores.shape:
-            classes = f"has scores of {theirs.shape[1]} classes, the net gives {batch.scores.shape[1]}"
-            raise RequestError(classes, position=self._place)
         items = [plan.source.item(index) for index in indices]
         self._sum.add(_beside(self._sum.judge, items, batch.scores, theirs))
 
@@ -122,7 +118,13 @@ def _compare(plan: Plan, batch: int, scorer: Scorer, judge: Scorer, gates: Mappi
 
 
 def _beside(judge: str, items: Sequence[Item], ours: Array, theirs: Array) -> Agreement:
-    """The agreement of scores N×K with the judge's."""
+    """The agreement of scores N×K with the judge's.
+
+    Raises:
+        RequestError: they have scores of another number of classes.
+    """
+    if ours.shape != theirs.shape:
+        raise RequestError(f"the model gives {ours.shape[1]} scores an image, {judge} {theirs.shape[1]}")
     differences = np.abs(ours - theirs).max(axis=1)
     classes = zip(ours.argmax(axis=1).tolist(), theirs.argmax(axis=1).tolist(), strict=True)
     flips = [

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError
-from verify.engines import Array, need
+from prototxt.optional import need
+from verify.engines import Array
 from verify.evaluation.records import Pixels
 
 Interpolation: TypeAlias = Literal["nearest", "linear", "cubic", "area", "lanczos"]
@@ -182,7 +183,7 @@ class Transform:
             image = self.mean.shape[1:] != (1, 1)
             parts.append(f"minus {f'a mean image {self.mean.shape[1]}×{self.mean.shape[2]}' if image else values}")
         if self.scale != 1:
-            parts.append(f"times {self.scale:g}")
+            parts.append(f"times {self.scale:.9g}")
         return ", ".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,10 @@ from converter.graph import Tensor
 from converter.onnx_model import OnnxModel, initializer_header
 from prototxt.errors import RequestError
 from weights import atomic_directory, atomic_file, atomic_path
+from weights.safetensors_head import Entry, safetensors_head
 
 Values = Tensor | npt.NDArray[Any]
 LARGEST_MODEL = (1 << 31) - 1  # protobuf's own limit for one message
-_SAFETENSORS_TYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 
 
 def read(values: Values) -> npt.NDArray[Any]:
@@ -110,20 +109,16 @@ def write_safetensors(state: Mapping[str, Values], path: Path, metadata: Mapping
     Raises:
         RequestError: the target can't be written.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
-    offset = 0
-    for name, values in state.items():
-        kind = "float32" if isinstance(values, Tensor) else values.dtype.name
-        shape = [int(d) for d in values.shape]
-        end = offset + values.nbytes
-        header[name] = {"dtype": _SAFETENSORS_TYPES[kind], "shape": shape, "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    head = safetensors_head((_entry(name, values) for name, values in state.items()), metadata)
     with atomic_file(path) as out:
-        out.write(len(text).to_bytes(8, "little") + text)
+        out.write(head)
         for values in state.values():
             _write_values(out, values)
+
+
+def _entry(name: str, values: Values) -> Entry:
+    kind = "float32" if isinstance(values, Tensor) else values.dtype.name
+    return Entry(name, kind, tuple(map(int, values.shape)), values.nbytes)
 
 
 def write_npz(state: Mapping[str, Values], path: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from prototxt.errors import RequestError
-from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line, need
+from prototxt.optional import need
+from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line
 from verify.interpreter import Key
 
 QUIET = 4

@@ -13,7 +13,8 @@ from typing import Any
 from prototxt import Net
 from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError
-from verify.engines import Answers, Array, ModelInput, fault, first_line, need
+from prototxt.optional import need
+from verify.engines import Answers, Array, ModelInput, fault, first_line
 from verify.interpreter import Key
 
 

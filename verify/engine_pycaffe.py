@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prototxt import Net
-from verify.engines import Answers, Array, ModelInput, fault, first_line, need
+from prototxt.optional import need
+from verify.engines import Answers, Array, ModelInput, fault, first_line
 from verify.interpreter import Key
 
 

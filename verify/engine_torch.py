@@ -19,7 +19,8 @@ import numpy as np
 
 from prototxt import Position
 from prototxt.errors import RequestError
-from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line, need
+from prototxt.optional import need
+from verify.engines import Answers, Array, File, ModelInput, assign_feeds, described_tops, fault, first_line
 from verify.interpreter import Key
 
 RECORD = "_record_for_verification"

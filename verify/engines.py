@@ -13,17 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from prototxt import Position
-from prototxt.errors import MissingDependencyError, RequestError
+from prototxt.errors import RequestError
 from verify.interpreter import Key
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -118,20 +116,6 @@ def first_line(error: BaseException) -> str:
     """An exception in one line: runtimes add stack traces to theirs."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def need(module: str, package: str, why: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises:
-        MissingDependencyError: it is not installed; names the command that installs it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        if error.name and error.name.partition(".")[0] != module.partition(".")[0]:
-            raise
-        raise MissingDependencyError(f"{why} needs {module}, which is not installed: pip install {package}") from error
 
 
 def assign_feeds(inputs: tuple[ModelInput, ...], feeds: Mapping[str, Array], where: Path) -> dict[str, Array]:

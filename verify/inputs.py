@@ -19,7 +19,8 @@ import numpy as np
 from prototxt import Net, NetLayer
 from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError, RequestError
-from verify.engines import Array, ModelInput, need
+from prototxt.optional import need
+from verify.engines import Array, ModelInput
 from verify.layers import find
 from verify.layers.registry import Feeder, Feeding, labels, marks
 

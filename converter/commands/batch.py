@@ -18,10 +18,10 @@ from converter.cli_evaluation import BatchArguments
 from converter.cli_options import Arguments
 from converter.manifest import Entry, read_manifest
 from prototxt.errors import Position, RequestError
+from prototxt.optional import need
 from verify.batch_page import write_batch
 from verify.batch_records import BatchRow, Status
 from verify.engine_onnx import processors
-from verify.engines import need
 from verify.report import Json, plain
 from verify.report_text import percent, printable
 from weights import atomic_file, atomic_path

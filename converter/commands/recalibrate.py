@@ -86,7 +86,7 @@ def _ahead(plan: Plan) -> Iterator[Loaded]:
 
 
 def _cuda_or_cpu() -> str:
-    from verify.engines import need
+    from prototxt.optional import need
 
     return "cuda" if need("torch", "torch", "computing statistics").cuda.is_available() else "cpu"
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from verify.engines import need
+from prototxt.optional import need
 from verify.evaluation.records import Decoded, ImageFault
 
 LARGEST_FILE: Final = 1 << 29

@@ -20,8 +20,9 @@ from functools import partial
 from typing import Any
 
 from prototxt.errors import CaffeModelError, RequestError
+from prototxt.optional import need
 from verify.engine_onnx import processors
-from verify.engines import first_line, need
+from verify.engines import first_line
 from verify.evaluation.plan import Loaded, Plan, score
 from verify.evaluation.results import BatchResult
 from verify.evaluation.scorers import Scorer, ScorerSpec

@@ -22,11 +22,12 @@ import numpy as np
 
 from prototxt import Net
 from prototxt.errors import MissingDependencyError, RequestError
+from prototxt.optional import need
 from verify.engine_onnx import QUIET, onnxruntime_faults, processors
 from verify.engine_opencv import OpenCv
 from verify.engine_pycaffe import PyCaffe
 from verify.engine_torch import load_module, returned_arrays
-from verify.engines import Array, fault, first_line, need
+from verify.engines import Array, fault, first_line
 from verify.interpreter import run
 from weights import Weights, open_weights
 

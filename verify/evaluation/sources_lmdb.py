@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from prototxt.caffe_pb2 import Datum
 from prototxt.errors import Position, RequestError
-from verify.engines import need
+from prototxt.optional import need
 from verify.evaluation.images import decode, opencv
 from verify.evaluation.labels import LARGEST_LABEL, Labels
 from verify.evaluation.records import Decoded, ImageFault, Item, Pixels

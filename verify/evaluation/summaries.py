@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from prototxt.errors import MissingDependencyError
-from verify.engines import need
+from prototxt.optional import need
 from verify.evaluation.intervals import wilson
 from verify.evaluation.records import ClassResult, ImageFault, Misjudged, Point, Source
 from verify.evaluation.results import Results

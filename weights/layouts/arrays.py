@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from math import prod
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from prototxt.errors import MissingDependencyError
 
 from ..model import FloatArray, Shape
 
@@ -78,17 +74,3 @@ def transpose(array: FloatArray, axes: Sequence[int]) -> FloatArray:
     for start in range(0, moved.shape[-1], _BLOCK):
         out[..., start : start + _BLOCK] = moved[..., start : start + _BLOCK]
     return out
-
-
-def need(module: str, package: str, why: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises:
-        MissingDependencyError: it is not installed; names the command that installs it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        if error.name and error.name.partition(".")[0] != module.partition(".")[0]:
-            raise
-        raise MissingDependencyError(f"{why} needs {module}, which is not installed: pip install {package}") from error

@@ -22,7 +22,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .arrays import need
+from prototxt.optional import need
+
 from .base import Layout
 from .family import Role, Stride, Unit
 

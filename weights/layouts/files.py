@@ -5,7 +5,6 @@ An array is read when it is asked for. Whole and half floats and integers come a
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import zipfile
@@ -22,13 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import Position, WeightsError
+from prototxt.optional import need
 
 from ..blobproto import MAX_AXES, MAX_VALUES, format_shape
 from ..model import FloatArray
 from ..output import atomic_file
+from ..safetensors_head import Entry, safetensors_head
 from ..sniff import read_head
 from . import keras
-from .arrays import Arrays, LazyArray, need
+from .arrays import Arrays, LazyArray
 
 MAX_ARRAYS: Final = 200_000
 _MAX_EXPANSION: Final = 1100  # deflate reaches 1032:1
@@ -46,16 +47,10 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Arrays, metadata: Ma
     Raises:
         RequestError: the file cannot be written.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    entries = (Entry(name, "float32", array.shape, array.nbytes) for name, array in arrays.items())
+    head = safetensors_head(entries, metadata)
     with atomic_file(path) as out:
-        out.write(len(text).to_bytes(8, "little") + text)
+        out.write(head)
         for values in _ahead(arrays.values()):
             out.write(values.astype("<f4", copy=False).data if values.size else b"")
 

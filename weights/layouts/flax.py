@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
+from prototxt.optional import need
 from prototxt.resnet import IMAGENET_BLOCKS
 
-from .arrays import need
 from .base import Layout, norm_names
 from .family import Role, Stride, Unit, units
 

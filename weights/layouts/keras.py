@@ -22,9 +22,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from prototxt.errors import RequestError
+from prototxt.optional import need
 
 from ..output import atomic_path
-from .arrays import Arrays, LazyArray, need
+from .arrays import Arrays, LazyArray
 from .base import Layout, norm_names
 from .family import EPS, Role, Unit, units
 

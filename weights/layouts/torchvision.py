@@ -16,7 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from .arrays import need
+from prototxt.optional import need
+
 from .base import Layout, norm_names
 from .family import Role, Stride, Unit
 

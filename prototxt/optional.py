@@ -1,0 +1,27 @@
+"""Packages that only some requests need: imported where they are used, and named where they are missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from prototxt.errors import MissingDependencyError
+
+
+def need(module: str, package: str, why: str) -> ModuleType:
+    """Import an optional package.
+
+    Args:
+        module: its name in Python.
+        package: what pip installs it by.
+        why: what needs it, in words.
+
+    Raises:
+        MissingDependencyError: it is not installed; names the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if error.name and error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise MissingDependencyError(f"{why} needs {module}, which is not installed: pip install {package}") from error

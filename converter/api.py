@@ -142,8 +142,11 @@ def _prepare_training(net: Net, weights: Weights | None, options: Options) -> Pr
     metadata = {}
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
-    notes = [*net.notes, *net.readings]
-    return Prepared(graph, net, {}, notes, [], metadata, make.with_file(weights), training)
+    notes, warnings = [*net.notes, *net.readings], []
+    if weights is not None and make.made:
+        names = ", ".join(map(repr, make.made))
+        warnings.append(f"{weights.path}: has no weights for {names}: they start from the net's fillers")
+    return Prepared(graph, net, {}, notes, warnings, metadata, make.with_file(weights), training)
 
 
 def _warnings(graph: Graph) -> list[str]:

@@ -37,7 +37,8 @@ from converter.recalibrated_weights import with_statistics, write_by_name
 from converter.stepwise import Precision, check_device, fault_of, full_float32
 from converter.stored_statistics import Site, Stored, in_levels, stored_statistics
 from prototxt import Net
-from prototxt.errors import MissingDependencyError, Position, RequestError
+from prototxt.errors import Position, RequestError
+from prototxt.optional import need
 from weights import Weights
 
 
@@ -152,10 +153,7 @@ def recalibrate(
         CaffeModelError: as for a conversion.
         MissingDependencyError: torch is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependencyError("torch is needed to recalibrate: pip install resnet-convert[torch]") from error
+    torch = need("torch", "'resnet-convert[torch]'", "computing statistics anew")
     if precision not in get_args(Precision):
         raise RequestError(f"precision {precision!r}; expected float32 or float64")
     check_device(device)

@@ -230,13 +230,10 @@ class _Emitter:
         assert self.training is not None
         if self.training.force_backward:
             return []
-        frozen = []
-        for node in self.graph.nodes:
-            for index, tensor in enumerate(node.tensors.values()):
-                key = self.first_key.get(id(tensor.root))
-                if key is not None and learning_rates(node, index)[0] == 0 and not isinstance(node.layer, BatchNorm):
-                    frozen.append(key)
-        return frozen
+        frozen = {root for root, (rate, _) in learning_rates(self.graph).items() if rate == 0}
+        learned = [node for node in self.graph.nodes if not isinstance(node.layer, BatchNorm)]  # whose are buffers
+        roots = dict.fromkeys(id(tensor.root) for node in learned for tensor in node.tensors.values())
+        return [self.first_key[root] for root in roots if root in frozen and root in self.first_key]
 
     def _forward(self) -> list[str]:
         lines = [f"    def forward({', '.join(['self', *self.arguments])}):"]
@@ -308,15 +305,23 @@ OBJECTIVE = '''
         return sum(weight * outputs[blob].sum() for blob, weight in self.loss_weights.items())'''
 
 
-def learning_rates(node: Node, index: int) -> tuple[float, float]:
-    """`lr_mult` and `decay_mult` of a layer's blob; Caffe leaves BatchNorm's alone."""
-    source = node.origins[0].source if node.origins else None
-    if isinstance(node.layer, BatchNorm):
-        return 0.0, 0.0
-    if source is None or index >= len(source.param.param):
-        return 1.0, 1.0
-    spec = source.param.param[index]
-    return spec.lr_mult, spec.decay_mult
+def learning_rates(graph: Graph) -> dict[int, tuple[float, float]]:
+    """`lr_mult` and `decay_mult` of each layer's blob, by `id` of the blob's tensor; 1 where nobody states them.
+
+    Of a blob that layers share, each is what the first of them states. Caffe leaves BatchNorm's alone (net.cpp).
+    """
+    stated: dict[int, dict[str, float]] = {}
+    for node in graph.nodes:
+        source = node.origins[0].source if node.origins else None
+        specs = [] if source is None else list(source.param.param)
+        for index, tensor in enumerate(node.tensors.values()):
+            found = stated.setdefault(id(tensor.root), {})
+            for name in ("lr_mult", "decay_mult"):
+                if isinstance(node.layer, BatchNorm):
+                    found[name] = 0.0
+                elif index < len(specs) and specs[index].HasField(name):
+                    found.setdefault(name, getattr(specs[index], name))
+    return {root: (found.get("lr_mult", 1.0), found.get("decay_mult", 1.0)) for root, found in stated.items()}
 
 
 def live_module(model: TorchModel) -> torch.nn.Module:

@@ -39,12 +39,14 @@ class Trainable:
         learnables: Caffe's learnable blobs, in its order.
         inputs: names of the blobs that `forward` takes.
         graph: the net behind it.
+        started: layers that the weights lack, which begin with what the net's fillers say.
     """
 
     module: torch.nn.Module
     learnables: tuple[Learnable, ...]
     inputs: tuple[str, ...]
     graph: Graph
+    started: tuple[str, ...] = ()
 
     def keys(self, net: Net) -> dict[tuple[str, int], str]:
         """The state_dict key of each layer's blob by (layer, index); a shared one stands under every sharer."""
@@ -76,10 +78,13 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
     options, training = options or Options(), training_of(net)
     if not options.outputs:
         check_has_loss(net, training)
-    graph = training_graph(net, weights, options, StartingParameters(seed))
+    make = StartingParameters(seed)
+    graph = training_graph(net, weights, options, make)
     model = emit_torch(graph, training=training)
     module = live_module(model).train()
-    return Trainable(module, learnables(graph, model), tuple(value.blob for value in graph.inputs), graph)
+    return Trainable(
+        module, learnables(graph, model), tuple(value.blob for value in graph.inputs), graph, tuple(make.made)
+    )
 
 
 def training_of(net: Net) -> Training:
@@ -112,6 +117,7 @@ def learnables(graph: Graph, model: TorchModel) -> tuple[Learnable, ...]:
     """
     found: list[Learnable] = []
     seen: set[int] = set()
+    rates = learning_rates(graph)
     for node in graph.nodes:
         for index, tensor in enumerate(node.tensors.values()):
             if id(tensor.root) in seen:
@@ -121,5 +127,5 @@ def learnables(graph: Graph, model: TorchModel) -> tuple[Learnable, ...]:
             if key is None:
                 raise placed(UnsupportedError("its weights have another form in PyTorch: it can't be trained"), node)
             shape = tuple(map(int, tensor.root.shape))
-            found.append(Learnable(node.name, index, shape, key, *learning_rates(node, index)))
+            found.append(Learnable(node.name, index, shape, key, *rates[id(tensor.root)]))
     return tuple(found)

@@ -179,6 +179,28 @@ def test_a_blob_shared_by_name_is_one_parameter_with_the_total_gradient() -> Non
     torch.testing.assert_close(gradient, difference.T @ (x - y) / 4)
 
 
+def test_the_first_sharer_that_states_a_rate_decides_it() -> None:
+    text = "".join(
+        f'layer {{ name: "{n}" type: "InnerProduct" bottom: "{x}" top: "{n}" param {{ name: "w" {rate} }} '
+        f"inner_product_param {{ num_output: 3 bias_term: false {XAVIER} }} }}"
+        for n, x, rate in (("one", "x", ""), ("two", "y", "lr_mult: 0"), ("three", "y", "decay_mult: 5"))
+    )
+    text += """layer { name: "loss" type: "EuclideanLoss" bottom: "one" bottom: "two" top: "loss" }
+      layer { name: "other" type: "EuclideanLoss" bottom: "one" bottom: "three" top: "other" }"""
+    made = made_of(text, x=(4, 5), y=(4, 5))
+    (only,) = made.learnables
+    assert (only.layer, only.lr_mult, only.decay_mult) == ("one", 0, 5)
+    assert not any(parameter.requires_grad for parameter in made.module.parameters())
+
+
+def test_layers_that_the_weights_lack_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DIGITS / "train_val.prototxt").read_text().replace('"fc10"', '"fc_new"')
+    (tmp_path / "new.prototxt").write_text(text)
+    words = ["convert", str(tmp_path / "new.prototxt"), WORDS[2], "--train", *SHAPES, "--to", "torch", "--no-verify"]
+    assert main([*words, "-o", str(tmp_path / "model")]) == 0
+    assert "has no weights for 'fc_new': they start from the net's fillers" in capsys.readouterr().err
+
+
 def test_slopes_shared_by_name_are_one_parameter_too() -> None:
     text = "".join(
         f'layer {{ name: "{n}" type: "PReLU" bottom: "{x}" top: "{n}" param {{ name: "s" }} }}'

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import ray
 
 from converter.api import Options, convert
 from prototxt import load_net
@@ -23,7 +24,6 @@ from verify.evaluation.sources import open_source
 from verify.evaluation.transform import Transform
 from weights import load_mean
 
-ray = pytest.importorskip("ray")
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 NET, WEIGHTS = DIGITS / "deploy.prototxt", DIGITS / "digits_resnet.caffemodel"
 

@@ -118,8 +118,8 @@ def test_a_large_net_is_loaded_and_not_run() -> None:
 
 
 def test_a_net_that_takes_too_much_time_or_memory_is_given_up() -> None:
-    slow = examined(entry("slow", NET), seconds=0.01)["slow"]
-    assert slow.held == []
+    slow = examined(entry("slow", NET), seconds=0)["slow"]
+    assert not slow.comes_through
     assert slow.reasons == ["takes more than 0 s"]
     fat = NET.replace("num_output: 3", "num_output: 100000000").replace("dim: 7", "dim: 1")
     big = examined(entry("fat", fat), memory=2 << 30)["fat"]

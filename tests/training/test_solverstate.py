@@ -317,26 +317,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@st.composite
-def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    data = bytearray(draw(st.sampled_from(seeds)))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
-        kind = draw(st.sampled_from(["set", "insert", "delete", "copy"]))
-        if kind == "set" and data:
-            data[at] = draw(st.integers(0, 255))
-        elif kind == "insert":
-            data[at:at] = draw(st.binary(min_size=1, max_size=6))
-        elif kind == "delete":
-            del data[at : at + draw(st.integers(1, 9))]
-        else:
-            begin = draw(st.integers(0, len(data)))
-            data[at:at] = data[begin : begin + draw(st.integers(1, 40))]
-    return bytes(data)
-
-
 @settings(deadline=None, max_examples=300)
-@given(mutated((SMALL, SMALL + PLATEAU)))
+@given(wire.mutated((SMALL, SMALL + PLATEAU)))
 @example(SMALL)
 @example(SMALL + PLATEAU)
 def test_a_mutated_state_is_refused_or_read_as_protobuf_reads_it(folder: Path, data: bytes) -> None:
@@ -364,7 +346,7 @@ def test_a_mutated_hdf5_state_is_refused_or_read(folder: Path, data: st.DataObje
     if not whole.exists():
         hdf5(folder, lambda _: None)
         (folder / "a.solverstate.h5").rename(whole)
-    path = wire.saved(folder, data.draw(mutated((whole.read_bytes(),))), "mutated.solverstate.h5")
+    path = wire.saved(folder, data.draw(wire.mutated((whole.read_bytes(),))), "mutated.solverstate.h5")
     with suppress(WeightsError), read_solverstate(path) as state:
         for blob in state.history:
             blob.array()

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 
 def varint(value: int) -> bytes:
     value %= 1 << 64
@@ -93,3 +95,22 @@ def saved(folder: Path, data: bytes, name: str = "net.caffemodel") -> str:
     path = folder / name
     path.write_bytes(data)
     return str(path)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
+    """One of the files with up to four bytes set, or pieces inserted, deleted or repeated."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(len(data) - 1, 0)))
+        kind = draw(st.sampled_from(["set", "insert", "delete", "copy"]))
+        if kind == "set" and data:
+            data[at] = draw(st.integers(0, 255))
+        elif kind == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=6))
+        elif kind == "delete":
+            del data[at : at + draw(st.integers(1, 9))]
+        else:
+            begin = draw(st.integers(0, len(data)))
+            data[at:at] = data[begin : begin + draw(st.integers(1, 40))]
+    return bytes(data)

@@ -70,24 +70,6 @@ def check(folder: Path, data: bytes) -> None:
             assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(ours, theirs, strict=True))
 
 
-@st.composite
-def mutated(draw):
-    data = bytearray(draw(st.sampled_from(SEEDS)))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
-        kind = draw(st.sampled_from(["set", "insert", "delete", "copy"]))
-        if kind == "set" and data:
-            data[at] = draw(st.integers(0, 255))
-        elif kind == "insert":
-            data[at:at] = draw(st.binary(min_size=1, max_size=6))
-        elif kind == "delete":
-            del data[at : at + draw(st.integers(1, 9))]
-        else:
-            begin = draw(st.integers(0, len(data)))
-            data[at:at] = data[begin : begin + draw(st.integers(1, 40))]
-    return bytes(data)
-
-
 VARINTS = st.integers(0, 2**64 - 1) | st.integers(0, 5)
 FLOATS = st.lists(st.floats(width=32), max_size=5)
 BLOB_FIELD = st.one_of(
@@ -129,7 +111,7 @@ LAYER = st.builds(
 
 
 @settings(max_examples=600, deadline=None, derandomize=True)
-@given(data=mutated())
+@given(data=wire.mutated(SEEDS))
 @example(data=wire.SMALL[:-1])
 def test_a_mutated_file_is_refused_or_read_as_protobuf_reads_it(folder, data):
     check(folder, data)

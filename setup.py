@@ -1,5 +1,6 @@
-"""Packaging of resnet-convert: four import packages, one module that re-exports the public API, one command."""
+"""Packaging of resnet-convert: five import packages, one command."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -7,9 +8,11 @@ from setuptools import find_packages, setup
 # Decoding and resizing as Caffe did it, databases of convert_imageset, one BLAS thread for each of several nets.
 EVALUATE = ["opencv-python-headless>=4.8", "lmdb>=1.4", "threadpoolctl>=3"]
 
+VERSION = re.search(r'^VERSION = "(.+)"', Path("prototxt/version.py").read_text(encoding="utf-8"), re.M)[1]
+
 setup(
     name="resnet-convert",
-    version="0.1.0",
+    version=VERSION,
     description="Caffe model-zoo conversion to ONNX and PyTorch that proves its own result",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -17,8 +20,7 @@ setup(
     python_requires=">=3.10",
     # {"": "."} makes the editable install a plain path, which mypy, pyright and editors follow.
     package_dir={"": "."},
-    packages=find_packages(include=["prototxt*", "weights*", "converter*", "verify*"]),
-    py_modules=["resnet_convert"],
+    packages=find_packages(include=["prototxt*", "weights*", "converter*", "verify*", "resnet_convert*"]),
     package_data={"": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.css", "*.js", "*.toml", "*.txt"]},
     install_requires=[
         "numpy>=1.24",
@@ -36,16 +38,19 @@ setup(
         "test": [
             *EVALUATE,
             "pytest",
+            "pytest-xdist",
             "hypothesis",
+            "jsonschema>=4.18",
             "matplotlib",
             "mypy",
             "ruff",
             "types-protobuf",
             "opencv-python-headless<5",
             "pillow",
+            "scipy",
             "grpcio-tools",
             "ray[data]>=2.51",
         ],
     },
-    entry_points={"console_scripts": ["resnet-convert=converter.cli:main"]},
+    entry_points={"console_scripts": ["resnet-convert=resnet_convert.cli.main:main"]},
 )

@@ -5,8 +5,9 @@
     python benchmarks/check_training.py solver FOLDER [--only PART]    12 updates, and resumed from the snapshots at 6
 
 Prints the worst error of each case, as a share of the largest value of the array that it is in; exit status 1 when one
-is above 1e-4. An array of nothing but zeros must be met exactly. Dropout draws its own mask: there only the rule is
-checked, that what is kept is divided by the share kept, and that gradients follow.
+is above 1e-4. A case that cannot be built falls short too, and the others go on. An array of nothing but zeros must be
+met exactly. Dropout draws its own mask: there only the rule is checked, that what is kept is divided by the share kept,
+and that gradients follow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is also run a
 
 from benchmarks.check_solvers import check_solver
 from benchmarks.comparing import Errors, beside
-from converter.api import Options
+from converter.options import Options
 from converter.training.module import Trainable, trainable
 from prototxt import Net, load_net
+from prototxt.errors import CaffeModelError
 from weights import open_weights
 
 BOUND = 1e-4
@@ -49,12 +51,20 @@ def main() -> int:
     check = check_grad if arguments.what == "grad" else check_solver
     failed = 0
     for case in cases:
-        where, worst = max(check(case), key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1])
+        where, worst = worst_of(check, case)
         good = worst <= BOUND
         failed += not good
         print(f"{'ok ' if good else 'BAD'} {case.name:28} {worst:.1e}  {where}")
     print(f"{len(cases) - failed} of {len(cases)} cases within {BOUND:g}")
     return 1 if failed else 0
+
+
+def worst_of(check: Callable[[Path], Errors], case: Path) -> tuple[str, float]:
+    """The largest error of a case and where it is; of a case that cannot be built, why, as one that falls short."""
+    try:
+        return max(check(case), key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1])
+    except CaffeModelError as error:
+        return str(error), math.inf
 
 
 def check_grad(case: Path) -> Errors:

@@ -22,7 +22,13 @@ from typing import TextIO
 
 from benchmarks.corpus_work import Entry, Finding, Limits, examine, too_much_memory
 
-PRELOADED = ["benchmarks.corpus_work", "converter.api", "converter.onnx_model", "converter.torch_model", "verify"]
+PRELOADED = [
+    "benchmarks.corpus_work",
+    "converter.api",
+    "converter.targets.onnx_model",
+    "converter.targets.torch_model",
+    "verify",
+]
 FRAMEWORKS = ["onnxruntime", "torch", "safetensors"]
 """What the nets that are run need besides: a process of a net starts with them, and needs no second for each."""
 

@@ -32,11 +32,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.corpus_inputs import given_shapes
 from prototxt.errors import CaffeModelError, ErrorGroup
 
 if TYPE_CHECKING:
-    from converter.graph import Graph, Node
-    from converter.layers.base import Parameter
+    from converter.graph import Graph
+    from converter.node import Node, Parameter
     from prototxt import Net
     from verify.parity import Report
 
@@ -146,15 +147,15 @@ class Plan:
         return cls(shapes, 4 * sum(sizes), sum(map(_operations, graph.nodes)))
 
 
-def plan(net: Net) -> Plan:
-    """One sample where the net takes that, else its own sizes.
+def plan(net: Net, given: Shapes | None = None) -> Plan:
+    """One sample where the net takes that, else its own sizes, or those given for inputs that have none of their own.
 
     Raises:
         CaffeModelError: why the net cannot be converted at its own sizes.
     """
-    from converter.build import build
+    from converter.building.build import build
 
-    own = build(net, None, make=_no_values)
+    own = build(net, None, input_shapes=given, make=_no_values)
     single = _single_sample(own)
     if single:
         try:
@@ -166,7 +167,7 @@ def plan(net: Net) -> Plan:
 
 def smaller(net: Net, own: Plan) -> Plan:
     """On smaller images, where the net has more than MANY multiply-adds and takes them; else its own plan."""
-    from converter.build import build
+    from converter.building.build import build
 
     best = own
     for divisor in DIVISORS:
@@ -290,7 +291,8 @@ class _Work:
 
     def _choose_size(self) -> None:
         """At which the net is compared; made anew where that is not its own."""
-        from converter.api import Options, prepare, write
+        from converter.api import prepare, write
+        from converter.options import Options
         from verify.parity import Verifier
 
         chosen = smaller(self._net, self._planned)
@@ -310,11 +312,12 @@ class _Work:
             read_net_message(self.entry.text, self.entry.file, allow_unknown=True)
 
     def _convert(self) -> None:
-        from converter.api import Options, load_parsed, prepare, write
+        from converter.api import load_parsed, prepare, write
+        from converter.options import Options
 
         NET.write_text(self.entry.text, encoding="utf-8", errors="surrogateescape")
         net = load_parsed(NET, Options(allow_unknown=self.finding.lenient))
-        planned = plan(net)
+        planned = plan(net, given_shapes(self.entry.file))
         self.finding.activations = planned.activations
         self.finding.shapes = {name: list(shape) for name, shape in planned.shapes.items()}
         self._ready = prepare(net, None, Options(random_weights=SEED, input_shapes=planned.shapes))
@@ -322,13 +325,13 @@ class _Work:
         self._net, self._planned = net, planned
 
     def _load(self) -> None:
-        from verify.engines import open_model
+        from verify.engines.opening import open_model
 
         open_model("model.onnx")
 
     def _load_torch(self) -> None:
         from converter.api import write
-        from verify.engines import open_model
+        from verify.engines.opening import open_model
 
         write(self._ready, "torch", Path("model"), None)
         open_model("model")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from platform import python_version
 
+from benchmarks.corpus_inputs import GIVEN
 from benchmarks.corpus_work import LARGE, SEED, STEPS, Entry, Finding
 from benchmarks.families import FAMILIES, OTHER, Family, family
 
@@ -29,7 +30,8 @@ for deployment. None has weights here; they get random ones (`--random-weights {
 - **torch**: the same for the PyTorch module of `--to torch`.
 - **too large**: the blobs of the net take {large:.0f} GB or more in float32; it is converted and loaded, and not run.
 
-A net is tried on one sample where its batch is no more than a batch. Made by
+A net is tried on one sample where its batch is no more than a batch. Inputs whose size the file does not state and its
+owner does elsewhere have that; they stand at the end. Made by
 
     python -m benchmarks.corpus --run --journal corpus.jsonl --gallery docs/gallery.md
 
@@ -78,7 +80,7 @@ def page(entries: Sequence[Entry], findings: Mapping[str, Finding]) -> str:
     """The whole page, in Markdown."""
     nets = [_Net(entry, findings[entry.file], family(entry)) for entry in entries if entry.file in findings]
     parts = [_head(entries), _totals(nets), FAMILY_HEAD, *_family_rows(nets), _evidence(nets), _reasons(nets)]
-    return "".join(parts) + _failures(nets)
+    return "".join(parts) + _failures(nets) + _given(nets)
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,20 @@ def _failures(nets: Sequence[_Net]) -> str:
             said = net.finding.messages.get(step) or "; ".join(net.finding.faults[step])
             lines.append(f"  - {step}: {_code(said.replace(net.entry.file, net.entry.file.rpartition('/')[2]))}\n")
     return f"\n## The {len(failed)} nets that do not come through\n\n" + "".join(lines)
+
+
+def _given(nets: Sequence[_Net]) -> str:
+    """Nets whose inputs have their size from elsewhere."""
+    rows = []
+    for net in nets:
+        given = GIVEN.get(net.entry.file)
+        if given is not None:
+            shapes = "; ".join(f"{blob} {'×'.join(map(str, shape))}" for blob, shape in given.shapes.items())
+            rows.append(
+                f"| {_code(net.entry.file.removeprefix('prototxt/'))} | {_text(shapes)} | {_text(given.where)} |\n"
+            )
+    head = "\n## Inputs whose size stands elsewhere\n\n| net | inputs | who says so |\n| --- | --- | --- |\n"
+    return head + "".join(rows) if rows else ""
 
 
 def _by_count(counts: Mapping[str, int]) -> list[tuple[str, int]]:

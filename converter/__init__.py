@@ -1,1 +1,1 @@
-"""Graph, layers, passes, emitters and the command line."""
+"""A Caffe net as a graph, rewritten and emitted: layers, passes, targets."""

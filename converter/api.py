@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
-from converter.build import InputShapes, build
-from converter.graph import Graph, Node, Tensor
-from converter.parameters import RandomParameters
-from converter.passes import Fold, run_passes
-from converter.preprocess import Preprocessing, bake
+from converter.building.build import build
+from converter.building.parameters import RandomParameters
+from converter.building.settling import settled
+from converter.graph import Graph
+from converter.node import Node
+from converter.options import FOLDERS, SUFFIXES, File, Fold, Options, Target
+from converter.passes import run_passes
+from converter.preprocess import bake
+from converter.tensor import Tensor
 from prototxt import Net, load_net
 from prototxt.errors import RequestError
-from weights import Weights, is_caffemodel, load_structure, nonfinite, open_weights
+from prototxt.names import typed, utf8
+from prototxt.optional import need_torch
+from weights import (
+    CheckedWeights,
+    Outputs,
+    Weights,
+    holds_weights,
+    is_caffemodel,
+    load_structure,
+    nonfinite,
+    open_weights,
+    refuse_overwriting,
+    refuse_swapped,
+    unused_warnings,
+)
 
 if TYPE_CHECKING:
     import torch
 
-    from converter.torch_model import Training
+    from converter.targets.torch_model import Training
 
 log = logging.getLogger(__name__)
-
-Target = Literal["onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]
-SUFFIXES: dict[Target, str] = {
-    "onnx": ".onnx",
-    "torch": "_torch",
-    "safetensors": ".safetensors",
-    "npz": ".npz",
-    "hdf5": ".h5",
-    "caffe": "_caffe",
-}
-File = str | PathLike[str]
 
 
 @dataclass
@@ -59,35 +67,6 @@ class Conversion:
     weights: Weights | None = field(default=None, repr=False)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a net is read and rewritten; the same for every target.
-
-    Attributes:
-        fold: `none` keeps BatchNorm and Scale apart, `bn` merges them, `conv` folds both into the convolution before.
-        outputs: blobs to give, in this order; by default those that no layer reads.
-        input_shapes: sizes by input blob, in place of the prototxt's; a letter leaves an axis free.
-        phase, level, stages: Caffe's net state.
-        allow_unknown: leave out prototxt fields that the schema lacks.
-        dialects: layer type -> fork whose meaning of it holds, where forks differ ("" for all types).
-        random_weights: seed for the weights that no file gives; None refuses them.
-        preprocessing: baked into the graph.
-        train: make a module that trains as Caffe's net did: all losses, nothing folded (with `to="torch"`).
-    """
-
-    fold: Fold = "bn"
-    outputs: Sequence[str] = ()
-    input_shapes: InputShapes = field(default_factory=dict)
-    phase: str = "TEST"
-    level: int = 0
-    stages: Sequence[str] = ()
-    allow_unknown: bool = False
-    dialects: Mapping[str, str] = field(default_factory=dict)
-    random_weights: int | None = None
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    train: bool = False
 
 
 @dataclass
@@ -127,22 +106,22 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
     used = make.with_file(weights) if make else weights
-    return Prepared(graph, net, fired, notes, _warnings(graph), metadata, used)
+    return Prepared(graph, net, fired, notes, [*graph.warnings, *_warnings(graph)], metadata, used)
 
 
 def _prepare_training(net: Net, weights: Weights | None, options: Options) -> Prepared:
     """The training net: whatever has a loss is an output, and nothing is folded."""
-    from converter.parameters import StartingParameters
+    from converter.building.parameters import StartingParameters
     from converter.training.module import check_has_loss, training_graph, training_of
 
     training = training_of(net)
-    check_has_loss(net, training)
+    check_has_loss(net, training, options.outputs)
     make = StartingParameters(options.random_weights or 0)
     graph = training_graph(net, weights, options, make)
     metadata = {}
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
-    notes, warnings = [*net.notes, *net.readings], []
+    notes, warnings = [*net.notes, *net.readings], [*graph.warnings]
     if weights is not None and make.made:
         names = ", ".join(map(repr, make.made))
         warnings.append(f"{weights.path}: has no weights for {names}: they start from the net's fillers")
@@ -153,8 +132,8 @@ def _warnings(graph: Graph) -> list[str]:
     """What looks wrong though Caffe would run it: one sentence each, with its first layer."""
     nodes: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        if node.layer.caution:
-            nodes.setdefault(node.layer.caution, []).append(node)
+        for caution in filter(None, (node.layer.caution, *node.cautions)):
+            nodes.setdefault(caution, []).append(node)
     found = []
     for caution, (first, *others) in nodes.items():
         origin, more = first.origins[0], f" and {len(others)} more" if others else ""
@@ -162,16 +141,15 @@ def _warnings(graph: Graph) -> list[str]:
     return found
 
 
-def weight_warnings(weights: Weights | None, graph: Graph) -> list[str]:
-    """Layers of the graph with NaN or infinite weights."""
+def weight_warnings(weights: Weights | None, net: Net, graph: Graph) -> list[str]:
+    """Blobs of the file that the net does not use, and layers of the graph with NaN or infinite weights."""
     if weights is None:
         return []
     names = {origin.name for node in graph.nodes for origin in node.origins}
-    return [
+    return unused_warnings(weights, (layer.name for layer in net.layers)) + [
         f"{weights.path}: layer {found.layer.name!r}: blob {found.blob} holds {found.nans} NaN and {found.infinities} "
         f"infinite values of {found.values}"
-        for found in nonfinite(weights)
-        if found.layer.name in names
+        for found in nonfinite(weights, names)
     ]
 
 
@@ -198,7 +176,10 @@ def convert(
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
     """
-    with converted(net, weights, to=to, output=output, opset=opset, options=options) as done:
+    with (
+        Outputs() as outputs,
+        converted(net, weights, to=to, output=output, opset=opset, options=options, outputs=outputs) as done,
+    ):
         return done
 
 
@@ -211,38 +192,67 @@ def converted(
     output: File | None,
     opset: int | None,
     options: Options | None,
+    outputs: Outputs,
 ) -> Iterator[Conversion]:
-    """Like `convert`, with the weight file open until the block ends, for a check of what was written."""
+    """Like `convert`, for a check before the model gets its name: that is when the block of `outputs` ends.
+
+    Until then the files lie where `outputs.staged` says; the weight file is open until this block ends.
+    """
     if to not in get_args(Target):
         raise RequestError(f"target {to!r}; expected {', '.join(get_args(Target))}")
     options = options or Options()
     target = Path(output) if output is not None else Path(default_output(net, to))
+    refuse_overwriting(files_of(to, target), [net, weights])
     parsed, weights = load_parsed(net, options, weights), weights_of(net, weights)
     with ExitStack() as stack:
-        source = None if weights is None else stack.enter_context(open_weights(weights))
+        source = None if weights is None else stack.enter_context(CheckedWeights(open_weights(weights)))
         ready = prepare(parsed, source, options)
-        ready.warnings += weight_warnings(source, ready.graph)
-        files = write(ready, to, target, opset)
+        if to == "onnx":
+            ready.metadata["resnet_convert.inputs"] = _described(net, weights)
+        files = stage(ready, to, target, opset, outputs)
+        ready.warnings += weight_warnings(source, parsed, ready.graph)  # what was written has been looked at
         yield Conversion(files, ready.graph, parsed, ready.fired, ready.weights, ready.notes, ready.warnings)
 
 
-def load_parsed(net: File, options: Options, weights: File | None = None) -> Net:
-    """The prototxt, parsed, upgraded and filtered as the options say; of a caffemodel alone the net that it holds."""
-    if is_caffemodel(net) and (weights is None or Path(weights) == Path(net)):
-        return load_structure(net, dialects=options.dialects)
+def _described(*read: File | None) -> str:
+    """Names and sizes of the files that were read, as JSON; where they lie is not part of the model."""
+    files = [Path(path) for path in dict.fromkeys(os.fspath(path) for path in read if path is not None)]
+    return json.dumps([{"file": utf8(typed(file.name)), "bytes": file.stat().st_size} for file in files])
+
+
+def load_parsed(net: File, options: Options, weights: File | None = None, *, cut: bool = False) -> Net:
+    """The prototxt, parsed, upgraded and filtered as the options say; of a binary file the net that it holds.
+
+    `weights` is only looked at to tell swapped arguments. With outputs, or where a model says what it holds of the net
+    (`cut`), unknown fields and values stop only who needs their layer.
+    """
+    if is_caffemodel(net):
+        refuse_swapped(net, weights)
+        found = load_structure(
+            net,
+            phase=options.phase,
+            level=options.level,
+            stages=options.stages,
+            outputs=options.outputs,
+            allow_unknown=options.allow_unknown,
+            dialects=options.dialects,
+        )
+        outputs = () if options.train else options.outputs
+        return settled(found, net, dialects=options.dialects, input_shapes=options.input_shapes, outputs=outputs)
     return load_net(
         Path(net),
         phase=options.phase,
         level=options.level,
         stages=options.stages,
         allow_unknown=options.allow_unknown,
+        by_layer=cut or (bool(options.outputs) and not options.train),
         dialects=options.dialects,
     )
 
 
 def weights_of(net: File, weights: File | None) -> File | None:
     """The weight file: a caffemodel that stands in the prototxt's place brings its own."""
-    return net if weights is None and is_caffemodel(net) else weights
+    return net if weights is None and holds_weights(net) else weights
 
 
 def default_output(net: File, to: Target) -> str:
@@ -252,26 +262,49 @@ def default_output(net: File, to: Target) -> str:
     return f"{stem or 'model'}{SUFFIXES[to]}"
 
 
+def files_of(to: Target, target: Path) -> list[Path]:
+    """The files that a conversion may write, for `refuse_overwriting`."""
+    if to == "onnx":
+        return [target, target.parent / f"{target.name}.data"]
+    return [target / name for name in FOLDERS[to]] if to in FOLDERS else [target]
+
+
 def write(ready: Prepared, to: Target, target: Path, opset: int | None) -> list[Path]:
-    """Write a prepared net in one form; the files written."""
-    from converter import writers
+    """Write a prepared net in one form, whole or not at all; the files written."""
+    with Outputs() as outputs:
+        return stage(ready, to, target, opset, outputs)
+
+
+def stage(ready: Prepared, to: Target, target: Path, opset: int | None, outputs: Outputs) -> list[Path]:
+    """Write a prepared net in one form under temporary names; the files that there will be.
+
+    Raises:
+        RequestError: what the form cannot hold, or a target that cannot be written.
+    """
+    if to in FOLDERS:
+        return [target / file.name for file in _written(ready, to, outputs.folder(target), opset)]
+    return [target.parent / file.name for file in _written(ready, to, outputs.file(target), opset)]
+
+
+def _written(ready: Prepared, to: Target, target: Path, opset: int | None) -> list[Path]:
+    from converter.targets import writers
 
     if ready.training is not None and to != "torch":
         raise RequestError(f"--train goes with --to torch, not with {to}")
     if opset is not None and to != "onnx":
         raise RequestError(f"--opset goes with --to onnx, not with {to}")
     if to == "onnx":
-        from converter.onnx_model import DEFAULT_OPSET, emit_onnx
+        from converter.targets.onnx_model import DEFAULT_OPSET, emit_onnx
 
         model = emit_onnx(ready.graph, opset=DEFAULT_OPSET if opset is None else opset, metadata=ready.metadata)
         return writers.write_onnx(model, target)
     if to == "torch":
-        from converter.torch_model import emit_torch
+        from converter.targets.torch_model import emit_torch
 
         described = emit_torch(ready.graph, metadata=ready.metadata, training=ready.training)
         return writers.write_torch(described.source, described.state, described.metadata, target)
     if to == "caffe":
-        from converter.caffe_model import write_caffe
+        from converter.targets.caffe_model import write_caffe
 
         return write_caffe(ready.graph, target)
     state = named_weights(ready.graph)
@@ -289,16 +322,20 @@ def named_weights(graph: Graph) -> dict[str, Tensor]:
 
     Parameters are `weight` and `bias`; of a BatchNorm `mean`, `variance` and, merged with its Scale, `gamma`, `beta`.
     """
-    from converter.layers.normalization import BatchNorm, normalisation
+    from converter.layers.normalization import normalisation
 
     state: dict[str, Tensor] = {}
     for node in graph.nodes:
         tensors = node.tensors
-        if isinstance(node.layer, BatchNorm):
+        if node.layer.normalises:
             wanted = ("gamma", "beta", "mean", "variance") if "gamma" in tensors else ("mean", "variance")
             tensors = {name: tensor for name, tensor in normalisation(node).items() if name in wanted}
         for name, tensor in tensors.items():
-            state[f"{node.name}.{name}"] = tensor
+            key, number = utf8(f"{node.name}.{name}"), 1
+            while key in state:  # as an escape another layer's name may look the same
+                number += 1
+                key = utf8(f"{node.name}_{number}.{name}")
+            state[key] = tensor
     return state
 
 
@@ -315,15 +352,16 @@ def load(
     and gives one tensor, or a dict from blob name to tensor when the net has several outputs.
 
     With `train` the net is loaded in phase TRAIN, and the module, in training mode, trains as Caffe's net did:
-    `forward` gives a dict with all losses, `module.objective(outputs)` what they add up to. Layers that the weights
-    lack start from the net's fillers.
+    `forward` gives a dict with all losses and the outputs asked for, `module.objective(outputs)` what the losses add up
+    to. Layers that the weights lack start from the net's fillers. A deploy net has no loss: ask for its scores.
 
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
         MissingDependencyError: torch is not installed.
     """
-    from converter.torch_model import emit_torch, live_module
+    from converter.targets.torch_model import emit_torch, live_module
 
+    need_torch("a live module")
     options = options or Options()
     if train:
         options = replace(options, train=True, phase="TRAIN")
@@ -331,5 +369,7 @@ def load(
     with ExitStack() as stack:
         source = None if weights is None else stack.enter_context(open_weights(weights))
         ready = prepare(parsed, source, options)
+        for warning in unused_warnings(source, (layer.name for layer in parsed.layers)):
+            log.warning("warning: %s", warning)
         module = live_module(emit_torch(ready.graph, metadata=ready.metadata, training=ready.training))
         return module.train(train)

@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from prototxt import words
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Shape = tuple[int, ...]
+Slope: TypeAlias = "Mapping[str, Fraction]"
+"""Product of letters -> its factor: what a size comes to for large inputs, {"H": 1/2} for one of half the height."""
+
+
+class Term(str):
+    """A part of a formula; its slope is empty where it has none."""
+
+    __slots__ = ("slope",)
+    slope: Slope
+
+    def __new__(cls, text: str, slope: Slope) -> Term:
+        term = super().__new__(cls, text)
+        term.slope = slope
+        return term
 
 
 class FreeDim(int):
@@ -14,12 +34,16 @@ class FreeDim(int):
     kept as a sum of terms, so that equal sizes have equal formulas: H+6-7+1 is H, and N*30*40*12/4 is 3600*N.
     """
 
-    terms: Mapping[str, int]
+    terms: Mapping[Term, int]
     constant: int
 
-    def __new__(cls, sample: int, terms: Mapping[str, int] | str, constant: int = 0) -> FreeDim:
+    def __new__(cls, sample: int, terms: Mapping[Term, int] | str, constant: int = 0) -> FreeDim:
         dim = super().__new__(cls, sample)
-        dim.terms = {terms: 1} if isinstance(terms, str) else dict(terms)
+        if isinstance(terms, str):
+            from fractions import Fraction
+
+            terms = {terms if isinstance(terms, Term) else Term(terms, {terms: Fraction(1)}): 1}
+        dim.terms = dict(terms)
         dim.constant = constant
         return dim
 
@@ -40,7 +64,8 @@ class FreeDim(int):
     def __mul__(self, other: int) -> int:
         product = int(self) * int(other)
         if isinstance(other, FreeDim):
-            return FreeDim(product, f"{_factor(self)}*{_factor(other)}")
+            slope = {_product(a, b): x * y for a, x in self.slope.items() for b, y in other.slope.items()}
+            return FreeDim(product, Term(f"{_factor(self)}*{_factor(other)}", slope))
         return FreeDim(product, {t: c * other for t, c in self.terms.items()}, self.constant * other) if other else 0
 
     __rmul__ = __mul__
@@ -49,7 +74,25 @@ class FreeDim(int):
         quotient = int(self) // int(other)
         if not isinstance(other, FreeDim) and all(c % other == 0 for c in (*self.terms.values(), self.constant)):
             return FreeDim(quotient, {t: c // other for t, c in self.terms.items()}, self.constant // other)
-        return FreeDim(quotient, f"floor({_factor(self)}/{_factor(other)})")
+        slope = {} if isinstance(other, FreeDim) else {letters: x / other for letters, x in self.slope.items()}
+        return FreeDim(quotient, Term(f"floor({_factor(self)}/{_factor(other)})", slope))
+
+    @property
+    def slope(self) -> Slope:
+        """What it comes to for large inputs; empty where that cannot be said in products of letters."""
+        total: dict[str, Fraction] = {}
+        for term, coefficient in self.terms.items():
+            if not term.slope:
+                return {}
+            for letters, factor in term.slope.items():
+                total[letters] = factor * coefficient + total.get(letters, 0)
+        return {letters: factor for letters, factor in total.items() if factor}
+
+    @property
+    def short(self) -> str:
+        """For people: the formula where no rounding is in it, else about what it comes to, `H/2`."""
+        exact, slope = str(self), self.slope
+        return "+".join(_part(*part) for part in slope.items()) if slope and "floor" in exact else exact
 
     def __repr__(self) -> str:
         parts = [f"{'-' if c < 0 else '+'}{'' if abs(c) == 1 else f'{abs(c)}*'}{t}" for t, c in self.terms.items()]
@@ -74,6 +117,16 @@ def _sum(sample: int, left: FreeDim, right: int, sign: int) -> int:
     return FreeDim(sample, left_over, constant) if left_over else constant
 
 
+def _product(one: str, other: str) -> str:
+    return "*".join(sorted((*one.split("*"), *other.split("*"))))
+
+
+def _part(letters: str, factor: Fraction) -> str:
+    """`H/2`, `3*H/4`."""
+    above = letters if factor.numerator == 1 else f"{factor.numerator}*{letters}"
+    return above if factor.denominator == 1 else f"{above}/{factor.denominator}"
+
+
 def _factor(dim: int) -> str:
     """A size as a factor of a product: a sum in brackets, anything else as it is."""
     is_sum = isinstance(dim, FreeDim) and (len(dim.terms) > 1 or dim.constant or min(dim.terms.values()) < 0)
@@ -86,8 +139,13 @@ def is_free(dim: int) -> bool:
 
 
 def format_shape(shape: Sequence[int]) -> str:
-    """`1×64×56×56`; `scalar` for no dimensions."""
-    return "×".join(map(str, shape)) or "scalar"
+    """`1×64×56×56`, free axes by their letters, `N×64×H/4×W/4`; `scalar` for no dimensions."""
+    return words.format_shape(dim.short if isinstance(dim, FreeDim) else dim for dim in shape)
+
+
+def format_formulas(shape: Sequence[int]) -> str:
+    """The same with the formulas of free axes."""
+    return words.format_shape(shape)
 
 
 def count(dims: Iterable[int]) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, is_free
-from prototxt.errors import CaffeModelError, UnsupportedError
-
-if TYPE_CHECKING:
-    from converter.graph import Node
+from converter.constants import computed
+from converter.dims import Shape, is_free
+from converter.tensor import Tensor
+from prototxt.errors import UnsupportedError
 
 Array = npt.NDArray[Any]
 
@@ -30,14 +29,15 @@ class OnnxOp:
 
 @dataclass
 class OnnxBody:
-    """The graph that a Loop runs: what it is given (the round's number, and whether to go on), and what it makes.
+    """The graph that a Loop runs.
 
-    Beside its own values it may read those around it, by their names.
+    It is given the round's number, whether to go on, and what is carried from round to round, if anything is; it makes
+    whether to go on, and what is carried on or stacked. Beside its own values it may read those around it, by name.
     """
 
-    inputs: tuple[str, str]
+    inputs: tuple[str, ...]
     ops: list[OnnxOp]
-    outputs: tuple[str, str]
+    outputs: tuple[str, ...]
 
 
 def all_ops(ops: Sequence[OnnxOp]) -> Iterator[OnnxOp]:
@@ -51,11 +51,12 @@ def all_ops(ops: Sequence[OnnxOp]) -> Iterator[OnnxOp]:
 
 @dataclass
 class OnnxOps:
-    """Records the operators of one node.
+    """Records the operators of one node; one that reads constants alone is computed, and its result is a constant.
 
     Attributes:
         opset: the version being written.
         prefix: start of the names of intermediate values and small constants, unique to the node.
+        known: constants of the nodes before, by initializer name.
         ops: what was recorded.
         constants: small arrays by initializer name.
         weights: weights by initializer name.
@@ -63,19 +64,33 @@ class OnnxOps:
 
     opset: int
     prefix: str
+    known: Mapping[str, Array] = field(default_factory=dict)
     ops: list[OnnxOp] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def op(self, type: str, *inputs: str, **attributes: Any) -> str:
         """Record an operator with one output and return that output's name; an empty input is an omitted one."""
+        values = [self.value(name) for name in inputs]
+        result = None if any(v is None for v in values) else computed(type, values, attributes)  # type: ignore[arg-type]
+        if result is not None:
+            return self.constant(result, type.lower())
         return self.multi(type, *inputs, outputs=1, **attributes)[0]
+
+    def value(self, name: str) -> Array | None:
+        """The constant of this name; None for what only a run of the model makes, and for weights."""
+        found = self.constants.get(name)
+        return self.known.get(name) if found is None else found
 
     def multi(self, type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
         """Record an operator with several outputs."""
         names = [f"{self.prefix}/{type}_{len(self.ops)}" + (f"_{i}" if i else "") for i in range(outputs)]
         self.ops.append(OnnxOp(type, list(inputs), names, attributes))
         return names
+
+    def _inner(self) -> OnnxOps:
+        """Records what a Loop does; its constants are the node's."""
+        return OnnxOps(self.opset, f"{self.prefix}/Loop_{len(self.ops)}", self.known, constants=self.constants)
 
     def loop(self, rounds: str, body: Callable[[OnnxOps, str], str]) -> str:
         """Record a Loop and return what its rounds make, float32, stacked along a new first axis.
@@ -85,12 +100,27 @@ class OnnxOps:
             body: records the operators of a round, given where to and the round's number, an int64 scalar; returns the
                 value made.
         """
-        inner = OnnxOps(self.opset, f"{self.prefix}/Loop_{len(self.ops)}", constants=self.constants)
+        inner = self._inner()
         number, going = f"{inner.prefix}/number", f"{inner.prefix}/going"
         made = body(inner, number)
         return self.op(
             "Loop", rounds, "", body=OnnxBody((number, going), inner.ops, (inner.op("Identity", going), made))
         )
+
+    def carry(self, rounds: str, start: str, body: Callable[[OnnxOps, str, str], str]) -> str:
+        """Record a Loop that changes a float32 value from round to round, and return what the last one leaves.
+
+        Args:
+            rounds: how many, an int64 scalar.
+            start: the value before the first.
+            body: records the operators of a round, given where to, the round's number and the value; returns the value
+                for the next.
+        """
+        inner = self._inner()
+        number, going, carried = (f"{inner.prefix}/{name}" for name in ("number", "going", "carried"))
+        changed = body(inner, number, carried)
+        ends = (inner.op("Identity", going), changed)
+        return self.op("Loop", rounds, "", start, body=OnnxBody((number, going, carried), inner.ops, ends))
 
     def constant(self, array: Array, hint: str = "constant") -> str:
         """Name of an initializer that holds this array."""
@@ -153,7 +183,7 @@ def reshape_target(before: Shape, after: Shape) -> list[int]:
     return target
 
 
-class Source(str):
+class Verbatim(str):
     """A keyword argument's value that is Python source, not a literal."""
 
 
@@ -174,7 +204,7 @@ class TorchModule:
 
 
 def _literal(value: Any) -> str:
-    return str(value) if isinstance(value, Source) else repr(value)
+    return str(value) if isinstance(value, Verbatim) else repr(value)
 
 
 @dataclass
@@ -211,11 +241,3 @@ class TorchOps:
         unique = self.fresh(f"{self.name}_{variable}")
         self.statements.append((unique, expression))
         return unique
-
-
-def placed(error: CaffeModelError, node: Node) -> CaffeModelError:
-    """The error of an emission with the layer and the line that it is about."""
-    if error.layer is None and node.origins:
-        origin = node.origins[0]
-        error.layer, error.layer_type, error.position = origin.name, origin.type, origin.position
-    return error

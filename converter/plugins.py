@@ -34,7 +34,9 @@ def load_plugin(path: str | PathLike[str]) -> None:
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code: whatever it raises is told with its line
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's code: whatever it raises, SystemExit too, is told with its line
         del sys.modules[spec.name]
         raise RequestError(
             f"the plugin fails: {type(error).__name__}: {_said(error)}", position=_place(error, file, str(path))
@@ -42,12 +44,12 @@ def load_plugin(path: str | PathLike[str]) -> None:
     _LOADED.add(file)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """An exception's words; a syntax error's without the file and line that stand before them."""
     return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
-def _place(error: Exception, file: Path, path: str) -> Position:
+def _place(error: BaseException, file: Path, path: str) -> Position:
     """The line of the plugin at which it failed."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return Position(path, error.lineno or 0, error.offset or 0)

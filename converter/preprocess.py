@@ -7,66 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from converter.emission import OnnxOps, TorchOps
-from converter.graph import Graph, Node, Origin, Shape, Value, constant, format_shape, is_free
-from converter.layers.base import Layer, register
+from converter.graph import Graph, Shape, format_shape, is_free
+from converter.layers.base import register
+from converter.node import Layer, Node, Origin, Value
+from converter.options import Preprocessing
+from converter.tensor import constant
 from prototxt import Position
 from prototxt.errors import RequestError
-from weights import load_mean
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What to do with an image before the net.
-
-    Attributes:
-        mean: what is subtracted: C values, or a C×H×W image, in the net's own channel order (BGR); None for nothing.
-        scale: factor after the subtraction.
-        rgb: whether the caller feeds RGB where the net was trained on BGR.
-    """
-
-    mean: npt.NDArray[np.float32] | None = None
-    scale: float = 1.0
-    rgb: bool = False
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether it leaves the image as it is."""
-        return self.mean is None and self.scale == 1 and not self.rgb
-
-    def apply(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """What the original net is fed for images N×C×H×W."""
-        values = images[:, ::-1] if self.rgb else images
-        if self.mean is not None:
-            mean = self.mean if self.mean.ndim == 3 else self.mean[:, None, None]
-            values = values - mean
-        return np.ascontiguousarray(values * np.float32(self.scale), dtype=np.float32)
-
-
-def read_mean(text: str) -> npt.NDArray[np.float32]:
-    """`104,117,123` as three values, anything else as a file (.binaryproto or .npy).
-
-    Raises:
-        RequestError: neither numbers nor a readable file.
-        WeightsError: a file that holds no mean image.
-    """
-    parts = text.split(",")
-    try:
-        return np.asarray([float(p) for p in parts], dtype=np.float32)
-    except ValueError:
-        if len(parts) > 1 and not Path(text).exists():
-            raise RequestError(f"--mean {text!r}; expected numbers like 104,117,123, or a mean file") from None
-    return load_mean(text)
+from weights.mean import read_mean
 
 
 @register
-@dataclass(frozen=True)
 class Preprocess(Layer):
     """Not Caffe's own layer: what its data layers do before the net."""
 

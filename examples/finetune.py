@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import resnet_convert
-from converter.recalibration import recalibrate, write_weights
+from converter.recalibration.recalibrate import recalibrate, write_weights
 from resnet_convert import Options, Solver, trainable
 
 DIGITS = Path(__file__).resolve().parent / "digits"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prototxt import caffe_pb2
-from prototxt.errors import NetError, Position
+from prototxt.errors import MOST_SHOWN, NetError, Position
 
 Where = Callable[[str, int], Position | None]
 """`where("layers", 3)` is the place of the fourth `layers {`; the field is `layers`, `layer` or `input`."""
@@ -24,10 +25,12 @@ class Change:
     Attributes:
         origins: for every layer now in the net, its index before the step; -1-k for a layer made from the k-th `input`.
         notes: what was done, one sentence each, for the user.
+        lost: those of the notes that tell what the net stated and has no more.
     """
 
     origins: list[int]
     notes: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def refuse_mixture(message: caffe_pb2.NetParameter, where: Where = nowhere) -> None:
@@ -47,12 +50,10 @@ def refuse_mixture(message: caffe_pb2.NetParameter, where: Where = nowhere) -> N
     )
 
 
-def named(names: Sequence[str], most: int = 4) -> str:
-    """`'a', 'b'` for a few names, `'a', 'b', 'c', 'd' and 7 more` for many."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 layer`, `2 layers`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def warn_of(log: logging.Logger, path: str, warnings: Iterable[str]) -> None:
+    """Log some warnings of a file, at most `MOST_SHOWN` and how many more there are."""
+    said = list(warnings)
+    for warning in said[:MOST_SHOWN]:
+        log.warning("%s", warning)
+    if len(said) > MOST_SHOWN:
+        log.warning("%s: warning: and %d more warnings", path, len(said) - MOST_SHOWN)

@@ -6,19 +6,21 @@ text_format reads.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from prototxt.errors import PrototxtError
-from prototxt.scan import Field, Lines, shortened
+from prototxt.errors import MOST_ERRORS, PrototxtError
+from prototxt.names import from_bytes, is_utf8
+from prototxt.recording import is_repeated
+from prototxt.scan import Field, Lines
 from prototxt.sections import declared_section
-from prototxt.strings import unescape
+from prototxt.strings import may_be_odd, quote, unescape
+from prototxt.words import listed, nearest, quoted, shortened
 
-MOST_FAULTS = 1000
+MOST_FAULTS = MOST_ERRORS
 FIRST_PRIVATE_NUMBER = 20001
 """Enum values from here on are of single forks; an error does not offer them."""
 
@@ -37,6 +39,10 @@ _ENTRIES = {"LayerParameter": "a layer", "V1LayerParameter": "a layer", "V0Layer
 _DECIMALS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
+_LAYERS = ("LayerParameter", "V1LayerParameter")
+_RULES = ("include", "exclude")
+
+
 class Checker:
     """The faults of one text.
 
@@ -45,15 +51,22 @@ class Checker:
         unknown: fields that the schema lacks, if they are allowed: (name, message it stands in) -> the fields.
         unreadable: numbers of which a template has only the placeholder, such as `num_classes: cls1x`, if that is
             allowed, and what is wrong with each.
+        restated: strings that are written another way in the tree, as their text must be for protobuf's parser.
         sections: those that a plugin declared, which the schema does not know.
+        by_layer: unknown sections, fields and values within layers and what is wrong with each, where layers are to
+            answer for theirs. What wires a layer or rules whether it takes part is not among them.
     """
 
-    def __init__(self, lines: Lines, *, allow_unknown: bool) -> None:
+    def __init__(self, lines: Lines, *, allow_unknown: bool, by_layer: bool = False) -> None:
         self.lines = lines
         self.allow_unknown = allow_unknown
+        self.by_layer: list[tuple[Field, PrototxtError]] | None = [] if by_layer else None
+        self._in_section = False
+        self._told = False
         self.errors: list[PrototxtError] = []
         self.unknown: dict[tuple[str, str], list[Field]] = {}
         self.unreadable: list[tuple[Field, str]] = []
+        self.restated: list[Field] = []
         self.sections: list[Field] = []
 
     def check(self, message: Field, descriptor: Descriptor, path: str = "") -> None:
@@ -63,6 +76,10 @@ class Checker:
         for child in message.children:
             if len(self.errors) >= MOST_FAULTS:
                 return
+            if descriptor.name in _LAYERS:
+                self._in_section = (child.value is None and child.name not in _RULES) or child.name == "type"
+            elif descriptor.name == "NetParameter":
+                self._in_section = False
             field = known.get(child.name)
             if field is None:
                 own = declared_section(child.name) if descriptor.name in _ENTRIES else None
@@ -73,10 +90,11 @@ class Checker:
                     self._section(child, own, f"{path}{child.name}")
                     self.sections.append(child)
                 continue
-            if not _is_repeated(field):
+            if not is_repeated(field):
                 self._once(child, seen.setdefault(child.name, child), path)
             if field.message_type is None:
                 self._scalar(child, field, _wrong_scalar(child, field, path + child.name))
+                self._restate(child, field)
             else:
                 self._section(child, field.message_type, f"{path}{child.name}", entry=_is_entry(field))
 
@@ -87,10 +105,29 @@ class Checker:
             self.check(child, descriptor, "" if entry else f"{name}.")
 
     def _scalar(self, child: Field, field: FieldDescriptor, wrong: str) -> None:
+        if wrong and re.search(r"\{\{|\{%|\$\{", child.value or ""):
+            wrong += ": it belongs to a template; fill it in first"
         if wrong and self.allow_unknown and not child.listed and _is_placeholder(child.value, field):
             self.unreadable.append((child, wrong))
         else:
-            self._fault(child.value_offset, wrong)
+            self._fault(child.value_offset, wrong, child)
+
+    def _restate(self, child: Field, field: FieldDescriptor) -> None:
+        """Strings that protobuf's parser here refuses or reads otherwise than Caffe's: of other bytes than UTF-8."""
+        value = child.value
+        if value is None or value[0] not in "\"'" or field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
+            return
+        if "\\" not in value and is_utf8(value):
+            return
+        try:
+            content = unescape(value)
+        except ValueError:
+            return  # noted as a fault
+        binary = field.type == FieldDescriptor.TYPE_BYTES
+        fits = is_utf8(value) if binary else is_utf8(from_bytes(content)) and is_utf8(value)
+        if not fits or may_be_odd(value):
+            child.value = quote(content if binary else from_bytes(content))
+            self.restated.append(child)
 
     def _once(self, child: Field, first: Field, path: str) -> None:
         """A field that holds one value may stand once, and not as a list, even of one."""
@@ -105,14 +142,49 @@ class Checker:
             where = path[:-1] or _ENTRIES.get(descriptor.name, "")
             self.unknown.setdefault((child.name, where), []).append(child)
             return
-        close = difflib.get_close_matches(child.name, list(_fields(descriptor)), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = near(child.name, _fields(descriptor))
+        hint = f"; did you mean {close!r}?" if close else ""
+        hint += "" if self._told else " (--allow-unknown leaves such fields out)"
+        self._told = self.by_layer is None
         where = path[:-1] or _ENTRIES.get(descriptor.name, "")
-        self._fault(child.offset, f"unknown field {shortened(child.name)!r}{f' in {where}' if where else ''}{hint}")
+        name = f"unknown field {shortened(child.name)!r}{f' in {where}' if where else ''}"
+        self._fault(child.offset, name + hint, child)
 
-    def _fault(self, offset: int, message: str) -> None:
-        if message:
-            self.errors.append(PrototxtError(message, position=self.lines.position(offset)))
+    def _fault(self, offset: int, message: str, left_out: Field | None = None) -> None:
+        """Note a fault; `left_out` is the field without which the rest of its layer can be read."""
+        if not message:
+            return
+        error = PrototxtError(message, position=self.lines.position(offset))
+        if left_out is not None and self.by_layer is not None and self._in_section:
+            self.by_layer.append((left_out, error))
+        else:
+            self.errors.append(error)
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """A known name that is likely meant: the same but for case and underscores, or for a slip in every five letters."""
+    plain = {other.replace("_", "").lower(): other for other in known}
+    wish = name.replace("_", "").lower()
+    if wish in plain:
+        return plain[wish]
+    for other in nearest(wish, plain, 3, 0.7):
+        longer = max(len(wish), len(other))
+        if longer > 3 and slips(wish, other) <= max(1, longer // 5):
+            return plain[other]
+    return None
+
+
+def slips(one: str, other: str) -> int:
+    """How many letters are missing, too many, wrong, or in the place of their neighbour."""
+    before, row = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        last, before, row = before, row, [i]
+        for j, b in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 @cache
@@ -124,11 +196,6 @@ def _fields(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
 def _is_entry(field: FieldDescriptor) -> bool:
     """Whether a field is a layer; errors leave that out of a path."""
     return field.name in ("layer", "layers")
-
-
-def _is_repeated(field: FieldDescriptor) -> bool:
-    repeated = getattr(field, "is_repeated", None)  # since protobuf 6; `label` is on its way out
-    return bool(repeated) if repeated is not None else getattr(field, "label", 0) == FieldDescriptor.LABEL_REPEATED
 
 
 def _is_placeholder(value: str | None, field: FieldDescriptor) -> bool:
@@ -151,7 +218,7 @@ def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
     elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         fits = value in _TRUTHS
     elif value[0] in "\"'":
-        return _wrong_string(value, name, binary=field.type == FieldDescriptor.TYPE_BYTES)
+        return _wrong_string(value, name)
     else:
         fits = False
     return "" if fits else f"{name} is {quoted(value)}; expected {_expected(field)}"
@@ -159,7 +226,7 @@ def _wrong_scalar(child: Field, field: FieldDescriptor, name: str) -> str:
 
 def _expected(field: FieldDescriptor) -> str:
     if field.enum_type is not None:
-        return _listed(_offered(field.enum_type)[:8])
+        return listed(_offered(field.enum_type)[:8], "or")
     if field.cpp_type in _RANGES:
         return "a whole number"
     if field.cpp_type in _DECIMALS:
@@ -181,13 +248,11 @@ def _number(value: str) -> int:
     return int(value, base)
 
 
-def _wrong_string(value: str, name: str, *, binary: bool) -> str:
-    if "\\" not in value and value.isascii():
+def _wrong_string(value: str, name: str) -> str:
+    if "\\" not in value:
         return ""
     try:
-        content = unescape(value)
-        if not binary:
-            content.decode()
+        unescape(value)
     except UnicodeError:
         return f"{name} is {quoted(value)}, which is not UTF-8"
     except ValueError as error:
@@ -202,22 +267,13 @@ def _wrong_enum(value: str, enum: EnumDescriptor, name: str) -> str:
         return ""
     names = _offered(enum)
     if value[0] in "\"'":
-        close = difflib.get_close_matches(value[1:-1].upper(), list(enum.values_by_name), 1)
+        close = nearest(value[1:-1].upper(), enum.values_by_name)
         return f"{name} is {quoted(value)}; expected a name without quotes{f', {close[0]}' if close else ''}"
     if len(names) <= 8:
-        return f"unknown value {quoted(value)} for {name}; expected {_listed(names)}"
-    close = difflib.get_close_matches(value.upper(), names, 1)
+        return f"unknown value {quoted(value)} for {name}; expected {listed(names, 'or')}"
+    close = nearest(value.upper(), names)
     return f"unknown value {quoted(value)} for {name}{f'; did you mean {close[0]}?' if close else ''}"
 
 
 def _offered(enum: EnumDescriptor) -> list[str]:
     return [value.name for value in enum.values if value.number < FIRST_PRIVATE_NUMBER]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def quoted(value: str) -> str:
-    """A value as an error shows it: in the quotes that it has, or in single ones."""
-    return shortened(value) if value[0] in "\"'" else f"'{shortened(value)}'"

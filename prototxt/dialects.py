@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter
 from prototxt.errors import RequestError
 
 if TYPE_CHECKING:
@@ -56,26 +57,85 @@ def _one_bottom(layer: NetLayer) -> str:
     return "it reads one bottom" if len(layer.bottoms) == 1 else ""
 
 
+def _grid_is_averaged(layer: NetLayer) -> str:
+    """Cascade R-CNN's ROIAlign samples the corners of its bins, of which a Pooling then takes each four's mean."""
+    name = layer.neighbours.once(_averages).get(layer.tops)
+    return "" if name is None else f"{name} takes means of 2×2 of it"
+
+
+def _averages(layers: Sequence[LayerParameter]) -> dict[tuple[str, ...], str]:
+    """Bottoms -> the first Pooling that takes means of 2×2 of them."""
+    found: dict[tuple[str, ...], str] = {}
+    for other in layers:
+        p = other.pooling_param
+        if other.type == "Pooling" and p.pool == p.AVE and (p.kernel_size, p.stride, p.pad) == (2, 1, 0):
+            found.setdefault(tuple(other.bottom), other.name)
+    return found
+
+
 def _input_of_whole_steps(layer: NetLayer) -> str:
     """DeepLab's zoom_factor gives odd sizes only, and undoes the shrinking of such: its nets take images of 8 n + 1."""
     p = layer.param.interp_param
-    if p.HasField("zoom_factor") and not p.HasField("shrink_factor"):
-        for other in layer.neighbours:
-            for shape in other.input_param.shape if other.type == "Input" else ():
-                if len(shape.dim) == 4 and not any(size % 32 for size in shape.dim[2:]):
-                    return f"zoom_factor in a net whose input is {shape.dim[2]}×{shape.dim[3]}, multiples of 32"
-    return ""
+    if not p.HasField("zoom_factor") or p.HasField("shrink_factor"):
+        return ""
+    size = layer.neighbours.once(_whole_steps)
+    return f"zoom_factor in a net whose input is {size}, multiples of 32" if size else ""
+
+
+def _whole_steps(layers: Sequence[LayerParameter]) -> str:
+    """The first size of an Input in multiples of 32."""
+    shapes = (list(shape.dim) for other in layers if other.type == "Input" for shape in other.input_param.shape)
+    return next((f"{d[2]}×{d[3]}" for d in shapes if len(d) == 4 and not any(size % 32 for size in d[2:])), "")
+
+
+def _frames_of_c3d(layer: NetLayer) -> str:
+    p = layer.param.pooling3d_param
+    given = [name for name in ("kernel_depth", "temporal_stride") if p.HasField(name)]
+    return f"{given[0]} is given" if given else ""
+
+
+def _vectors_of_happynear(layer: NetLayer) -> str:
+    if layer.param.HasField("normalize_param"):
+        return "normalize_param is given"
+    two = len(layer.tops) == 2 and not layer.param.HasField("norm_param")
+    return "it has a second top, the norms" if two else ""
 
 
 def _boxes_of_faceboxes(layer: NetLayer) -> str:
     """FaceBoxes has no field of its own: its first squares tell it, which stand closer the smaller they are."""
-    squares = [32, 64, 128]
-    if any(list(other.prior_box_param.min_size) == squares for other in layer.neighbours if other.type == "PriorBox"):
+    if layer.neighbours.once(_have_faceboxes_squares):
         return "a PriorBox of the net has min_size 32, 64 and 128"
     return "faceboxes is given" if layer.param.prior_box_param.faceboxes else ""
 
 
+def _have_faceboxes_squares(layers: Sequence[LayerParameter]) -> bool:
+    return any(list(other.prior_box_param.min_size) == [32, 64, 128] for other in layers if other.type == "PriorBox")
+
+
+def _engine_of_intel(layer: NetLayer) -> str:
+    p = layer.param.batch_norm_param
+    if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
+        return "its engine is Intel's"
+    return _fields("batch_norm_param", "use_weight_bias", "bias_term", "filler", "stats_batch_size", "relu")(layer)
+
+
 DIALECTS: dict[str, tuple[Dialect, ...]] = {
+    "BatchNorm": (
+        Dialect("bvlc", "the stored blobs alone tell whether scale and bias are inside", usual=lambda layer: True),
+        Dialect(
+            "nvidia",
+            "eps is 1e-5 at least, and phase TEST uses what is stored whatever use_global_stats says; five blobs of "
+            "one value each begin with the mean",
+            _fields("batch_norm_param", "scale_bias", "scale_filler"),
+        ),
+        Dialect("nvidia15", "the same, but five blobs of one value each begin with the scale"),
+        Dialect(
+            "intel",
+            "two blobs are scale and bias, with the statistics of the batch; a factor of 0 means statistics of 0 with "
+            "scale and bias inside too",
+            _engine_of_intel,
+        ),
+    ),
     "BN": (
         Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
         Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
@@ -98,21 +158,57 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         ),
         Dialect("openvino", "zoom_factor z makes z * size of a size", _input_of_whole_steps),
     ),
+    "Normalize": (
+        Dialect("ssd", "multiplies by a learned blob", usual=lambda layer: True),
+        Dialect("happynear", "has no blob: each pixel over the norm of its channels", _vectors_of_happynear),
+    ),
+    "Pooling3D": (
+        Dialect(
+            "synopsys",
+            "one kernel_size for all three axes, and a last window in the padding is dropped",
+            usual=lambda layer: True,
+        ),
+        Dialect("c3d", "kernel_size for rows and columns, kernel_depth for frames", _frames_of_c3d),
+    ),
     "PriorBox": (
         Dialect("ssd", "one square for each min_size", usual=lambda layer: True),
         Dialect("faceboxes", "16 squares of 32 and 4 of 64, all a pixel smaller than min_size", _boxes_of_faceboxes),
     ),
+    "ROIAlign": (
+        Dialect(
+            "detectron",
+            "roi_align_param; the mean of sampling_ratio² samples in each bin, as in Detectron, Caffe2 and Ascend",
+            _fields("roi_align_param", "sampling_ratio"),
+        ),
+        Dialect(
+            "zuokai",
+            "roi_pooling_param; one sample in the middle of a bin, or the largest of four, bilinear or bicubic",
+            _fields("roi_pooling_param", "bi_type", "is_multi_interpolate"),
+        ),
+        Dialect(
+            "cascade_rcnn",
+            "roi_pooling_param; samples at the corners of bins, one row and column more than pooled_h and pooled_w",
+            _grid_is_averaged,
+        ),
+    ),
 }
+
+UNGUESSED = ("ROIAlign",)
+"""Types of which no reading goes without evidence: the same file means something else in each fork."""
 
 
 def dialect_of(layer: NetLayer, asked: Mapping[str, str]) -> tuple[str, str]:
-    """The dialect of a layer, empty where its type has but one meaning, and why, empty where it goes without saying.
+    """The dialect of a layer, and why, empty where it goes without saying.
+
+    The dialect is empty where the type has but one meaning, or none that could be guessed: `unguessed` says so.
 
     Args:
         layer: which.
         asked: what the user says, by layer type; the entry "" goes for all types that have a dialect of that name.
     """
     known = DIALECTS.get(layer.kind, ())
+    if not known:
+        return "", ""
     names = [dialect.name for dialect in known]
     for wish in (asked.get(layer.kind), asked.get("")):
         if wish in names:
@@ -121,9 +217,15 @@ def dialect_of(layer: NetLayer, asked: Mapping[str, str]) -> tuple[str, str]:
         why = dialect.evidence(layer)
         if why:
             return dialect.name, why
-    if not known:
+    if layer.kind in UNGUESSED:
         return "", ""
     return known[0].name, "" if known[0].usual(layer) else "nothing shows another fork's"
+
+
+def unguessed(layer: NetLayer) -> str:
+    """Why a layer of an unguessed type cannot be read, in words: which forks there are, and what each means."""
+    meanings = "; ".join(f"{d.name} ({d.meaning})" for d in DIALECTS[layer.kind])
+    return f"{layer.kind} is another layer in each fork, and nothing here shows whose; --dialect says: {meanings}"
 
 
 def readings(layers: Sequence[NetLayer]) -> list[str]:
@@ -139,12 +241,16 @@ def readings(layers: Sequence[NetLayer]) -> list[str]:
 
 def check_asked(asked: Mapping[str, str]) -> None:
     """RequestError for a layer type or a dialect that there is not."""
+    if not asked:
+        return
+    from prototxt.fork_numbers import READINGS, fork_names  # a table that nobody else needs for a prototxt
+
+    several = DIALECTS.keys() | READINGS.keys()
     for kind, wish in asked.items():
-        if kind and kind not in DIALECTS:
-            raise RequestError(
-                f"--dialect {kind}={wish}: {kind!r} has one meaning only; several have {_list(DIALECTS)}"
-            )
-        names = {d.name for known in ([DIALECTS[kind]] if kind else DIALECTS.values()) for d in known}
+        if kind and kind not in several:
+            raise RequestError(f"--dialect {kind}={wish}: {kind!r} has one meaning only; several have {_list(several)}")
+        kinds = [kind] if kind else several
+        names = {d.name for one in kinds for d in DIALECTS.get(one, ())}.union(*map(fork_names, kinds))
         if wish not in names:
             raise RequestError(
                 f"--dialect {wish}: no such fork{f' of {kind}' if kind else ''}; known are {_list(names)}"

@@ -10,7 +10,8 @@ FOLDER = Path(__file__).parent
 
 
 def compile_schema() -> tuple[bytes, str]:
-    """The descriptor set and the type stub of caffe.proto."""
+    """The descriptor and the type stub of caffe.proto."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as folder:
@@ -19,7 +20,8 @@ def compile_schema() -> tuple[bytes, str]:
         if protoc.main([*command, str(FOLDER / "caffe.proto")]):
             raise SystemExit(1)
         stub = (target / "caffe_pb2.pyi").read_text(encoding="utf-8")
-        return (target / "caffe.desc").read_bytes(), _legal(stub)
+        (file,) = FileDescriptorSet.FromString((target / "caffe.desc").read_bytes()).file
+        return file.SerializeToString(), _legal(stub)
 
 
 def _legal(stub: str) -> str:

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter
 from prototxt.dialects import check_asked, dialect_of, readings
-from prototxt.errors import NetError, Position, PrototxtError
+from prototxt.errors import CaffeModelError, NetError, Position, PrototxtError
 from prototxt.parse import parse, read_text
 from prototxt.phase import filter_net, net_state
 from prototxt.places import Places
+from prototxt.recording import Record, plain, stated, viewed
 from prototxt.scan import Field, Lines
-from prototxt.sections import section_message
+from prototxt.sections import declared_sections, section_message
 from prototxt.upgrade import upgrade_net
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Neighbours:
+    """Messages of all the net's layers, for what only several of them show."""
+
+    def __init__(self, layers: Sequence[LayerParameter] = ()) -> None:
+        self._layers = layers
+        self._found: dict[Callable[[Sequence[LayerParameter]], Any], Any] = {}
+
+    def __iter__(self) -> Iterator[LayerParameter]:
+        return iter(self._layers)
+
+    def once(self, look: Callable[[Sequence[LayerParameter]], T]) -> T:
+        """What a function finds in the layers; it is called once a net, not once a layer."""
+        if look not in self._found:
+            self._found[look] = look(self._layers)
+        found: T = self._found[look]
+        return found
 
 
 @dataclass(frozen=True)
@@ -26,55 +54,94 @@ class NetLayer:
         param: its message.
         position: where its `layer {`, `layers {` or first `input:` stands in the user's file.
         asked: the dialects that the user asked for, by layer type.
-        neighbours: messages of all the net's layers, for what only several of them show.
+        neighbours: all the net's layers.
+        record: of a layer that is being read, what was asked for (`read_by`).
+        fault: why the layer cannot be read, where its file does not say enough; raised by whoever needs the layer.
     """
 
     param: LayerParameter
     position: Position
     asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    neighbours: Sequence[LayerParameter] = field(default=(), repr=False, compare=False)
+    neighbours: Neighbours = field(default_factory=Neighbours, repr=False, compare=False)
     _places: Places | None = field(default=None, repr=False, compare=False)
     _written: Field | None = field(default=None, repr=False, compare=False)
+    record: Record | None = field(default=None, repr=False, compare=False)
+    fault: CaffeModelError | None = field(default=None, repr=False, compare=False)
+    _behind: NetLayer | None = field(default=None, repr=False, compare=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The layer's name."""
-        return str(self.param.name)
+        return str(plain(self.param).name)
 
-    @property
+    @cached_property
     def type(self) -> str:
         """The layer's type, such as "Convolution"."""
-        return str(self.param.type)
+        return str(plain(self.param).type)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """What tells layers apart: the type; of a Python layer with module and class, `Python rpn.a_layer.ALayer`."""
-        python = self.param.python_param
+        python = plain(self.param).python_param
         return f"Python {python.module}.{python.layer}" if self.type == "Python" else self.type
 
-    @property
+    @cached_property
     def bottoms(self) -> tuple[str, ...]:
         """Names of the blobs that it reads."""
-        return tuple(self.param.bottom)
+        return tuple(plain(self.param).bottom)
 
-    @property
+    @cached_property
     def tops(self) -> tuple[str, ...]:
         """Names of the blobs that it writes."""
-        return tuple(self.param.top)
+        return tuple(plain(self.param).top)
 
     @property
     def dialect(self) -> str:
         """Whose meaning of the type holds where forks differ (`prototxt.dialects`); empty where they do not."""
-        return dialect_of(self, self.asked)[0]
+        return self._reading[0]
 
     @property
     def dialect_evidence(self) -> str:
         """Why it is that dialect, in words."""
-        return dialect_of(self, self.asked)[1]
+        return self._reading[1]
+
+    @cached_property
+    def _reading(self) -> tuple[str, str]:
+        return dialect_of(self, self.asked) if self._behind is None else self._behind._reading
 
     def section(self, name: str) -> Any:
         """A section that a plugin declared (`prototxt.sections`): a message, with defaults where nothing is written."""
+        message = self._section(name)
+        if self.record is None:
+            return message
+        self.record.sections.add(name)
+        return viewed(message, self.record, f"{name}.")
+
+    def _section(self, name: str) -> Message:
         return section_message(name, self._written.find(name) if self._written is not None else [])
+
+    def stated_for_plugins(self) -> Iterator[str]:
+        """Paths of the fields that are written in sections which plugins declared."""
+        for name in declared_sections() if self._written is not None else ():
+            yield from stated(self._section(name), f"{name}.")
+
+    def read_by(self, record: Record) -> NetLayer:
+        """This layer for one reader: what it asks for of `param`, or of a plugin's section, is kept in the record."""
+        around = self.position, self.asked, self.neighbours, self._places, self._written
+        return NetLayer(viewed(self.param, record), *around, record, self.fault, self)
+
+    def without_effect(self, why: str, *paths: str) -> None:
+        """Say as a reader of this layer that fields, `section.field`, change nothing here though they may be stated."""
+        if self.record is not None:
+            self.record.ignored.update(dict.fromkeys(paths, why))
+
+    def fault_among(self, faults: Sequence[tuple[Field, CaffeModelError]]) -> CaffeModelError | None:
+        """The first of some faults of fields, in the order of the text, that stands within this layer."""
+        if self._written is None:
+            return None
+        start, end = self._written.span
+        index = bisect_left(faults, start, key=lambda fault: fault[0].offset)
+        return faults[index][1] if index < len(faults) and faults[index][0].offset < end else None
 
     def where(self, *path: str | int) -> Position:
         """The place of a field of this layer, by its name of today whatever form the file has.
@@ -99,6 +166,8 @@ class Net:
         message: the whole in today's form, with these layers only; its `layer` entries are the layers' `param`.
         notes: what was upgraded, in words.
         left_out: the file's other layers, which their include and exclude rules keep out of this phase.
+        lenient: whether a field that nobody reads is warned of where it would be refused (`allow_unknown`).
+        sections_read: which sections of a binary file were read as some fork has them, in words.
     """
 
     path: str
@@ -107,22 +176,25 @@ class Net:
     message: NetParameter = field(repr=False)
     notes: tuple[str, ...] = ()
     left_out: tuple[NetLayer, ...] = field(default=(), repr=False)
+    lenient: bool = False
+    sections_read: tuple[str, ...] = ()
 
     @property
     def readings(self) -> list[str]:
-        """How layer types of several meanings were read, and on what evidence, one sentence each."""
-        return readings(self.layers)
+        """How layer types and sections of several meanings were read, and on what evidence, one sentence each."""
+        return [*self.sections_read, *readings(self.layers)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets the layers and what forks were asked for, not the places in the text."""
         asked = dict(self.layers[0].asked) if self.layers else {}
-        return _from_bytes, (self.path, self.message.SerializeToString(), asked, self.notes)
+        return _from_bytes, (self.path, self.message.SerializeToString(), asked, self.notes, self.lenient)
 
 
-def _from_bytes(path: str, data: bytes, asked: Mapping[str, str], notes: tuple[str, ...]) -> Net:
+def _from_bytes(path: str, data: bytes, asked: Mapping[str, str], notes: tuple[str, ...], lenient: bool) -> Net:
     message = NetParameter.FromString(data)
-    layers = tuple(NetLayer(param, Position(path), asked, message.layer) for param in message.layer)
-    return Net(path, message.name, layers, message, notes)
+    around = Position(path), asked, Neighbours(message.layer)
+    layers = tuple(NetLayer(param, *around) for param in message.layer)
+    return Net(path, message.name, layers, message, notes, lenient=lenient)
 
 
 def load_net(
@@ -132,6 +204,7 @@ def load_net(
     level: int = 0,
     stages: Iterable[str] = (),
     allow_unknown: bool = False,
+    by_layer: bool = False,
     dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Read a prototxt of any age: V0, V1 or V2, with input fields or Input layers.
@@ -140,7 +213,8 @@ def load_net(
         path: the file.
         phase: TEST or TRAIN.
         level, stages: the rest of Caffe's net state, against which include and exclude rules are held.
-        allow_unknown: leave out fields that the schema lacks, with a warning, instead of refusing them.
+        allow_unknown: leave out fields that the schema lacks or nobody reads, with a warning, instead of refusing them.
+        by_layer: let a layer's unknown fields and values stop only who needs the layer (`NetLayer.fault`).
         dialects: layer type -> fork, where forks differ and the file's own evidence shall not decide; the type "" goes
             for all.
 
@@ -156,6 +230,7 @@ def load_net(
         level=level,
         stages=stages,
         allow_unknown=allow_unknown,
+        by_layer=by_layer,
         dialects=dialects,
     )
 
@@ -168,11 +243,16 @@ def parse_net(
     level: int = 0,
     stages: Iterable[str] = (),
     allow_unknown: bool = False,
+    by_layer: bool = False,
     dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Like `load_net`, from text; `path` is its name in messages."""
-    message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown)
-    return _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
+    unknown: list[tuple[Field, PrototxtError]] = []
+    found = unknown if by_layer else None
+    message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown, by_layer=found)
+    net = _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
+    layers = tuple(replace(layer, fault=layer.fault_among(unknown)) for layer in net.layers) if unknown else net.layers
+    return replace(net, layers=layers, lenient=allow_unknown)
 
 
 def net_from_message(
@@ -184,11 +264,21 @@ def net_from_message(
     stages: Iterable[str] = (),
     written: tuple[Field, Lines] | None = None,
     dialects: Mapping[str, str] | None = None,
+    sections_read: Sequence[str] = (),
+    faults: Mapping[tuple[str, str], CaffeModelError] | None = None,
 ) -> Net:
-    """Like `load_net`, from a message, which is copied; `written` gives the places of its fields."""
+    """Like `load_net`, from a message, which is copied.
+
+    Args:
+        written: the places of its fields.
+        sections_read: what `Net.sections_read` shall say.
+        faults: by a layer's name and type, why it cannot be read (`NetLayer.fault`).
+    """
     own = NetParameter()
     own.CopyFrom(message)
-    return _build(own, Places(path, *(written or (None, None))), phase, level, stages, dialects or {})
+    net = _build(own, Places(path, *(written or (None, None))), phase, level, stages, dialects or {})
+    layers = (replace(layer, fault=(faults or {}).get((layer.name, layer.type))) for layer in net.layers)
+    return replace(net, layers=tuple(layers), sections_read=tuple(sections_read))
 
 
 def read_net_message(text: str, path: str, *, allow_unknown: bool = False) -> tuple[NetParameter, tuple[str, ...]]:
@@ -209,12 +299,16 @@ def _build(
     check_asked(dialects)
     state = net_state(message, phase=phase, level=level, stages=stages)
     upgraded = upgrade_net(message, places.where, keep_inputs=True)
+    for sentence in upgraded.lost:
+        log.warning("%s: warning: %s", places.path, sentence)
     message, written = upgraded.message, [places.written(origin) for origin in upgraded.origins]
     kept = filter_net(message, state, lambda name, index: places.position(written[index]))
     _refuse_empty(message, kept, places, phase)
 
+    neighbours = Neighbours(message.layer)
+
     def layer(param: LayerParameter, index: int) -> NetLayer:
-        return NetLayer(param, places.position(written[index]), dialects, message.layer, places, written[index])
+        return NetLayer(param, places.position(written[index]), dialects, neighbours, places, written[index])
 
     dropped = sorted(set(range(len(message.layer))).difference(kept))
     left_out = []

@@ -7,6 +7,18 @@ from types import ModuleType
 
 from prototxt.errors import MissingDependencyError
 
+TORCH = "'resnet-convert[torch]'"
+CPU_TORCH = "--index-url https://download.pytorch.org/whl/cpu"
+
+
+def need_torch(why: str) -> ModuleType:
+    """PyTorch; arguments and errors as of `need`.
+
+    Raises:
+        MissingDependencyError: it is not installed; names the command, and where the build lies that needs no CUDA.
+    """
+    return need("torch", f"{TORCH} (for the CPU alone, first: pip install torch {CPU_TORCH})", why)
+
 
 def need(module: str, package: str, why: str) -> ModuleType:
     """Import an optional package.

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from prototxt.errors import NetError
+from prototxt.recording import viewed_names
 
 if TYPE_CHECKING:
     from prototxt.net import NetLayer
@@ -19,7 +20,8 @@ def dict_of(layer: NetLayer) -> dict[str, object]:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         value = None
     if isinstance(value, dict):
-        return {str(name): found for name, found in value.items()}
+        said: dict[str, object] = {str(name): found for name, found in value.items()}
+        return viewed_names(said, layer.record, "python_param.param_str.")
     raise NetError(
         f"param_str {text!r} is no dict of Python; expected one such as {{'pad_t': 1}}",
         position=layer.where("python_param", "param_str"),

@@ -11,11 +11,12 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from prototxt.errors import NetError
+from prototxt.recording import viewed_names
 
 if TYPE_CHECKING:
     from prototxt.net import NetLayer
 
-Value: TypeAlias = "float | tuple[float, ...]"
+StatedValue: TypeAlias = "float | tuple[float, ...]"
 
 _PAIR = re.compile(
     r"""(?P<quote>['"]?)(?P<name>\w+)(?P=quote)\s*:\s*(!!python/tuple\s*)?(?P<value>\[[^][]*\]|[^][{},\s]+)"""
@@ -24,13 +25,13 @@ _NEXT_IN_BRACES = re.compile(r"\s*(?:,\s*|$)")
 _NEXT_LINE = re.compile(r"[ \t\r]*(?:\n\s*|$)")
 
 
-def numbers_of(layer: NetLayer) -> dict[str, Value]:
+def numbers_of(layer: NetLayer) -> dict[str, StatedValue]:
     """The numbers and lists of numbers that a layer's param_str names; NetError for text of another form."""
     whole = layer.param.python_param.param_str
     text, following = whole.strip(), _NEXT_LINE
     if text.startswith("{") and text.endswith("}"):
         text, following = text[1:-1].strip(), _NEXT_IN_BRACES
-    found: dict[str, Value] = {}
+    found: dict[str, StatedValue] = {}
     place = 0
     while place < len(text):
         pair = _PAIR.match(text, place)
@@ -46,10 +47,10 @@ def numbers_of(layer: NetLayer) -> dict[str, Value]:
             )
         found[pair["name"]] = value
         place = end.end()
-    return found
+    return viewed_names(found, layer.record, "python_param.param_str.")
 
 
-def _value(text: str) -> Value | None:
+def _value(text: str) -> StatedValue | None:
     if text.startswith("["):
         inside = text[1:-1].strip()
         parts = [_number(part.strip()) for part in inside.split(",")] if inside else []

@@ -1,38 +1,30 @@
-"""Prototxt text to a message: every fault of the file is found and placed before protobuf's own parser runs.
-
-text --scan--> tree of fields with places --check against the schema--> text_format --> message
-"""
+"""Prototxt text to a message and the places of its fields: the usual form in one pass, any other by looking closely."""
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable
-from itertools import chain
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from google.protobuf import text_format
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from prototxt.caffe_pb2 import NetParameter, SolverParameter
-from prototxt.check import MOST_FAULTS, Checker
-from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
-from prototxt.repair import Edit, repair
-from prototxt.scan import Field, Lines, scan, shortened
+from prototxt.errors import PrototxtError
+from prototxt.names import typed
+from prototxt.one_pass import read_usual
+from prototxt.scan import Field, Lines
 from prototxt.source import read_text
 
-__all__ = ["is_solver", "parse", "read_text"]
-
-log = logging.getLogger(__name__)
+__all__ = ["parse", "read_text"]
 
 M = TypeVar("M", bound=Message)
 
-_ONLY_NETS = frozenset(("layer", "layers", "input", "input_dim", "input_shape"))
-_ONLY_SOLVERS = frozenset(("base_lr", "lr_policy", "max_iter", "solver_mode", "test_iter", "snapshot_prefix"))
 
-
-def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: bool = False) -> tuple[M, Field, Lines]:
+def parse(
+    text: str,
+    cls: type[M],
+    path: str = "<string>",
+    *,
+    allow_unknown: bool = False,
+    by_layer: list[tuple[Field, PrototxtError]] | None = None,
+) -> tuple[M, Field, Lines]:
     """A message, and the tree of its fields with their places.
 
     Args:
@@ -41,90 +33,18 @@ def parse(text: str, cls: type[M], path: str = "<string>", *, allow_unknown: boo
         path: the text's name in messages.
         allow_unknown: leave out fields that the schema lacks, and numbers of which a template has only the placeholder,
             with a warning each, instead of refusing them.
+        by_layer: takes the fields within layers that are unknown or have a wrong value, with the error of each, which
+            is not raised then.
 
     Raises:
         PrototxtError: the grammar is broken; a field or an enum's value is unknown, of the wrong kind, out of range or
             given twice; a solver stands where a net is expected, or the other way round. Several: ErrorGroup.
     """
-    text = text.removeprefix("\ufeff")
-    root, lines = scan(text, path)
-    _refuse_other_kind(root, cls, path)
-    edits = repair(root, lines)
-    checker = Checker(lines, allow_unknown=allow_unknown)
-    checker.check(root, cast(Descriptor, cls.DESCRIPTOR))
-    raise_all(_with_last_word(checker.errors, path))
-    for (name, where), fields in checker.unknown.items():
-        _warn(name, where, fields, lines)
-    for field, wrong in checker.unreadable:
-        log.warning("%s: warning: %s; the field is left out", lines.position(field.value_offset), wrong)
-    left_out = [*chain.from_iterable(checker.unknown.values()), *(field for field, _ in checker.unreadable)]
-    left_out += checker.sections  # protobuf's schema lacks them; `NetLayer.section` reads them from the tree
-    edits += [_blanked(text, span) for span in {field.span for field in left_out}]
-    text = _edited(text, edits)
-    message = cls()
-    try:
-        text_format.Parse(text, message, allow_unknown_field=allow_unknown)
-    except (text_format.ParseError, UnicodeError, ValueError, RecursionError) as error:
-        raise _from_protobuf(error, text, path) from None
-    return message, root, lines
+    text = typed(text.removeprefix("\ufeff"))
+    lines = Lines(text, path)
+    usual = read_usual(text, cls, lines)
+    if usual is not None:
+        return (*usual, lines)
+    from prototxt.careful import parse_carefully  # and protobuf's parser, which few texts need
 
-
-def is_solver(text: str) -> bool:
-    """Whether a text is a solver rather than a net: no layers, and fields that only a solver has."""
-    try:
-        root, _ = scan(text, "")
-    except PrototxtError:
-        return False
-    return _looks_like_solver(root)
-
-
-def _looks_like_solver(root: Field) -> bool:
-    names = {child.name for child in root.children}
-    return bool(names & _ONLY_SOLVERS) and not names & _ONLY_NETS
-
-
-def _refuse_other_kind(root: Field, cls: type[Message], path: str) -> None:
-    """A solver in place of a net, or the other way round, is a common slip, worth more than forty unknown fields."""
-    if cls is NetParameter and _looks_like_solver(root):
-        nets = root.find("net") or root.find("train_net")
-        hint = f"; the net it trains is {nets[0].value}" if nets and nets[0].value else ""
-        raise PrototxtError(f"this is a solver, not a net{hint}", position=Position(path))
-    if cls is SolverParameter and {child.name for child in root.children} & {"layer", "layers"}:
-        raise PrototxtError("this is a net, not a solver", position=Position(path))
-
-
-def _with_last_word(errors: list[PrototxtError], path: str) -> list[CaffeModelError]:
-    if len(errors) < MOST_FAULTS:
-        return [*errors]
-    return [*errors, PrototxtError(f"{MOST_FAULTS} faults are shown; there may be more", position=Position(path))]
-
-
-def _warn(name: str, where: str, fields: list[Field], lines: Lines) -> None:
-    inside = f" in {where}" if where else ""
-    more = f", here and {len(fields) - 1} times more" if len(fields) > 1 else ""
-    log.warning("%s: warning: unknown field %r%s is left out%s", lines.position(fields[0].offset), name, inside, more)
-
-
-def _blanked(text: str, span: tuple[int, int]) -> Edit:
-    """A field made blank, so that what follows keeps its place."""
-    return (*span, "\n".join(" " * len(line) for line in text[slice(*span)].split("\n")))
-
-
-def _edited(text: str, edits: Iterable[Edit]) -> str:
-    done, parts = 0, []
-    for start, end, new in sorted(edits):
-        parts += [text[done:start], new]
-        done = end
-    return "".join([*parts, text[done:]])
-
-
-def _from_protobuf(error: Exception, text: str, path: str) -> PrototxtError:
-    """What the check let pass and protobuf did not, in protobuf's words, without the whole line that it quotes."""
-    said = str(error).strip() or type(error).__name__
-    found = re.match(r"(?P<line>\d+):(?P<column>\d+)\s*:\s*(?P<what>.*)", said, re.S)
-    if found is None:
-        return PrototxtError(said.splitlines()[0], position=Position(path))
-    line, column = int(found["line"]), int(found["column"])
-    quoted = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
-    what = shortened(found["what"].removeprefix(f"'{quoted}': ").strip().rstrip("."), 200)
-    return PrototxtError(f"{what[:1].lower()}{what[1:]}", position=Position(path, line, column))
+    return parse_carefully(text, cls, path, allow_unknown=allow_unknown, by_layer=by_layer)

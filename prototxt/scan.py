@@ -11,16 +11,21 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from prototxt.errors import Position, PrototxtError
+from prototxt.names import is_utf8, to_bytes
 from prototxt.strings import end_of_string
+from prototxt.words import quoted, shortened
 
 DEEPEST = 100
 MOST_FIELDS = 500_000
 LONGEST_TOKEN = 1 << 20
+LONGEST_LINE = 2000
+"""Characters of a line that are searched for placeholders of a template."""
 
 _BLANK = re.compile(r"[ \t\r\n\f\v]*")
 _TOKEN = re.compile(
@@ -33,12 +38,16 @@ _TOKEN = re.compile(
       | \Z)""",
     re.X | re.A,
 )
+# Compiled when a text is found wrong.
+_IN_QUOTES = r"""#.*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_TEMPLATE = r"""(?x)
+    \{\{.*?\}\} | \{\{ | \{%.*?%\} | \{% | <%.*?%> | \$\{[^{}]*\} | \$\(?\w+\)? | %\(\w+\)\w | %[sdfi]\b |
+    @\w+@ | \{(?:[A-Za-z_][\w.]*|\d+)\}"""
 _QUOTES = ("'", '"')
 _CLOSES = {"{": "}", "<": ">"}
 _NO_VALUE = frozenset(("", "}", ">", "]", ":", "{", "<", "[", ",", ";", "."))
 
 
-@dataclass(slots=True)
 class Field:
     """One field as written.
 
@@ -46,19 +55,39 @@ class Field:
         name: as written; an extension with its brackets.
         offset: where it begins: its name, or for an entry of a list the entry itself.
         value: the token of a scalar, as written; None for a message.
-        value_offset: where the value begins.
-        children: the fields of a message, in order; empty for a scalar.
+        value_offset, value_end: where the value begins and ends.
         listed: whether it is an entry of `[a, b]`.
         span: where the whole field begins and ends, with the `,` or `;` after it; an entry of a list has the list's.
     """
 
-    name: str
-    offset: int
-    value: str | None = None
-    value_offset: int = 0
-    children: list[Field] = field(default_factory=list)
-    listed: bool = False
-    span: tuple[int, int] = (0, 0)
+    __slots__ = ("_children", "listed", "name", "offset", "span", "value", "value_end", "value_offset")
+
+    def __init__(
+        self,
+        name: str,
+        offset: int,
+        value: str | None = None,
+        value_offset: int = 0,
+        children: list[Field] | Callable[[], list[Field]] | None = None,
+        *,
+        listed: bool = False,
+        span: tuple[int, int] = (0, 0),
+        value_end: int = 0,
+    ) -> None:
+        self.name, self.offset, self.span, self.listed = name, offset, span, listed
+        self.value, self.value_offset, self.value_end = value, value_offset, value_end
+        self._children = [] if children is None else children
+
+    @property
+    def children(self) -> list[Field]:
+        """The fields of a message, in order; empty for a scalar."""
+        if not isinstance(self._children, list):
+            self._children = self._children()
+        return self._children
+
+    @children.setter
+    def children(self, children: list[Field]) -> None:
+        self._children = children
 
     def find(self, name: str) -> list[Field]:
         """The children of this name, in order."""
@@ -73,7 +102,7 @@ class Lines:
 
     @cached_property
     def _starts(self) -> array[int]:
-        return array("L", (0, *(found.end() for found in re.finditer("\n", self._text))))
+        return array("L", accumulate(map((1).__add__, map(len, self._text.split("\n"))), initial=0))
 
     def position(self, offset: int) -> Position:
         """Line and column of an offset, both from 1; a column is one character."""
@@ -95,6 +124,11 @@ def scan(text: str, path: str) -> tuple[Field, Lines]:
     return _Scanner(text, lines).run(), lines
 
 
+def scan_inside(text: str, lines: Lines, start: int, stop: int) -> list[Field]:
+    """The fields of a message that is known to be well-formed, from behind its opening bracket to its closing one."""
+    return _Scanner(text, lines, start, stop).run().children
+
+
 @dataclass(slots=True)
 class _Open:
     """A message or list that waits for its closing bracket."""
@@ -108,9 +142,10 @@ class _Open:
 
 
 class _Scanner:
-    def __init__(self, text: str, lines: Lines) -> None:
+    def __init__(self, text: str, lines: Lines, start: int = 0, stop: int | None = None) -> None:
         self.text, self.lines = text, lines
-        self.end = self.previous_end = 0
+        self.stop = len(text) if stop is None else stop
+        self.end = self.previous_end = start
         self.fields = 0
         self.token, self.offset = "", 0
         self.stack = [_Open(Field("", 0), "", 0, "", True, 0)]
@@ -132,14 +167,23 @@ class _Scanner:
                 self.field(now)
 
     def error(self, message: str, offset: int | None = None) -> PrototxtError:
-        place = self.lines.position(self.offset if offset is None else offset)
-        return PrototxtError(shortened(message, 300), position=place)
+        offset = self.offset if offset is None else offset
+        start = self.text.rfind("\n", 0, offset) + 1
+        template = re.search(_TEMPLATE, re.sub(_IN_QUOTES, lambda found: " " * len(found[0]), self.line(start)))
+        if template is not None:
+            offset, message = start + template.start(), f"'{template[0]}' belongs to a template; fill it in first"
+        return PrototxtError(shortened(message, 300), position=self.lines.position(offset))
+
+    def line(self, start: int) -> str:
+        """The line that begins there, or as much of it as a template has."""
+        stop = self.text.find("\n", start, start + LONGEST_LINE)
+        return self.text[start : stop if stop >= 0 else start + LONGEST_LINE]
 
     def advance(self) -> None:
         self.previous_end = self.end
         self.token = "#"
         while self.token.startswith("#"):
-            found = _TOKEN.match(self.text, self.end)
+            found = _TOKEN.match(self.text, self.end, self.stop)
             if found is None:
                 raise self.strange_character()
             self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
@@ -174,9 +218,7 @@ class _Scanner:
             if name in ("}", ">", "]"):
                 what = f"'{now.message.name} {now.opening}' of line {self.lines.position(now.offset).line} is open"
                 raise self.error(f"unexpected {name!r}; {what if now.closing else 'nothing is open here'}")
-            around = self.text[max(self.offset - 1, 0) : self.offset + 2]
-            template = "; an unfilled template?" if "{{" in around or "{%" in around else ""
-            raise self.error(f"expected a field name, found {self.found()}{template}")
+            raise self.error(f"expected a field name, found {self.found()}")
         self.advance()
         return name
 
@@ -205,6 +247,7 @@ class _Scanner:
         self.advance()
         if value[0] in _QUOTES:
             value = " ".join([value, *self.more_strings()])
+        made.value_end = self.previous_end
         self.separator()
         made.value, made.span = value, (made.offset, self.previous_end)
 
@@ -250,7 +293,7 @@ class _Scanner:
     def found(self) -> str:
         if not self.token:
             return "the end of the file"
-        return shortened(self.token) if self.token[0] in "\"'" else f"'{shortened(self.token)}'"
+        return quoted(self.token)
 
     def unclosed(self) -> PrototxtError:
         """Which bracket is missing: a layer inside a layer shows best where."""
@@ -271,12 +314,7 @@ class _Scanner:
         character = self.text[offset : offset + 1]
         if character.isascii() and character.isprintable():
             return self.error(f"unexpected character {character!r}", offset)
+        if not is_utf8(character):
+            return self.error(f"unexpected byte 0x{to_bytes(character).hex()} outside of a string", offset)
         name = unicodedata.name(character, "control character").lower()
         return self.error(f"unexpected character U+{ord(character):04X} ({name})", offset)
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """At most `most` characters of a text, the cut marked, and what would upset a terminal written as an escape."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:most])
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -11,13 +11,10 @@ any other, with the same errors at the same places.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, TypeAlias, Union, cast
 
-from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from prototxt.caffe_pb2 import LayerParameter
 from prototxt.scan import Field
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
 Default: TypeAlias = Union[
     bool, int, float, str, list[bool], list[int], list[float], list[str], tuple[str, ...], "Mapping[str, Default]"
 ]
-Proto = descriptor_pb2.FieldDescriptorProto
-
-_TYPES = {bool: Proto.TYPE_BOOL, int: Proto.TYPE_INT64, float: Proto.TYPE_FLOAT, str: Proto.TYPE_STRING}
 _DECLARED: dict[str, type[Message]] = {}
 _FIELDS: dict[str, Mapping[str, Default]] = {}
 
@@ -52,14 +46,9 @@ def declare_section(name: str, fields: Mapping[str, Default]) -> None:
         raise ValueError(f"section {name!r} is declared already, with other fields")
     if name in _DECLARED:
         return
-    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="plugin", syntax="proto2")
-    _describe(file.message_type.add(), name, fields)
-    pool = DescriptorPool()
-    try:
-        pool.Add(file)
-        _DECLARED[name] = GetMessageClass(pool.FindMessageTypeByName(f"plugin.{name}"))
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"section {name!r} can't be declared: {error}") from None
+    from prototxt.section_class import section_class
+
+    _DECLARED[name] = section_class(name, fields)
     _FIELDS[name] = fields
 
 
@@ -69,12 +58,19 @@ def declared_section(name: str) -> Descriptor | None:
     return None if cls is None else cast(Descriptor, cls.DESCRIPTOR)
 
 
-def section_message(name: str, written: Sequence[Field]) -> Any:
+def declared_sections() -> list[str]:
+    """The names of all declared sections, in order."""
+    return sorted(_DECLARED)
+
+
+def section_message(name: str, written: Sequence[Field]) -> Message:
     """A declared section as a message, with its defaults where a layer does not have it.
 
     Raises:
         KeyError: nobody declared it.
     """
+    from google.protobuf import text_format
+
     message = _DECLARED[name]()
     for field in written:
         text_format.Parse(_text(field), message)
@@ -87,25 +83,3 @@ def _text(section: Field) -> str:
         f"{child.name}: {child.value}" if child.value is not None else f"{child.name} {{ {_text(child)} }}"
         for child in section.children
     )
-
-
-def _describe(message: descriptor_pb2.DescriptorProto, name: str, fields: Mapping[str, Default]) -> None:
-    message.name = name
-    for number, (field_name, default) in enumerate(fields.items(), 1):
-        field = message.field.add(name=field_name, number=number, label=Proto.LABEL_OPTIONAL)
-        if isinstance(default, list):
-            field.label, default = Proto.LABEL_REPEATED, default[0]
-        if isinstance(default, Mapping):
-            _describe(message.nested_type.add(), f"{field_name}_section", default)
-            field.type, field.type_name = Proto.TYPE_MESSAGE, f"{field_name}_section"
-        elif isinstance(default, tuple):
-            values = message.enum_type.add(name=f"{field_name}_values").value
-            for value, word in enumerate(default):
-                values.add(name=word, number=value)
-            field.type, field.type_name, field.default_value = Proto.TYPE_ENUM, f"{field_name}_values", default[0]
-        elif type(default) in _TYPES:
-            field.type = _TYPES[type(default)]
-            if field.label != Proto.LABEL_REPEATED:
-                field.default_value = str(default).lower() if isinstance(default, bool) else str(default)
-        else:
-            raise ValueError(f"section {name!r}: the default of {field_name!r} is {default!r}, which tells no type")

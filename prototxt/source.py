@@ -7,8 +7,12 @@ import re
 from pathlib import Path
 
 from prototxt.errors import Position, PrototxtError
+from prototxt.names import from_bytes, is_utf8
+from prototxt.words import reason
 
 log = logging.getLogger(__name__)
+
+_CONTROL = bytes((*range(9), *range(14, 32)))
 
 LARGEST_FILE = 16 << 20
 """Bytes; eight times the largest prototxt known."""
@@ -17,8 +21,8 @@ LARGEST_FILE = 16 << 20
 def read_text(path: str | Path) -> str:
     """A text file's content.
 
-    UTF-8 with or without a byte order mark, and UTF-16 with one; anything else is read as Latin-1, a character a byte,
-    so that a comment in an old Chinese or Japanese encoding harms nothing.
+    UTF-8 with or without a byte order mark, and UTF-16 with one. Bytes that are no UTF-8, of names or of comments in an
+    old encoding, are kept, a character each (`prototxt.names`).
 
     Raises:
         PrototxtError: no such file, a directory, empty, a web page, a Git LFS pointer, a binary file, over 16 MiB.
@@ -30,7 +34,7 @@ def read_text(path: str | Path) -> str:
     except IsADirectoryError:
         raise PrototxtError("this is a directory; expected a prototxt file", position=place) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        why = getattr(error, "strerror", None) or str(error)
+        why = reason(error)
         raise PrototxtError(f"can't read the file: {why[:1].lower()}{why[1:]}", position=place) from None
     wrong = what_else(data)
     if wrong:
@@ -40,13 +44,11 @@ def read_text(path: str | Path) -> str:
 
 def _decoded(data: bytes, path: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        log.info("%s:%d: note: the file is not UTF-8; read as Latin-1", path, line)
-        return data.decode("latin-1")
+        return from_bytes(data.decode("utf-16", errors="replace").encode())
+    text = from_bytes(data.removeprefix(b"\xef\xbb\xbf"))
+    if not is_utf8(text):
+        log.info("%s: note: the file is not UTF-8 throughout; other bytes are kept as they are", path)
+    return text
 
 
 def what_else(data: bytes) -> str:
@@ -64,11 +66,16 @@ def what_else(data: bytes) -> str:
         return "this is an HDF5 file, not a prototxt; a .caffemodel.h5?"
     if start.startswith((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
         return "this is a compressed archive, not a prototxt; unpack it first"
-    if not data.startswith((b"\xff\xfe", b"\xfe\xff")) and _looks_binary(data[:4096]):
+    if is_binary(data[:4096]):
         return "this is a binary file, not a prototxt; a .caffemodel?"
     return ""
 
 
+def is_binary(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of no text."""
+    return not head.startswith((b"\xff\xfe", b"\xfe\xff")) and _looks_binary(head)
+
+
 def _looks_binary(data: bytes) -> bool:
-    control = sum(byte < 9 or 13 < byte < 32 for byte in data)
+    control = len(data) - len(data.translate(None, _CONTROL))
     return b"\0" in data or control > 0.02 * len(data)

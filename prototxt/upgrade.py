@@ -72,11 +72,13 @@ class Upgraded:
         origins: for each of its layers the index of the `layers` or `layer` entry that it came from, or -1-k for an
             Input layer made from the k-th `input` (one layer takes them all; k is that of its first top).
         notes: what was changed, and what Caffe does not carry over, one sentence each. Empty when nothing was to do.
+        lost: those of the notes that tell what Caffe does not carry over.
     """
 
     message: caffe_pb2.NetParameter
     origins: list[int]
     notes: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
 
 def needs_upgrade(message: caffe_pb2.NetParameter) -> bool:
@@ -102,6 +104,7 @@ def upgrade_net(message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep
     """
     origins = list(range(len(message.layers) or len(message.layer)))
     notes: list[str] = []
+    lost: list[str] = []
     steps: list[Callable[..., Change]] = [
         partial(upgrade_v0, keep_input_shape=keep_inputs),
         upgrade_data,
@@ -114,7 +117,8 @@ def upgrade_net(message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep
             change = upgrade(message, where)
             origins = [origins[index] if index >= 0 else index for index in change.origins]
             notes += change.notes
-    return Upgraded(message, origins, tuple(notes))
+            lost += change.lost
+    return Upgraded(message, origins, tuple(notes), tuple(lost))
 
 
 def needs_solver_upgrade(message: caffe_pb2.SolverParameter) -> bool:

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prototxt import caffe_pb2
-from prototxt.change import Change, Where, counted, named, nowhere, refuse_mixture
+from prototxt.change import Change, Where, nowhere, refuse_mixture
 from prototxt.errors import CaffeModelError, NetError, UnsupportedError, raise_all
+from prototxt.words import named, plural
 
 TYPES = {
     "accuracy": "ACCURACY",
@@ -115,16 +116,17 @@ def upgrade_v0(message: caffe_pb2.NetParameter, where: Where = nowhere, *, keep_
     readers, errors = _padding_readers(message, where)
     errors += _unknown_types(message, where)
     raise_all(errors)
-    notes = _drop_of_net(message, _KEPT_OF_NET | ({"input_shape"} if keep_input_shape else set()))
-    notes += _fold_padding(message, readers)
+    lost = _drop_of_net(message, _KEPT_OF_NET | ({"input_shape"} if keep_input_shape else set()))
+    notes = [*lost, *_fold_padding(message, readers)]
     kept = [index for index, entry in enumerate(message.layers) if not _is_padding(entry)]
     for index in reversed(range(len(message.layers))):
         if _is_padding(message.layers[index]):
             del message.layers[index]
     upgraded = [entry for entry in message.layers if entry.HasField("layer")]
     for entry in upgraded:
-        notes += _upgrade_entry(entry)
-    return Change(kept, (f"V0 to V1: {counted(len(upgraded), 'layer')}", *notes))
+        dropped = _upgrade_entry(entry)
+        notes, lost = notes + dropped, lost + dropped
+    return Change(kept, (f"V0 to V1: {plural(len(upgraded), 'layer')}", *notes), tuple(lost))
 
 
 def _is_padding(entry: caffe_pb2.V1LayerParameter) -> bool:
@@ -157,7 +159,7 @@ def _padding_fault(reader: caffe_pb2.V1LayerParameter, padding: caffe_pb2.V1Laye
     if len(reader.bottom) != 1:
         return f"reads the padding layer {name!r} and has {len(reader.bottom)} bottoms, expected 1"
     if len(padding.bottom) != 1 or len(padding.top) != 1:
-        ends = f"{counted(len(padding.bottom), 'bottom')} and {counted(len(padding.top), 'top')}"
+        ends = f"{plural(len(padding.bottom), 'bottom')} and {plural(len(padding.top), 'top')}"
         return f"reads the padding layer {name!r}, which has {ends}, expected 1 and 1"
     return None
 
@@ -199,7 +201,7 @@ def _fold_padding(message: caffe_pb2.NetParameter, readers: dict[int, int]) -> l
     used = set(readers.values())
     idle = [e.layer.name for i, e in enumerate(message.layers) if _is_padding(e) and i not in used]
     if idle:
-        notes.append(f"V0 to V1: nothing reads {counted(len(idle), 'padding layer')}: {named(idle)}; dropped")
+        notes.append(f"V0 to V1: nothing reads {plural(len(idle), 'padding layer')}: {named(idle)}; dropped")
     return notes
 
 

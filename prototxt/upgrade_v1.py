@@ -12,8 +12,9 @@ A list shorter than the others leaves its field unset in the blocks beyond it.  
 from __future__ import annotations
 
 from prototxt import caffe_pb2
-from prototxt.change import Change, Where, counted, nowhere, refuse_mixture
+from prototxt.change import Change, Where, nowhere, refuse_mixture
 from prototxt.upgrade_v0 import assign
+from prototxt.words import plural
 
 TYPES = {
     "NONE": "",
@@ -59,6 +60,10 @@ TYPES = {
     # Forks that added layers while V1 was current.
     "CROP": "Crop",
     "MCWINDOW_DATA": "MCWindowData",
+    "CONVOLUTION3D": "Convolution3D",
+    "POOLING3D": "Pooling3D",
+    "DECONVOLUTION3D": "Deconvolution3D",
+    "VIDEO_DATA": "VideoData",
 }
 """Name in V1's enum -> V2 type string."""
 
@@ -116,11 +121,12 @@ def upgrade_v1(message: caffe_pb2.NetParameter, where: Where = nowhere) -> Chang
         NetError: the net holds `layer` too.
     """
     refuse_mixture(message, where)
-    notes = [f"V1 to V2: {counted(len(message.layers), 'layer')}"]
+    lost: list[str] = []
+    count = plural(len(message.layers), "layer")
     for entry in message.layers:
-        notes += _upgrade_entry(entry, message.layer.add())
+        lost += _upgrade_entry(entry, message.layer.add())
     message.ClearField("layers")
-    return Change(list(range(len(message.layer))), tuple(notes))
+    return Change(list(range(len(message.layer))), (f"V1 to V2: {count}", *lost), tuple(lost))
 
 
 def _upgrade_entry(old: caffe_pb2.V1LayerParameter, new: caffe_pb2.LayerParameter) -> list[str]:

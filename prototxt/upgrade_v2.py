@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prototxt import caffe_pb2
-from prototxt.change import Change, Where, counted, named, nowhere
+from prototxt.change import Change, Where, nowhere
 from prototxt.errors import NetError
+from prototxt.words import named, plural
 
 _DIMS_PER_INPUT = 4
 _BATCH_NORM_BLOBS = 3
@@ -41,14 +42,14 @@ def upgrade_inputs(message: caffe_pb2.NetParameter, where: Where = nowhere, *, k
     shapes = _input_shapes(message, where)
     if shapes is None:
         made = {top for layer in message.layer for top in layer.top}
+        dropped = [name for name in names if not keep_bare or name in made]
         names = [name for name in names if keep_bare and name not in made]
-        dropped = [name for name in message.input if name not in names]
         if names:
             notes.append(f"input {named(names)} has no shape; it became the layer 'input'")
         if dropped:
             notes.append(f"input {named(dropped)} has no shape and is dropped, as Caffe does")
     else:
-        notes.append(f"{counted(len(names), 'input field')} became the layer 'input'")
+        notes.append(f"{plural(len(names), 'input field')} became the layer 'input'")
         notes += _surplus(message)
     for field in ("input", "input_shape", "input_dim"):
         message.ClearField(field)
@@ -66,7 +67,7 @@ def _input_shapes(message: caffe_pb2.NetParameter, where: Where) -> list[list[in
         shapes = [list(shape.dim) for shape in message.input_shape]
         if len(shapes) < count:
             raise NetError(
-                f"{counted(count, 'input')} but {len(shapes)} input_shape; expected one for each",
+                f"{plural(count, 'input')} but {len(shapes)} input_shape; expected one for each",
                 position=where("input", len(shapes)),
             )
         return shapes[:count]
@@ -75,7 +76,7 @@ def _input_shapes(message: caffe_pb2.NetParameter, where: Where) -> list[list[in
     dims = list(message.input_dim)
     if len(dims) < _DIMS_PER_INPUT * count:
         raise NetError(
-            f"{counted(count, 'input')} but {len(dims)} input_dim; expected {_DIMS_PER_INPUT} for each",
+            f"{plural(count, 'input')} but {len(dims)} input_dim; expected {_DIMS_PER_INPUT} for each",
             position=where("input", len(dims) // _DIMS_PER_INPUT),
         )
     return [dims[_DIMS_PER_INPUT * k : _DIMS_PER_INPUT * (k + 1)] for k in range(count)]
@@ -100,11 +101,11 @@ def _input_layer(names: Sequence[str], shapes: Sequence[Sequence[int]] | None) -
 
 
 def _learned_statistics(layer: caffe_pb2.LayerParameter) -> bool:
-    frozen = all(
-        spec.HasField("lr_mult") and spec.lr_mult == 0 and spec.HasField("decay_mult") and spec.decay_mult == 0
-        for spec in layer.param
-    )
-    return layer.type == "BatchNorm" and len(layer.param) == _BATCH_NORM_BLOBS and not frozen
+    return layer.type == "BatchNorm" and len(layer.param) == _BATCH_NORM_BLOBS and not all(map(_frozen, layer.param))
+
+
+def _frozen(spec: caffe_pb2.ParamSpec) -> bool:
+    return spec.HasField("lr_mult") and spec.lr_mult == 0 and spec.HasField("decay_mult") and spec.decay_mult == 0
 
 
 def needs_batch_norm_upgrade(message: caffe_pb2.NetParameter) -> bool:
@@ -118,5 +119,5 @@ def upgrade_batch_norm(message: caffe_pb2.NetParameter, where: Where = nowhere) 
     for layer in layers:
         for spec in layer.param:
             spec.lr_mult = spec.decay_mult = 0.0
-    note = f"lr_mult and decay_mult of {counted(len(layers), 'BatchNorm layer')} set to 0"
+    note = f"lr_mult and decay_mult of {plural(len(layers), 'BatchNorm layer')} set to 0"
     return Change(list(range(len(message.layer))), (note,))

@@ -15,15 +15,27 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+from prototxt.names import to_bytes
+from prototxt.strings import octal, quote
 
 
 def format_net(message: Message) -> str:
     """The text of a net, a solver or any other message, with a line end after the last field.
 
-    Fields of unknown number, which only a binary file can bring, are left out.
+    Bytes that are no UTF-8, and characters that do not print, are written as octal escapes, so that the text may be
+    shown and stored like any other. Fields of unknown number, which only a binary file can bring, are left out.
     """
-    return "".join(_lines(message, ""))
+    lines = (line if line[:-1].isprintable() else _escaped(line[:-1]) + "\n" for line in _lines(message, ""))
+    return "".join(lines)
+
+
+def net_bytes(message: Message) -> bytes:
+    """The same as a file's content, with the bytes of names as the net's own file had them."""
+    return to_bytes("".join(_lines(message, "")))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else octal(c) for c in text)
 
 
 def _lines(message: Message, indent: str) -> Iterator[str]:
@@ -49,19 +61,7 @@ def _scalar(value: Any, field: FieldDescriptor) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return _float(value, single=field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT)
-    if isinstance(value, bytes):
-        return f'"{"".join(chr(b) if _plain(chr(b)) and b < 128 else _escape(chr(b)) for b in value)}"'
-    if isinstance(value, str):
-        return f'"{"".join(c if _plain(c) else _escape(c) for c in value)}"'
-    return str(value)
-
-
-def _plain(character: str) -> bool:
-    return character not in _ESCAPES and ord(character) >= 32 and ord(character) != 127
-
-
-def _escape(character: str) -> str:
-    return _ESCAPES.get(character) or f"\\{ord(character):03o}"
+    return quote(value) if isinstance(value, (bytes, str)) else str(value)
 
 
 def _float(value: float, *, single: bool) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.api import Options, prepare
+from converter.api import prepare
 from converter.graph import Graph
-from converter.onnx_model import DEFAULT_OPSET, emit_onnx
-from converter.passes import Fold
-from converter.torch_model import emit_torch, live_module
-from converter.writers import write_onnx
+from converter.options import Fold, Options
+from converter.targets.onnx_model import DEFAULT_OPSET, emit_onnx
+from converter.targets.torch_model import emit_torch, live_module
+from converter.targets.writers import write_onnx
 from prototxt import load_net
 from weights import Weights, open_weights
 
@@ -71,11 +71,19 @@ def graph_of(
 
 def run_onnx(graph: Graph, feeds: Mapping[str, Array], folder: Path, opset: int = DEFAULT_OPSET) -> dict[str, Array]:
     """What onnxruntime makes of a graph; the file is held to onnx's full check first."""
+    return _run_file(_written(graph, folder, opset), graph, feeds)
+
+
+def _written(graph: Graph, folder: Path, opset: int) -> Path:
+    path = folder / "model.onnx"
+    write_onnx(emit_onnx(graph, opset=opset), path)
+    return path
+
+
+def _run_file(path: Path, graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     import onnx
     import onnxruntime
 
-    path = folder / "model.onnx"
-    write_onnx(emit_onnx(graph, opset=opset), path)
     onnx.checker.check_model(str(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # Threads cost more than these small tensors do.
@@ -105,12 +113,25 @@ def assert_close(got: Array, expected: Array, what: str, tolerance: float = 1e-5
     assert error <= tolerance, f"{what}: off by {error:.2e} of the largest value"
 
 
-def assert_parity(case: GoldenCase, folder: Path, fold: Fold = "bn", opset: int = DEFAULT_OPSET) -> None:
-    """A golden case gives Caffe's numbers as an ONNX model in onnxruntime and as a PyTorch module."""
+def assert_parity(case: GoldenCase, folder: Path, *opsets: int, folds: Sequence[Fold] = ("bn",)) -> None:
+    """A golden case gives Caffe's numbers as an ONNX model of each opset in onnxruntime and as a PyTorch module.
+
+    A way of folding that changes nothing gives the bytes of another one's model, which are not run again.
+    """
     expected, feeds = case.expected(), case.feeds()
     read = {bottom for layer in load_net(case.net).layers for bottom in layer.bottoms if bottom not in layer.tops}
     outputs = [blob for blob in expected if blob not in read and "_split_" not in blob]
-    graph = graph_of(case.net, case.weights, outputs, fold, feeds)
-    for name, results in (("onnx", run_onnx(graph, feeds, folder, opset)), ("torch", run_torch(graph, feeds))):
-        for blob in outputs:
-            assert_close(results[blob], expected[blob], f"{case} {blob} in {name}")
+    seen: set[bytes] = set()
+    for fold in folds:
+        graph = graph_of(case.net, case.weights, outputs, fold, feeds)
+        runs = {}
+        for opset in opsets or (DEFAULT_OPSET,):
+            path = _written(graph, folder, opset)
+            if path.read_bytes() not in seen:
+                seen.add(path.read_bytes())
+                runs[f"onnx, opset {opset}"] = _run_file(path, graph, feeds)
+        if runs:
+            runs["torch"] = run_torch(graph, feeds)
+        for name, results in runs.items():
+            for blob in outputs:
+                assert_close(results[blob], expected[blob], f"{case} {blob} in {name}, fold {fold}")

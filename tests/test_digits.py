@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from golden import run_onnx, run_torch
 
-from converter.api import Options, prepare
-from converter.preprocess import Preprocessing
+from converter.api import prepare
+from converter.options import Options, Preprocessing
 from prototxt import load_net
+from tests.golden import run_onnx, run_torch
 from weights import load_mean, open_weights
 
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"

@@ -21,7 +21,7 @@ EXAMPLE = ROOT / "examples" / "plugin"
 
 def convert(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own: what a plugin registers stays registered."""
-    command = [sys.executable, "-m", "converter.cli", *map(str, words), "--random-weights", "1"]
+    command = [sys.executable, "-m", "resnet_convert.cli.main", *map(str, words), "--random-weights", "1"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -166,3 +166,14 @@ def test_declared_fields_of_every_sort() -> None:
 def test_the_page_shows_the_example_as_it_is() -> None:
     page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     assert f"```python\n{(EXAMPLE / 'vignette.py').read_text(encoding='utf-8')}```\n" in page
+
+
+def test_the_door_for_plugins_keeps_its_names() -> None:
+    import resnet_convert.plugin as door
+
+    names = (
+        "Array Call Layer NetLayer Node OnnxOps Parameter Sensitivity Shape TorchOps canonical_axis check elementwise "
+        "fault is_free jumps narrow register require shortest unsupported wide"
+    )
+    assert door.__all__ == names.split()
+    assert all(hasattr(door, name) for name in door.__all__)

@@ -32,25 +32,27 @@ suppressed) says itself how far it rounds, and whether that may turn a choice; t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from prototxt import Net
-from verify.engines import Array
+from verify.engines.engine import Array
 from verify.inputs import exact_inputs, input_layers
-from verify.interpreter import Key, Step, Stream, Trace, stream
+from verify.interpreter import Lane, Step, Trace, side_by_side
+from verify.keys import Key
+from verify.layers.shared.rounding import LAMBDA, PROBE, UNIT_ROUNDOFF
 from weights import Weights
 
-UNIT_ROUNDOFF = 2.0**-24
-LAMBDA = 9.0
-PROBE = 2.0**-12
 FEW = 256
 """Blobs of fewer values may all stand still by chance under the probe; the layer's own gain is then asked too."""
 OUTSIDE = float(np.finfo(np.float32).max)
 """Magnitudes from here on are infinities: Caffe writes FLT_MAX where a window is empty."""
+TAME = OUTSIDE / 8
+"""Below it values, their sums and differences are ordinary numbers."""
 
 
 def estimate(
@@ -62,22 +64,9 @@ def estimate(
     feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
     seed: int = 0,
 ) -> dict[Key, float]:
-    """The largest absolute error that rounding explains, for each top of a trace; see `study`."""
-    return study(net, weights, trace, blobs=blobs, feed_errors=feed_errors, seed=seed).bounds()
+    """The largest absolute error that rounding explains, for each top of a trace; of several of one key the last's.
 
-
-def study(
-    net: Net,
-    weights: Weights | None,
-    trace: Trace,
-    *,
-    blobs: Collection[str] | None = None,
-    feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
-    seed: int = 0,
-) -> Rounding:
-    """Probe a net.
-
-    Runs it once more, on inputs changed by the probe, and again with its sign turned where a layer jumps.
+    Runs the net once more, on inputs changed by the probe, and again with its sign turned where a layer jumps.
 
     Args:
         net, weights, blobs: what `trace` was made from.
@@ -87,11 +76,26 @@ def study(
     """
     inputs = input_layers(net)
     fed = {step.top: step.value for step in trace.steps if not step.inputs and step.top in inputs}
-    signs = (1, -1) if any(math.isinf(gain) for step in trace.steps for gain in step.gains) else (1,)
+    signs = (1, -1) if any(map(jumping, trace.steps)) else (1,)
     exact = exact_inputs(net)
-    probes = [stream(net, weights, perturbed(fed, exact, seed=seed, sign=sign), blobs=blobs) for sign in signs]
-    known = {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in (feed_errors or {}).items()}
-    return Rounding(trace, probes, known)
+    lanes = [Lane(perturbed(fed, exact, seed=seed, sign=sign)) for sign in signs]
+    probes = side_by_side(net, weights, lanes, blobs=blobs).made
+    rounding = Rounding(handed_in(feed_errors or {}))
+    pairs = zip(trace.steps, probes, strict=True)
+    bounds = {}
+    for step, probe in pairs:
+        bounds[step.key] = rounding.add(step, motion_of(step.value, [other.value for other in probe.steps]))
+    return bounds
+
+
+def jumping(step: Step) -> bool:
+    """Whether a step's layer has no slope somewhere: then the probe runs with both signs."""
+    return any(map(math.isinf, step.gains))
+
+
+def handed_in(feed_errors: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
+    """The bound of what is fed, of standard errors."""
+    return {name: LAMBDA * float(errors.max(initial=0.0)) for name, errors in feed_errors.items()}
 
 
 def perturbed(
@@ -109,46 +113,15 @@ def perturbed(
     return changed
 
 
-class Rounding:
-    """What each layer of a net rounds, and how that spreads.
-
-    Args:
-        trace: the reference.
-        probes: the same net run on `perturbed` feeds; of streams no top is kept.
-        fed: absolute error of fed blobs by name.
-    """
-
-    def __init__(self, trace: Trace, probes: Sequence[Trace | Stream], fed: Mapping[str, float]) -> None:
-        after = zip(*(probe.steps for probe in probes), strict=True)
-        pairs = zip(trace.steps, after, strict=True)
-        self._motions = [_motion(step.value, [s.value for s in moved]) for step, moved in pairs]
-        self._steps, self._fed = trace.steps, fed
-
-    def bounds(self, known: Collection[Key] = ()) -> dict[Key, float]:
-        """The bound of each top.
-
-        Args:
-            known: tops that the layers after them read without error, as `run(instead=)` gives them.
-        """
-        ledger = _Ledger(len(self._steps))
-        for index, step in enumerate(self._steps):
-            sources = [self._motions[i] for i in step.inputs]
-            motion = self._motions[index]
-            own = _rounding(step, motion, sources) if step.inputs else self._fed.get(step.top, 0.0)
-            ledger.add(index, step, own, motion, _reach(step, motion, sources))
-            if step.key in known:
-                ledger.forget(index)
-        return dict(zip((step.key for step in self._steps), ledger.bounds, strict=True))
-
-
 @dataclass(frozen=True)
-class _Motion:
+class Motion:
     """A blob under the probe.
 
     Attributes:
         peak: its largest value.
         largest, typical: how far its values moved, at most and as root mean square.
         peaks, moves: largest value and move of each channel.
+        tame: whether no value is an infinity, near one, or no number.
     """
 
     peak: float
@@ -156,60 +129,108 @@ class _Motion:
     typical: float
     peaks: npt.NDArray[np.float64]
     moves: npt.NDArray[np.float64]
+    tame: bool
 
 
-class _Ledger:
-    """Roundings of all layers, and which of them each blob inherits."""
+@dataclass
+class _Inherited:
+    """What a blob inherits: the steps as bits, and the sums over them of (r_k / d_k)² and, of those that stood still,
+    of (r_k / max|k|)².
+    """
 
-    def __init__(self, count: int) -> None:
-        self.bounds: list[float] = []
+    steps: int = 0
+    moving: float = 0.0
+    still: float = 0.0
+
+
+class Rounding:
+    """What each layer of a net rounds, and how that spreads; told step by step, in net order.
+
+    Args:
+        fed: absolute error of fed blobs by name.
+    """
+
+    def __init__(self, fed: Mapping[str, float]) -> None:
+        self._fed = fed
         self._handed_on: list[float] = []
-        self._inherits = np.zeros((count, count), bool)
-        self._per_move = np.zeros(count)  # r_k / d_k
-        self._per_value = np.zeros(count)  # r_k / max|k|, where k stood still
+        self._motions: dict[int, Motion] = {}
+        self._inherited: dict[int, _Inherited] = {}
+        self._moving = array("d")  # (r_k / d_k)²
+        self._still = array("d")  # (r_k / max|k|)², where k stood still
 
-    def add(self, index: int, step: Step, own: float, motion: _Motion, reach: float) -> None:
-        """Enter the rounding `own` of a step, and note its bound."""
-        ancestors = self._inherits[index]
-        for source in step.inputs:
-            ancestors |= self._inherits[source]
-            ancestors[source] = True
-        per_move = _norm(self._per_move[ancestors])
-        moved = max(motion.largest, reach) * per_move if per_move else 0.0
-        inherited = math.hypot(moved, motion.peak * _norm(self._per_value[ancestors]))
-        self.bounds.append(math.inf if self._lost(step, motion) else math.hypot(own, inherited))
-        self._handed_on.append(self.bounds[-1])
-        if math.isinf(own):  # `_lost` goes on with it; a share of it would say nothing.
-            return
-        if motion.largest > 0:
-            self._per_move[index] = own / motion.largest
-        elif motion.peak > 0:
-            self._per_value[index] = own / motion.peak
+    def add(self, step: Step, moved: Motion) -> float:
+        """Enter the next step of the reference, and how far the probe moved it; returns its bound."""
+        index = len(self._handed_on)
+        sources = [self._motions[source] for source in step.inputs]
+        own = _rounding(step, moved, sources) if step.inputs else self._fed.get(step.top, 0.0)
+        inherited = self._union(step.inputs)
+        reach = max(moved.largest, _reach(step, moved, sources)) if inherited.moving else 0.0
+        spread = math.hypot(reach * math.sqrt(inherited.moving), moved.peak * math.sqrt(inherited.still))
+        bound = math.inf if self._lost(step, moved) else math.hypot(own, spread)
+        self._handed_on.append(bound)
+        self._motions[index], self._inherited[index] = moved, inherited
+        lost = math.isinf(own)  # `_lost` goes on with it; a share of it would say nothing.
+        self._moving.append((own / moved.largest) ** 2 if not lost and moved.largest > 0 else 0.0)
+        self._still.append((own / moved.peak) ** 2 if not lost and moved.peak > 0 and not moved.largest > 0 else 0.0)
+        return bound
 
-    def forget(self, index: int) -> None:
-        """From here on, let nobody inherit from a step."""
-        self._inherits[index] = False
-        self._per_move[index] = self._per_value[index] = self._handed_on[index] = 0.0
+    def forget(self) -> None:
+        """The layers after it read the last step without error: from here on, let nobody inherit from it."""
+        self._inherited[len(self._handed_on) - 1] = _Inherited()
+        self._moving[-1] = self._still[-1] = self._handed_on[-1] = 0.0
 
-    def _lost(self, step: Step, motion: _Motion) -> bool:
+    def drop(self, steps: Iterable[int]) -> None:
+        """Keep no account of steps that no layer reads from here on."""
+        for index in steps:
+            del self._motions[index], self._inherited[index]
+
+    def _union(self, sources: Sequence[int]) -> _Inherited:
+        """What these steps inherit, and they themselves, each counted once."""
+        if not sources:
+            return _Inherited()
+        whole = [self._inherited[source].steps | 1 << source for source in sources]
+        first = max(range(len(sources)), key=lambda place: whole[place].bit_length())
+        known = self._inherited[sources[first]]
+        at = sources[first]
+        made = _Inherited(whole[first], known.moving + self._moving[at], known.still + self._still[at])
+        for theirs in whole:
+            for index in _bits(theirs & ~made.steps):
+                made.moving += self._moving[index]
+                made.still += self._still[index]
+            made.steps |= theirs
+        return made
+
+    def _lost(self, step: Step, moved: Motion) -> bool:
         """Whether a jump is near, here or before."""
         for source, gain in zip(step.inputs, step.gains, strict=True):
             error = self._handed_on[source]
             if math.isinf(error) and gain > 0:
                 return True
-            if math.isinf(gain) and error > 0 and motion.largest > 0:
+            if math.isinf(gain) and error > 0 and moved.largest > 0:
                 return True
         return False
 
 
-def _rounding(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
+def _bits(number: int) -> Iterable[int]:
+    """The places of the ones in a number."""
+    if not number:
+        return ()
+    lowest = (number & -number).bit_length() - 1
+    if number == 1 << lowest:
+        return (lowest,)
+    octets = (number >> lowest).to_bytes((number.bit_length() - lowest + 7) // 8, "little")
+    ones: list[int] = np.flatnonzero(np.unpackbits(np.frombuffer(octets, np.uint8), bitorder="little")).tolist()
+    return [lowest + one for one in ones]
+
+
+def _rounding(step: Step, motion: Motion, sources: Sequence[Motion]) -> float:
     """r of the module's docstring."""
     finite = [(gain, source) for gain, source in zip(step.gains, sources, strict=True) if 0 < gain < math.inf]
     terms = [_term(step, gain, motion, source) for gain, source in finite]
     return max(step.own, LAMBDA * math.sqrt(step.fan_in) * UNIT_ROUNDOFF * max(motion.peak, _norm(terms)))
 
 
-def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:
+def _term(step: Step, gain: float, motion: Motion, source: Motion) -> float:
     """gain · max|input|; of a layer that works value by value, with each channel's own gain as the probe found it.
 
     A BatchNorm's dead channel has the largest gain of all, and next to nothing to multiply by it.
@@ -221,7 +242,7 @@ def _term(step: Step, gain: float, motion: _Motion, source: _Motion) -> float:
     return float((source.peaks * np.minimum(gains, gain)).max(initial=0.0))
 
 
-def _reach(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
+def _reach(step: Step, motion: Motion, sources: Sequence[Motion]) -> float:
     """How far a blob that stood still, or has few values, should move by its layer's gain.
 
     A Softmax of logits in the thousands stands still under the probe, and turns over when a larger error comes.
@@ -232,29 +253,37 @@ def _reach(step: Step, motion: _Motion, sources: Sequence[_Motion]) -> float:
     return _norm([gain * source.typical for gain, source in pairs if 0 < gain < math.inf])
 
 
-def _motion(before: Array, after: Sequence[Array]) -> _Motion:
+def motion_of(before: Array, after: Sequence[Array]) -> Motion:
     """Statistics of a blob whose axis 1 is its channels; one of less than 2 axes counts each value as a channel."""
     lanes = (*before.shape[:2], -1) if before.ndim > 1 else (1, before.size, 1)
     if not before.size:
-        return _Motion(0.0, 0.0, 0.0, np.zeros(0), np.zeros(0))
+        return Motion(0.0, 0.0, 0.0, np.zeros(0), np.zeros(0), True)
     if any(other.shape != before.shape for other in after):  # as many rows as were found: one crossed a threshold
         largest = peak(before)
-        return _Motion(largest, math.inf, math.inf, np.full(lanes[1], largest), np.full(lanes[1], math.inf))
+        infinite = np.full(lanes[1], math.inf)
+        return Motion(largest, math.inf, math.inf, np.full(lanes[1], largest), infinite, is_tame(before))
     move = _distance(before, after).reshape(lanes)
     size = before.reshape(lanes)
     peaks = np.maximum(size.max(axis=(0, 2)), -size.min(axis=(0, 2))).astype(np.float64)
+    tame = bool(peaks.max() < TAME)
     if not peaks.max() < OUTSIDE:
         peaks = np.where(np.abs(size) < OUTSIDE, np.abs(size), 0).max(axis=(0, 2)).astype(np.float64)
     moves = move.max(axis=(0, 2)).astype(np.float64)
-    return _Motion(float(peaks.max()), float(moves.max()), _root_mean_square(move), peaks, moves)
+    return Motion(float(peaks.max()), float(moves.max()), _root_mean_square(move), peaks, moves, tame)
+
+
+def is_tame(values: Array) -> bool:
+    """Whether no value is an infinity, near one, or no number."""
+    return not values.size or bool(max(values.max(), -values.min()) < TAME)
 
 
 def _distance(before: Array, after: Sequence[Array]) -> Array:
     """How far each value moved at most; a value that was or became no number stands still."""
     with np.errstate(all="ignore"):
-        move: Array = np.abs(after[0] - before)
+        move: Array = np.asarray(np.subtract(after[0], before))  # numpy makes a number of a blob without axes
+        np.abs(move, out=move)
         for other in after[1:]:
-            move = np.maximum(move, np.abs(other - before))
+            np.maximum(move, np.abs(other - before), out=move)
         return move if np.isfinite(move.max()) else np.where(np.isfinite(move), move, np.float32(0))
 
 

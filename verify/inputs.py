@@ -11,40 +11,53 @@ Nothing is fed that a converter could get right by accident: no constants where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
+from heapq import heappop, heappush
 from os import PathLike
+from typing import TypeVar
 
 import numpy as np
 
 from prototxt import Net, NetLayer
-from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import MissingDependencyError, RequestError
+from prototxt.names import named_by
 from prototxt.optional import need
-from verify.engines import Array, ModelInput
+from prototxt.words import format_shape
+from verify.engines.engine import Array, ModelInput
 from verify.layers import find
+from verify.layers.data import stated_shape
 from verify.layers.registry import Feeder, Feeding, labels, marks
+from verify.machine import room_for
 
 PIXEL_SPREAD = 64.0
-RESHAPING = frozenset(("Reshape", "Flatten", "Split", "Squeeze", "Unsqueeze"))
 
 Shape = tuple[int, ...]
-
-
-MAKE_THEIR_OWN = ("ContinuationIndicator", "Parameter")
-"""Layers that read no blob and need not be fed."""
+Asked = tuple[int | None, ...]
+T = TypeVar("T")
 
 
 def input_layers(net: Net) -> dict[str, NetLayer]:
     """The layer that feeds each input blob, in net order."""
-    fed = (layer for layer in net.layers if not layer.bottoms and layer.type not in MAKE_THEIR_OWN)
-    return {top: layer for layer in fed for top in layer.tops}
+    return {top: layer for layer in net.layers if not layer.bottoms and not _makes_its_own(layer) for top in layer.tops}
+
+
+def _makes_its_own(layer: NetLayer) -> bool:
+    rule = find(layer.kind)
+    return rule is not None and rule.never_fed
+
+
+def by_blob(net: Net, given: Mapping[str, T] | None) -> dict[str, T]:
+    """What a user gave for inputs, by the blobs' own names: those may be named by an escape (`prototxt.names`)."""
+    blobs = input_layers(net)
+    return {named_by(name, blobs): value for name, value in (given or {}).items()}
 
 
 def input_shapes(
     net: Net,
     wanted: Collection[str],
     stated: Sequence[ModelInput] = (),
-    given: Mapping[str, Shape] | None = None,
+    given: Mapping[str, Asked] | None = None,
     batch: int | None = None,
 ) -> dict[str, Shape]:
     """A shape for each wanted input: the one given, else the model's, its free axes filled from the prototxt or with 1.
@@ -53,7 +66,7 @@ def input_shapes(
         net: the net.
         wanted: names of its inputs.
         stated: the model's inputs, by the same names.
-        given: shapes that go before all others.
+        given: shapes that go before all others; free axes (None) are filled as the model's are.
         batch: size of axis 0 of every input whose shape is not given.
 
     Raises:
@@ -64,48 +77,48 @@ def input_shapes(
     for name, layer in input_layers(net).items():
         if name not in wanted:
             continue
-        if given and name in given:
-            shapes[name] = given[name]
+        asked = (given or {}).get(name)
+        known = tuple(size for size in asked or () if size is not None)
+        if asked is not None and len(known) == len(asked):
+            shapes[name] = known
             continue
-        shape = _filled(by_model.get(name), _written_shape(layer, name))
+        written = _stated_shape(layer, name)
+        if asked is not None and written is not None and len(asked) != len(written):
+            written = None
+        shape = _filled(asked if asked is not None else by_model.get(name), written)
         if shape is None:
-            raise RequestError(f"the shape of input {name!r} is not written in the prototxt; give it (--input-shape)")
-        shapes[name] = (batch, *shape[1:]) if batch is not None and shape else shape
+            raise RequestError(f"the shape of input {name!r} is not written in {net.path}; give it (--input-shape)")
+        shape = (batch, *shape[1:]) if batch is not None and shape else shape
+        if any(size <= 0 for size in shape[1:]):
+            seen = f"input {name!r} is {format_shape(shape)} in {net.path}"
+            raise RequestError(f"{seen}; give its size (--input-shape)")
+        shapes[name] = (max(shape[0], 1), *shape[1:]) if shape else shape
+    _refuse_too_large(shapes)
     return shapes
+
+
+def _refuse_too_large(shapes: Mapping[str, Shape]) -> None:
+    """Before a number of them is drawn."""
+    values = sum(math.prod(shape) for shape in shapes.values())
+    if shapes and not room_for(values):
+        name = max(shapes, key=lambda name: math.prod(shapes[name]))
+        text = "×".join(map(str, shapes[name]))
+        raise RequestError(
+            f"input {name!r} is {text}; {values:,} values of input cannot be compared in this machine's memory: "
+            f"give smaller sizes with --input-shape"
+        )
 
 
 def _filled(model: tuple[int | None, ...] | None, written: Shape | None) -> Shape | None:
     if model is None or (written is not None and len(model) != len(written)):
         return written
-    fill = written or (1,) * len(model)
+    fill = tuple(max(size, 1) for size in written) if written else (1,) * len(model)
     return tuple(other if size is None else size for size, other in zip(model, fill, strict=True))
 
 
-def _written_shape(layer: NetLayer, name: str) -> Shape | None:
-    place = layer.tops.index(name)
-    param = layer.param
-    if layer.type == "MemoryData":
-        p = param.memory_data_param
-        return (p.batch_size, p.channels, p.height, p.width) if place == 0 else (p.batch_size,)
-    if layer.type in ("Data", "AnnotatedData", "ImageData"):
-        return _cropped_shape(param, place)
-    stated = param.input_param.shape or param.dummy_data_param.shape
-    if not stated:
-        return None
-    return tuple(stated[min(place, len(stated) - 1)].dim)
-
-
-def _cropped_shape(param: LayerParameter, place: int) -> Shape | None:
-    """Images or labels of a data layer, where batch, channels and crop are all written; else only the files know."""
-    t, images = param.transform_param, param.image_data_param
-    listed = param.type == "ImageData"
-    batch = images.batch_size if listed else param.data_param.batch_size
-    if place > 0:
-        return (batch,) if batch and param.type != "AnnotatedData" else None
-    channels = len(t.mean_value) if len(t.mean_value) > 1 else 3 * t.force_color + t.force_gray
-    if listed:
-        channels = 3 if images.is_color else 1
-    return (batch, channels, t.crop_size, t.crop_size) if batch and channels and t.crop_size else None
+def _stated_shape(layer: NetLayer, name: str) -> Shape | None:
+    rule, place = find(layer.kind), layer.tops.index(name)
+    return stated_shape(layer, place) if rule is None or rule.shape is None else rule.shape(layer, place)
 
 
 def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collection[str] = ()) -> dict[str, Array]:
@@ -118,23 +131,24 @@ def seeded(net: Net, shapes: Mapping[str, Shape], seed: int = 0, *, raw: Collect
         raw: inputs that take pixels as they are decoded.
     """
     rng = np.random.default_rng(seed)
-    layers = input_layers(net)
+    layers, readers = input_layers(net), _readers(net)
     feeds: dict[str, Array] = {}
     for name, shape in shapes.items():
-        use = _use(net, name)
+        use = _use(net, readers, name)
         if name in raw:
-            feeds[name] = rng.integers(0, 256, shape).astype(np.float32)
+            feeds[name] = np.asarray(rng.integers(0, 256, shape), np.float32)
         elif use is not None:
             layer, feeder = use
-            feeds[name] = feeder(Feeding(layer, shape, shapes, rng))
+            feeds[name] = feeder(Feeding(layer, shape, shapes, rng, _classes(net, layer, shapes)))
         else:
             feeds[name] = rng.standard_normal(shape, dtype=np.float32) * np.float32(_spread(layers.get(name), shape))
-    return feeds
+    return {name: np.asarray(values) for name, values in feeds.items()}  # A blob without axes came out as a number.
 
 
 def exact_inputs(net: Net) -> set[str]:
     """Inputs whose values are names of things (labels, indices, marks): the least change makes them others."""
-    return {name for name in input_layers(net) if _use(net, name) is not None}
+    readers = _readers(net)
+    return {name for name in input_layers(net) if _use(net, readers, name) is not None}
 
 
 def _spread(layer: NetLayer | None, shape: Shape) -> float:
@@ -143,20 +157,53 @@ def _spread(layer: NetLayer | None, shape: Shape) -> float:
     return PIXEL_SPREAD * (layer.param.transform_param.scale if layer is not None else 1.0)
 
 
-def _use(net: Net, name: str) -> tuple[NetLayer, Feeder] | None:
+def _classes(net: Net, layer: NetLayer, shapes: Mapping[str, Shape]) -> int:
+    """2, or 1 where a layer's scores are seen to be of one class without running the net."""
+    scores, before = layer.bottoms[0], net.layers[: [one is layer for one in net.layers].index(True)]
+    for made in reversed(before):
+        if scores not in made.tops or not made.bottoms:
+            continue
+        rule = find(made.kind)
+        if rule is not None and rule.scores is not None:
+            return min(2, rule.scores(made))
+        if rule is None or not rule.keeps_shape:
+            return 2
+        scores = made.bottoms[0]
+    reader = find(layer.kind)
+    return 2 if scores not in shapes or reader is None else min(2, reader.classes(layer, shapes[scores]))
+
+
+_Readers = Mapping[str, Sequence[tuple[int, int]]]
+
+
+def _readers(net: Net) -> _Readers:
+    """Of each blob the layers that read it, by their places in the net, and at which bottom first."""
+    found: dict[str, dict[int, int]] = {}
+    for index, layer in enumerate(net.layers):
+        for place, bottom in enumerate(layer.bottoms):
+            found.setdefault(bottom, {}).setdefault(index, place)
+    return {name: list(places.items()) for name, places in found.items()}
+
+
+def _use(net: Net, readers: _Readers, name: str) -> tuple[NetLayer, Feeder] | None:
     """The first layer that reads an input, and what makes the numbers that it takes; None for ordinary numbers.
 
     Layers that only give it another shape are looked through, for labels and marks: boxes want rows of their own.
     """
-    names = {name}
-    for layer in net.layers:
-        place = next((i for i, bottom in enumerate(layer.bottoms) if bottom in names), None)
-        if place is None:
+    coming, last = list(readers.get(name, ())), -1
+    while coming:
+        index, place = heappop(coming)
+        if index == last:
             continue
-        if layer.type in RESHAPING and place == 0:
-            names.update(layer.tops)
-            continue
+        layer, last = net.layers[index], index
         rule = find(layer.kind)
+        passed_on = [] if rule is None or place > 0 else rule.passed_on(layer)
+        if passed_on:
+            for other in passed_on:
+                for reader in readers.get(other, ()):
+                    if reader[0] > index:
+                        heappush(coming, reader)
+            continue
         feeder = None if rule is None else rule.feeder(layer, place)
         if feeder is None or (layer.bottoms[place] != name and feeder not in (labels, marks)):
             return None
@@ -177,7 +224,7 @@ def load_image(path: str | PathLike[str], shape: Shape, *, order: str = "bgr") -
         MissingDependencyError: neither Pillow nor OpenCV is installed.
     """
     if len(shape) != 4 or shape[1] not in (1, 3):
-        raise RequestError(f"an input of shape {'×'.join(map(str, shape))} takes no image")
+        raise RequestError(f"an input of shape {format_shape(shape)} takes no image")
     channels, height, width = shape[1:]
     try:
         need("PIL", "pillow", "reading images")

@@ -11,23 +11,25 @@ exact result than Caffe's own float32 sums, whose error grows with the number of
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from prototxt import Net, NetLayer
 from prototxt.errors import CaffeModelError, RequestError, UnsupportedError, raise_all
+from prototxt.recording import Record
+from prototxt.unread import Unread, check_all_read
+from prototxt.words import format_shape, listed
+from verify.keys import Key
 from verify.layers import find
-from verify.layers.parameters import Parameters, match_parameters, shape_text
+from verify.layers.parameters import Parameters, match_parameters
 from verify.layers.registry import Array, Call, Sensitivity, largest
-from verify.wiring import Wired, needed, wire
+from verify.memory import Block, Held, block_of
+from verify.wiring import Wired, wire
 from weights import Weights
-
-Key: TypeAlias = tuple[str, str]
-"""Layer name and top name."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Step:
         value: float32.
         inputs: indices into `Trace.steps` of the tops that the layer read, in bottom order; an implicit split or an
             in-place layer needs no special care. Empty for what is fed.
-        fan_in: number of terms summed into each value; 1 for an elementwise layer.
+        fan_in: number of terms summed into each value; 1 for an elementwise layer, 0 where `own` tells all of it.
         gains: one per input. Where terms are summed it is the root of the sum of squared factors (largest over
             outputs): independent errors add that way. Elsewhere it is the largest slope, at the values seen, so
             BatchNorm's is the largest 1/std and Scale's the largest |factor|. 0: the input's values do not matter
             (only its shape). inf: the top jumps (an index, a count, a comparison), no bound holds near a tie.
         own: rounding that `fan_in` and `gains` do not tell, as an absolute error; inf where the layer makes a choice
             that rounding within the layer may turn.
+        again: not a top of the layer, which worked in place on another blob in the same memory; made where a layer
+            reads it, or nothing does and it is an output of the net.
     """
 
     layer: str
@@ -60,6 +64,7 @@ class Step:
     fan_in: int
     gains: tuple[float, ...]
     own: float = 0.0
+    again: bool = False
 
     @property
     def key(self) -> Key:
@@ -71,11 +76,14 @@ class Step:
 class Trace:
     """Every top of a run, in net order.
 
+    `unread` is what the net states and no layer here read, where no number hangs on it.
+
     The mappings are keyed by (layer, top); should a net have two layers of one name with a top of one name, they hold
-    the later one, and `steps` has both.
+    the later one, as the answers of a model do, and `steps` has both.
     """
 
     steps: tuple[Step, ...]
+    unread: tuple[Unread, ...] = ()
 
     @cached_property
     def tops(self) -> dict[Key, Array]:
@@ -83,9 +91,19 @@ class Trace:
         return {step.key: step.value for step in self.steps}
 
     @cached_property
+    def last(self) -> dict[str, Step]:
+        """The step that each blob is given as by name, in the order in which the names first appear.
+
+        It is the last layer's that has the blob for a top, so that a net that is cut there gives the same; of a blob
+        that no layer reads, Caffe's output, it is what its memory holds in the end.
+        """
+        read = self._read
+        return {step.top: step for index, step in enumerate(self.steps) if not (step.again and index in read)}
+
+    @cached_property
     def blobs(self) -> dict[str, Array]:
-        """The final value of each blob by name, in the order in which the names first appear."""
-        return {step.top: step.value for step in self.steps}
+        """The final value of each blob by name; see `last`."""
+        return {name: step.value for name, step in self.last.items()}
 
     @cached_property
     def fan_in(self) -> dict[Key, int]:
@@ -100,9 +118,12 @@ class Trace:
     @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Names of the blobs whose final value no layer read, in net order."""
-        read = {index for step in self.steps for index in step.inputs}
-        last = {step.top: index for index, step in enumerate(self.steps)}
-        return tuple(name for name, index in last.items() if index not in read)
+        read = {id(self.steps[index]) for index in self._read}
+        return tuple(name for name, step in self.last.items() if id(step) not in read)
+
+    @cached_property
+    def _read(self) -> frozenset[int]:
+        return frozenset(index for step in self.steps for index in step.inputs)
 
     def amplification(self, step: Step) -> tuple[float, ...]:
         """For each input of `step`: by how much an error, as a share of the largest value, can grow in it.
@@ -124,11 +145,50 @@ class Trace:
 class Stream:
     """The tops of a run in net order, each made when it is asked for; `steps` can be gone through once.
 
+    `unread` grows on the way: what the layers state and did not read, as in a `Trace`.
+
     A value is held until the last layer that reads it has run: with the caller holding none, memory is that of a run
     in Caffe's phase TEST and not of every top.
     """
 
     steps: Iterator[Step]
+    unread: list[Unread] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Made:
+    """One top in all lanes.
+
+    Attributes:
+        steps: one for each lane. How errors grow is that of the first.
+        gone: places, among the steps of the run, of tops that no layer reads any more.
+        is_read: of a step that is there `again`, whether a layer reads it.
+    """
+
+    steps: tuple[Step, ...]
+    gone: tuple[int, ...] = ()
+    is_read: bool = False
+
+
+@dataclass
+class Lane:
+    """One of several runs of a net side by side, which read each layer's learned blobs once for all.
+
+    Attributes:
+        feeds: by blob name, as for `run`.
+        instead: as for `run`; it is asked for a top when the caller has seen it.
+    """
+
+    feeds: Mapping[str, npt.ArrayLike]
+    instead: Mapping[int, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The tops of several runs in net order, as in a `Stream`."""
+
+    made: Iterator[Made]
+    unread: list[Unread]
 
 
 def run(
@@ -137,7 +197,7 @@ def run(
     feeds: Mapping[str, npt.ArrayLike],
     *,
     blobs: Collection[str] | None = None,
-    instead: Mapping[Key, Array] | None = None,
+    instead: Mapping[int, Array] | None = None,
     train: bool = False,
 ) -> Trace:
     """Run a net and keep every top.
@@ -148,18 +208,21 @@ def run(
         feeds: by blob name, the tops of layers without bottoms (Input and data layers). Their shapes may differ from
             those in the prototxt, as after Caffe's Reshape. Converted to float32.
         blobs: run only what these blobs depend on; None runs every layer. Data that nobody needs is not asked for.
-        instead: what later layers read in place of these tops, float32 of the same shapes. With a converted model's
-            own blobs, each layer is seen alone: its top is what the layer makes of the model's inputs to it.
+        instead: what later layers read in place of tops, by their places among the steps of this run; float32 of the
+            same shapes. With a converted model's own blobs, each layer is seen alone: its top is what the layer makes
+            of the model's inputs to it.
         train: compute as in phase TRAIN (BatchNorm with the batch's statistics); layers that draw at random are
             refused.
 
     Raises:
         NetError: bottoms that no layer makes, blobs with several sources, shapes that do not fit.
-        UnsupportedError: layer types that the interpreter does not know (ErrorGroup for several).
+        UnsupportedError: layer types that the interpreter does not know (ErrorGroup for several), or a setting of a
+            layer that its rule does not read.
         WeightsError: blobs that are absent or have another shape than the layer gives them.
         RequestError: a feed for a blob that is no input, or an input without a feed.
     """
-    return Trace(tuple(stream(net, weights, feeds, blobs=blobs, instead=instead, train=train).steps))
+    made = stream(net, weights, feeds, blobs=blobs, instead=instead, train=train)
+    return Trace(tuple(made.steps), tuple(made.unread))
 
 
 def stream(
@@ -168,44 +231,132 @@ def stream(
     feeds: Mapping[str, npt.ArrayLike],
     *,
     blobs: Collection[str] | None = None,
-    instead: Mapping[Key, Array] | None = None,
+    instead: Mapping[int, Array] | None = None,
     train: bool = False,
 ) -> Stream:
     """What `run` does, top by top as they are asked for; arguments and errors are those of `run`."""
-    order = wire(net) if blobs is None else needed(wire(net), blobs)
-    given = {name: np.ascontiguousarray(value, np.float32).reshape(np.shape(value)) for name, value in feeds.items()}
-    _check_feeds(net, given)
-    _check_types(order, given)
-    learned = match_parameters(net, weights)
-    return Stream(_steps(order, given, learned, instead or {}, train))
+    lanes = side_by_side(net, weights, [Lane(feeds, instead or {})], blobs=blobs, train=train)
+    return Stream((made.steps[0] for made in lanes.made), lanes.unread)
 
 
-def _steps(
+def side_by_side(
+    net: Net,
+    weights: Weights | None,
+    lanes: Sequence[Lane],
+    *,
+    blobs: Collection[str] | None = None,
+    train: bool = False,
+) -> SideBySide:
+    """What `stream` does, for several runs at once, layer by layer; arguments and errors are those of `run`."""
+    order = wire(net, blobs)
+    running = [_Running(_given(lane.feeds), lane.instead) for lane in lanes]
+    for lane in running:
+        _check_feeds(net, lane.given)
+    _check_types(order, running[0].given)
+    unread: list[Unread] = []
+    return SideBySide(_made(order, running, match_parameters(net, weights), train, net.lenient, unread), unread)
+
+
+def _given(feeds: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    return {name: np.ascontiguousarray(value, np.float32).reshape(np.shape(value)) for name, value in feeds.items()}
+
+
+@dataclass
+class _Running:
+    """A lane at work: what is fed, what later layers read instead, and the tops that something reads later."""
+
+    given: Mapping[str, Array]
+    instead: Mapping[int, Array]
+    held: dict[int, Held] = field(default_factory=dict)
+    named: dict[str, Block] = field(default_factory=dict)
+
+    def keep(self, item: Wired, place: int, step: Step, count: int, beside: list[Block], *, wanted: bool) -> bool:
+        """Note where a top lies, and the top itself where it is wanted; `beside` grows by its memory.
+
+        Returns whether nothing will look there again.
+        """
+        values = np.require(self.instead.get(count, step.value), np.float32, "C")
+        block = block_of(place, values, count, item.layer, item.shared, beside)
+        if item.learned:
+            block = self.named.setdefault(item.learned, block)
+            block.holders += 1
+        beside.append(block)
+        if wanted:
+            block.holders += 1
+            self.held[item.makes + place] = Held(block, step.top, values, count, block.writings)
+        return block.holders == 0
+
+    def let_go(self, index: int) -> list[int]:
+        """Hold a top no longer; returns its place among the steps, if nothing will look into its memory again."""
+        held = self.held.pop(index)
+        held.block.holders -= 1
+        return [] if held.block.holders else [held.step]
+
+    def learned(self, parameters: Parameters) -> Parameters:
+        """A layer's learned blobs, with what layers in place wrote to them."""
+        return parameters.as_written({name: b.values for name, b in self.named.items() if b.writings})
+
+
+def _made(
     order: Sequence[Wired],
-    given: Mapping[str, Array],
+    lanes: Sequence[_Running],
     learned: Sequence[Parameters],
-    instead: Mapping[Key, Array],
     train: bool,
-) -> Iterator[Step]:
+    lenient: bool,
+    unread: list[Unread],
+) -> Iterator[Made]:
     """The tops in net order; what no later layer reads is not kept."""
     last = {index: item.index for item in order for index in item.reads}
-    place: dict[int, int] = {}
-    kept: dict[int, Array] = {}
+    last |= {index: order[-1].index + 1 for item in order for index in item.ends}
     count = 0
+    gone: list[int] = []
     for item in order:
         layer = item.layer
-        bottoms = tuple(kept[index] for index in item.reads)
-        for index in [index for index in kept if last.get(index, -1) <= item.index]:
-            del kept[index]
-        with np.errstate(all="ignore"):
-            made = _run_layer(Call(layer, bottoms, learned[item.index], train), given)
-        reads = tuple(place[index] for index in item.reads)
-        for index, (top, (value, error)) in enumerate(zip(layer.tops, made, strict=True), item.makes):
-            step = Step(layer.name, layer.type, top, value, reads, error.fan_in, error.gains, error.own)
-            place[index], count = count, count + 1
-            if index in last:
-                kept[index] = np.require(instead.get(step.key, value), np.float32, "C")
-            yield step
+        for made in _looks_again([[lane.held[index] for index in item.reads] for lane in lanes], count, lanes):
+            count += 1
+            yield replace(made, is_read=True)
+        bottoms = [[lane.held[index] for index in item.reads] for lane in lanes]
+        for index in dict.fromkeys(item.reads):
+            if last[index] <= item.index:
+                left = [lane.let_go(index) for lane in lanes]
+                gone += left[0]
+        reads = tuple(bottom.step for bottom in bottoms[0])
+        steps = _run_lanes(item, lanes, bottoms, learned[item.index], train, lenient, unread)
+        beside = [[bottom.block for bottom in lane] for lane in bottoms]
+        del bottoms
+        for place, top in enumerate(layer.tops):
+            values, error = steps.pop(0)
+            step = Step(layer.name, layer.type, top, values[0], reads, error.fan_in, error.gains, error.own)
+            now, gone = (gone, []) if not steps else ([], gone)  # each of the tops tells what it was made of
+            made = Made((step, *(replace(step, value=value) for value in values[1:])), tuple(now))
+            del values, step
+            yield made
+            wanted = item.makes + place in last
+            lying = zip(lanes, made.steps, beside, strict=True)
+            idle = [lane.keep(item, place, own, count, blocks, wanted=wanted) for lane, own, blocks in lying]
+            gone += [count] if idle[0] else []
+            count += 1
+            del made
+        del beside  # what nothing reads shall be gone when the next layer runs
+    yield from _looks_again([list(lane.held.values()) for lane in lanes], count, lanes)
+
+
+def _looks_again(tops: Sequence[Sequence[Held]], count: int, lanes: Sequence[_Running]) -> Iterator[Made]:
+    """A step for each top whose memory a layer in place on another blob wrote to; `tops` of each lane."""
+    for beside in zip(*tops, strict=True):
+        if beside[0].overwritten:
+            steps = [_seen_again(held) for held in beside]
+            yield Made(tuple(steps))
+            for lane, held, step in zip(lanes, beside, steps, strict=True):
+                held.look_again(np.require(lane.instead.get(count, step.value), np.float32, "C"), count)
+            count += 1
+
+
+def _seen_again(held: Held) -> Step:
+    block = held.block
+    writer = block.writer
+    value = block.values.reshape(held.values.shape)
+    return Step(writer.name, writer.type, held.top, value, (block.step,), 1, (1.0,), again=True)
 
 
 def _check_feeds(net: Net, given: Mapping[str, Array]) -> None:
@@ -226,9 +377,12 @@ def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
         layer, rule = item.layer, find(item.layer.kind)
         if _is_fed(layer, given):
             continue
+        if layer.fault:
+            errors.append(layer.fault)
+            continue
         missing = [top for top in layer.tops if top not in given]
         if not layer.bottoms and (rule is None or rule.always_fed or len(missing) < len(layer.tops)):
-            names = " and ".join(map(repr, missing))
+            names = listed(list(map(repr, missing)))
             errors.append(_fault(RequestError, layer, f"{names} must be fed: the net does not hold its values"))
         elif rule is None:
             errors.append(_fault(UnsupportedError, layer, _unknown(layer)))
@@ -246,25 +400,74 @@ def _fault(kind: type[CaffeModelError], layer: NetLayer, message: str) -> CaffeM
     return kind(message, position=layer.position, layer=layer.name, layer_type=layer.type)
 
 
-def _run_layer(call: Call, given: Mapping[str, Array]) -> list[tuple[Array, Sensitivity]]:
-    """The tops of one layer, each with how errors grow in it.
+def _run_lanes(
+    item: Wired,
+    lanes: Sequence[_Running],
+    bottoms: Sequence[Sequence[Held]],
+    learned: Parameters,
+    train: bool,
+    lenient: bool,
+    unread: list[Unread],
+) -> list[tuple[list[Array], Sensitivity]]:
+    """For each top of a layer its values in every lane, and how errors grow in it, as seen in the first."""
+    layer = item.layer
+    if _is_fed(layer, lanes[0].given):
+        return [([lane.given[top] for lane in lanes], Sensitivity()) for top in layer.tops]
+    parameters = [lane.learned(learned) for lane in lanes]
+    given = [tuple(bottom.values for bottom in held) for held in bottoms]
+    with np.errstate(all="ignore"):
+        first = Call(layer.read_by(Record()), given[0], parameters[0], train)
+        if len(lanes) > 1 and _as_one(layer, given, parameters):
+            batch = Call(first.layer, (np.concatenate([values for (values,) in given]),), learned, train)
+            made = [list(np.split(top, len(lanes))) for top in _run_layer(batch)]
+        else:
+            others = zip(given[1:], parameters[1:], strict=True)
+            calls = [first, *(Call(layer.read_by(Record()), *other, train) for other in others)]
+            made = [list(values) for values in zip(*map(_run_layer, calls), strict=True)]
+        unread += check_all_read(layer, first.record, lenient=lenient, reader="the interpreter")
+        errors = _errors(first, [values[0] for values in made])
+    return list(zip(made, errors, strict=True))
 
-    A rule checks what Caffe checks; shapes that no one thought of (a scalar where a batch belongs) end in numpy, and
-    are the net's fault all the same.
-    """
+
+def _as_one(layer: NetLayer, given: Sequence[tuple[Array, ...]], parameters: Sequence[Parameters]) -> bool:
+    """Whether what the lanes give a layer can be one batch for it."""
+    rule = find(layer.kind)
+    if rule is None or rule.by_item is None or len(layer.bottoms) != 1 or not rule.by_item(layer.param):
+        return False
+    alike = len({values[0].shape for values in given}) == 1 and given[0][0].ndim > 1
+    return alike and all(one is parameters[0] for one in parameters)
+
+
+def _run_layer(call: Call) -> list[Array]:
+    """The tops of one layer."""
     layer, rule = call.layer, find(call.layer.kind)
-    if _is_fed(layer, given):
-        return [(given[top], Sensitivity()) for top in layer.tops]
     if rule is None:
         raise _fault(UnsupportedError, layer, _unknown(layer))
-    try:
-        made = list(rule.forward(call))
+    with _as_faults(call):
+        made = [np.asarray(top) for top in rule.forward(call)]  # numpy makes a number of a blob without axes
+        call.parameters.check_taken()
         if len(made) < len(layer.tops):
             raise call.fail(f"has {len(layer.tops)} tops but makes {len(made)}")
-        tops = made[: len(layer.tops)]
-        return list(zip(tops, rule.error(call, tops), strict=True))
+        return made[: len(layer.tops)]
+
+
+def _errors(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """How errors grow in each top."""
+    rule = find(call.layer.kind)
+    assert rule is not None
+    with _as_faults(call):
+        return list(rule.error(call, tops))
+
+
+@contextmanager
+def _as_faults(call: Call) -> Iterator[None]:
+    """A rule checks what Caffe checks; shapes that no one thought of (a scalar where a batch belongs) end in numpy, and
+    are the net's fault all the same.
+    """
+    try:
+        yield
     except MemoryError as error:
         raise call.fail("its tops do not fit into memory") from error
     except (ArithmeticError, LookupError, ValueError) as error:
-        shapes = ", ".join(shape_text(bottom.shape) for bottom in call.bottoms)
+        shapes = ", ".join(format_shape(bottom.shape) for bottom in call.bottoms)
         raise call.fail(f"cannot work on bottoms of {shapes}: {error}") from error

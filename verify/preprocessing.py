@@ -6,7 +6,6 @@ itself. Computed here in float64, from what the model's metadata says and the me
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError
-from verify.bounds import UNIT_ROUNDOFF
-from verify.engines import PREPROCESS, Array, fault
-from verify.layers.parameters import shape_text
+from prototxt.json_text import read_json
+from prototxt.words import format_shape
+from verify.engines.engine import PREPROCESS, Array, fault
+from verify.layers.shared.rounding import UNIT_ROUNDOFF
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class BakedPreprocessing:
     """What the model does before the net.
 
     Attributes:
@@ -58,11 +58,11 @@ class Preprocessing:
             return self.mean
         top, left = (height - shape[2]) // 2, (width - shape[3]) // 2
         if min(top, left) < 0:
-            raise RequestError(f"the mean image is {shape_text(self.mean.shape)}, the input {shape_text(shape)}")
+            raise RequestError(f"the mean image is {format_shape(self.mean.shape)}, the input {format_shape(shape)}")
         return self.mean[:, top : top + shape[2], left : left + shape[3]]
 
 
-def read_preprocessing(metadata: Mapping[str, str], mean: npt.ArrayLike | None, path: str) -> Preprocessing | None:
+def read_preprocessing(metadata: Mapping[str, str], mean: npt.ArrayLike | None, path: str) -> BakedPreprocessing | None:
     """What a model's metadata says; None when nothing is baked in.
 
     Args:
@@ -78,11 +78,11 @@ def read_preprocessing(metadata: Mapping[str, str], mean: npt.ArrayLike | None, 
     if text is None:
         return None
     try:
-        said = json.loads(text)
+        said = read_json(text)
         values = said.get("mean")
         shape = said.get("mean_shape")
         chosen = _chosen_mean(values, shape, mean)
-        return Preprocessing(str(said["input"]), chosen, float(said["scale"]), said["input_order"] == "rgb")
+        return BakedPreprocessing(str(said["input"]), chosen, float(said["scale"]), said["input_order"] == "rgb")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise fault(path, f"its metadata {PREPROCESS!r} makes no sense: {text[:80]}") from error
     except RequestError as error:
@@ -99,7 +99,7 @@ def baked_order(metadata: Mapping[str, str], path: str) -> str | None:
     if text is None:
         return None
     try:
-        order = json.loads(text)["input_order"]
+        order = read_json(text)["input_order"]
     except (ValueError, KeyError, TypeError):
         order = None
     if order not in ("rgb", "bgr"):
@@ -115,8 +115,10 @@ def _chosen_mean(
     if shape is None:
         return np.zeros((1, 1, 1), np.float32)
     if given is None:
-        raise RequestError(f"has a mean image of {shape_text(shape)} baked in; give that image too (--mean)")
+        raise RequestError(f"has a mean image of {format_shape(shape)} baked in; give that image too (--mean)")
     image = np.asarray(given, np.float32)
     if image.shape != tuple(shape):
-        raise RequestError(f"has a mean image of {shape_text(shape)} baked in, but {shape_text(image.shape)} was given")
+        raise RequestError(
+            f"has a mean image of {format_shape(shape)} baked in, but {format_shape(image.shape)} was given"
+        )
     return image

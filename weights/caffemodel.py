@@ -1,7 +1,7 @@
 """Caffe's binary weight file: a NetParameter message, indexed in place.
 
     NetParameter      1 name   100 layer (V2)   2 layers (V1; V0 inside)
-    LayerParameter    1 name     2 type   7 blobs
+    LayerParameter    1 name     2 type   3 bottom   4 top   7 blobs
     V1LayerParameter  4 name     5 type   6 blobs    1 layer (V0)
     V0LayerParameter  1 name     2 type  50 blobs
 
@@ -11,59 +11,24 @@ Where a file has both `layers` and `layer`, the old ones count: Caffe's upgrade 
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from prototxt.errors import Position, WeightsError
-
-from .blobproto import BlobFault, BlobReader
-from .legacy import v0_type, v1_type
-from .model import LayerWeights, Weights
-from .wire import LENGTH, VARINT, ByteArray, Malformed, Wire
+from prototxt.names import from_bytes
+from weights.blobproto import BlobFault, BlobReader
+from weights.legacy import v0_type, v1_type
+from weights.model import LayerWeights, Weights
+from weights.pieces import PiecewiseFile
+from weights.wire import LENGTH, VARINT, Malformed, Wire
 
 log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 200_000
-
-
-class MappedFile:
-    """A file mapped copy-on-write: arrays into it are writable, so that torch takes them, and never change the file."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Map `path`.
-
-        Raises:
-            WeightsError: it cannot be read or is empty.
-        """
-        self.path = os.fspath(path)
-        try:
-            with open(self.path, "rb") as file:
-                self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        except (OSError, ValueError) as fault:
-            reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-            raise WeightsError(f"cannot be read: {reason}", position=Position(self.path)) from fault
-        # Arrays must be made from this one: `np.ndarray(..., buffer=map)` does not keep the map from being closed,
-        # and reading such an array afterwards is a segmentation fault.
-        self._bytes: ByteArray | None = np.frombuffer(self.map, np.uint8)
-
-    def data(self) -> ByteArray:
-        """The bytes; raises WeightsError once closed."""
-        if self._bytes is None:
-            raise WeightsError("is closed, its weights can be read no more", position=Position(self.path))
-        return self._bytes
-
-    def close(self) -> None:
-        """Unmap, or where arrays still look into the map let the last of them do it."""
-        self._bytes = None
-        try:
-            self.map.close()
-        except BufferError:
-            log.debug("%s stays mapped while arrays look into it", self.path)
+BOTTOM, TOP = 3, 4
+"""Fields of a layer in today's form."""
 
 
 @dataclass
@@ -73,6 +38,8 @@ class _Fields:
     name: str = ""
     type: str = ""
     blobs: list[tuple[int, int]] = field(default_factory=list)
+    bottoms: list[str] = field(default_factory=list)
+    tops: list[str] = field(default_factory=list)
 
 
 class _Index:
@@ -83,6 +50,7 @@ class _Index:
         self._blobs = blobs
         self._path = path
         self._items = 0
+        self._left_out: dict[str, list[str]] = {}
 
     def net(self, size: int) -> tuple[str, list[LayerWeights]]:
         name = ""
@@ -99,6 +67,9 @@ class _Index:
                 name = self._text(value, stop)
         if old and new:
             log.warning("%s has layers of the old and of the new form: as in Caffe only the old count", self._path)
+        for what, (first, *others) in self._left_out.items():
+            more = f" and {len(others)} more have" if others else " has"
+            log.warning("%s: warning: %s%s %s, which Caffe does not read: left out", self._path, first, more, what)
         return name, old or new
 
     def _v2(self, start: int, stop: int) -> _Fields:
@@ -136,9 +107,13 @@ class _Index:
                 found.name = self._text(value, end)
             elif number == type_name:
                 found.type = self._text(value, end)
+            elif number == BOTTOM:
+                found.bottoms.append(self._text(value, end))
+            elif number == TOP:
+                found.tops.append(self._text(value, end))
 
     def _text(self, start: int, stop: int) -> str:
-        return self._wire.data[start:stop].decode("utf-8", "backslashreplace")
+        return from_bytes(self._wire.piece(start, stop))
 
     def _layer(self, found: _Fields) -> LayerWeights:
         self._items += 1 + len(found.blobs)
@@ -148,6 +123,8 @@ class _Index:
         for index, (start, stop) in enumerate(found.blobs):
             try:
                 blobs.append(self._blobs.read(start, stop))
+                for what in self._blobs.left_out:
+                    self._left_out.setdefault(what, []).append(f"blob {index} of layer {found.name!r}")
             except (BlobFault, Malformed) as fault:
                 joint = " " if isinstance(fault, BlobFault) else " is damaged: "
                 raise WeightsError(
@@ -156,23 +133,22 @@ class _Index:
                     layer=found.name,
                     layer_type=found.type or None,
                 ) from fault
-        return LayerWeights(found.name, found.type, tuple(blobs))
+        return LayerWeights(found.name, found.type, tuple(blobs), bottoms=tuple(found.bottoms), tops=tuple(found.tops))
 
 
 def open_caffemodel(path: str | os.PathLike[str]) -> Weights:
-    """Map and index a `.caffemodel`.
+    """Open and index a `.caffemodel`.
 
     Raises:
         WeightsError: it cannot be read, is damaged, or a blob's shape and numbers disagree.
     """
-    file = MappedFile(path)
     with ExitStack() as on_failure:
-        on_failure.callback(file.close)
-        with Wire(file.map) as wire:
-            try:
-                name, layers = _Index(wire, BlobReader(wire, file.data), file.path).net(len(file.map))
-            except Malformed as fault:
-                raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
+        file = on_failure.enter_context(PiecewiseFile(path))
+        wire = file.wire()
+        try:
+            name, layers = _Index(wire, BlobReader(wire, file.read), file.path).net(wire.size)
+        except Malformed as fault:
+            raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
         if not layers:
             raise WeightsError("is no .caffemodel: it holds no layers", position=Position(file.path))
         on_failure.pop_all()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 
 from prototxt.errors import Position, WeightsError
-
-from .caffemodel import MappedFile, open_caffemodel
-from .hdf5 import open_hdf5
-from .model import Weights
-from .sniff import name_other_message, sniff_weights
+from weights.caffemodel import open_caffemodel
+from weights.hdf5 import open_hdf5
+from weights.model import Weights
+from weights.pieces import PiecewiseFile
+from weights.sniff import name_other_message, sniff_weights
 
 
 def open_weights(path: str | os.PathLike[str]) -> Weights:
@@ -36,5 +35,5 @@ def open_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 def _other_kind(path: str | os.PathLike[str]) -> str | None:
-    with closing(MappedFile(path)) as file:
-        return name_other_message(file.map)
+    with PiecewiseFile(path) as file:
+        return name_other_message(file.wire())

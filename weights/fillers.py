@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError, UnsupportedError
-
-from .blobproto import MAX_VALUES, format_shape
-from .model import FloatArray, Shape
+from prototxt.words import format_shape
+from weights.blobproto import MAX_VALUES
+from weights.model import FloatArray, Shape
 
 if TYPE_CHECKING:
     from prototxt.caffe_pb2 import FillerParameter
@@ -101,7 +101,7 @@ def _bilinear(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -
     return np.broadcast_to(np.outer(ramp, ramp), shape)
 
 
-_Filler = Callable[["FillerParameter", Shape, np.random.Generator], _Floats]
+_Filler = Callable[["FillerParameter", Shape, "np.random.Generator"], _Floats]
 _FILLERS: Final[dict[str, _Filler]] = {
     "constant": _constant,
     "uniform": _uniform,

@@ -16,20 +16,23 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from math import prod
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 
 from prototxt.errors import MissingDependencyError, Position, RequestError, WeightsError
-
-from .blobproto import MAX_AXES, MAX_VALUES, format_shape
-from .match import hole
-from .model import Blob, FloatArray, LayerWeights, Weights
-from .output import atomic_path
+from prototxt.names import from_bytes, is_utf8, to_bytes
+from prototxt.words import first_line, format_shape, unreadable
+from weights.blobproto import MAX_AXES, MAX_VALUES
+from weights.hdf5_file import new_hdf5
+from weights.match import hole
+from weights.model import Blob, FloatArray, LayerWeights, Weights
+from weights.output import atomic_path
 
 if TYPE_CHECKING:
     import h5py
 
+Link: TypeAlias = str | bytes
 MAX_ITEMS: Final = 200_000
 MAX_DEPTH: Final = 64
 _BLOB_INDEX: Final = re.compile("0|[1-9][0-9]{0,4}")
@@ -54,7 +57,7 @@ def open_hdf5(path: str | os.PathLike[str], *, part: Literal["data", "diff"] = "
     try:
         file = h5.File(name, "r")
     except _DAMAGE as fault:
-        raise WeightsError(f"is a damaged HDF5 file: {_first_line(fault)}", position=Position(name)) from fault
+        raise WeightsError(f"is a damaged HDF5 file: {first_line(fault)}", position=Position(name)) from fault
     try:
         layers = _Reader(name, h5).layers(file, part)
     except BaseException:
@@ -72,7 +75,7 @@ def write_hdf5(path: str | os.PathLike[str], layers: Iterable[LayerWeights]) -> 
     """
     h5 = _library("write")
     written: set[str] = set()
-    with atomic_path(path) as temporary, h5.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         data = file.create_group("data")
         for layer in layers:
             if layer.name in written:
@@ -80,13 +83,13 @@ def write_hdf5(path: str | os.PathLike[str], layers: Iterable[LayerWeights]) -> 
             written.add(layer.name)
             arrays = ((str(index), blob) for index, blob in enumerate(layer.blobs) if blob.stored)
             try:
-                group = _new_group(data, layer.name)
+                group = _new_group(h5, data, layer.name)
                 for key, blob in arrays:
                     group.create_dataset(key, data=blob.array(), dtype="<f4")
             except (TypeError, ValueError) as fault:  # h5py's ways to say that a name is taken
-                raise RequestError(f"HDF5 has no place left for layer {layer.name!r}: {_first_line(fault)}") from fault
+                raise RequestError(f"HDF5 has no place left for layer {layer.name!r}: {first_line(fault)}") from fault
             except RuntimeError as fault:
-                raise OSError(_first_line(fault)) from fault
+                raise OSError(first_line(fault)) from fault
 
 
 class _Reader:
@@ -105,15 +108,15 @@ class _Reader:
             root = self._child(file, part)
             if not self._is_group(root):
                 raise self._fault(f"has a dataset where the group {part!r} belongs")
-            for name in root:
-                self._visit(root, name, name, 1)
+            for link in root:
+                self._visit(root, link, _name(link), 1)
         except _DAMAGE as fault:
-            raise self._fault(f"is a damaged HDF5 file: {_first_line(fault)}") from fault
+            raise self._fault(f"is a damaged HDF5 file: {first_line(fault)}") from fault
         if not self._layers:
             raise self._fault(f"holds no layers under {part!r}")
         return self._layers
 
-    def _visit(self, parent: h5py.Group, link: str, name: str, depth: int) -> None:
+    def _visit(self, parent: h5py.Group, link: Link, name: str, depth: int) -> None:
         """Note the group `link` as a layer, its subgroups as further ones."""
         if depth > MAX_DEPTH:
             raise self._fault(f"nests groups deeper than {MAX_DEPTH}")
@@ -121,13 +124,13 @@ class _Reader:
         if not self._is_group(group):
             raise self._fault(f"has a dataset {name!r} where a layer belongs")
         blobs: dict[int, Blob] = {}
-        groups: list[str] = []
+        groups: list[Link] = []
         for key in group:
             child = self._child(group, key)
             if self._is_group(child):
                 groups.append(key)
-            elif not _BLOB_INDEX.fullmatch(key):
-                raise self._fault(f"has a dataset {key!r} where blobs are numbered", name)
+            elif not _BLOB_INDEX.fullmatch(_name(key)):
+                raise self._fault(f"has a dataset {_name(key)!r} where blobs are numbered", name)
             else:
                 blobs[int(key)] = self._blob(child, name, int(key))
         if blobs or not groups:
@@ -136,12 +139,13 @@ class _Reader:
             filled = tuple(blobs.get(index) or hole() for index in range(count))
             self._layers.append(LayerWeights(name, "", filled))
         for key in groups:
-            self._visit(group, key, f"{name}/{key}", depth + 1)
+            self._visit(group, key, f"{name}/{_name(key)}", depth + 1)
 
-    def _child(self, group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset:
+    def _child(self, group: h5py.Group, key: Link) -> h5py.Group | h5py.Dataset:
         self._note_items(1)
-        if not isinstance(group.get(key, getlink=True), self._h5.HardLink):
-            raise self._fault(f"has a link to elsewhere at {key!r}, which is not followed")
+        link = key.encode() if isinstance(key, str) else key
+        if group.id.links.get_info(link).type != self._h5.h5l.TYPE_HARD:
+            raise self._fault(f"has a link to elsewhere at {_name(key)!r}, which is not followed")
         return group[key]
 
     def _note_items(self, count: int) -> None:
@@ -171,18 +175,28 @@ class _Reader:
         return Blob(tuple(shape), False, self._numbers(dataset, layer, index))
 
     def _numbers(self, dataset: h5py.Dataset, layer: str, index: int) -> Callable[[], FloatArray]:
+        size = _size(dataset)
+
         def read() -> FloatArray:
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    return np.require(dataset[()], np.float32, "C")
+                    values = np.require(dataset[()], np.float32, "C")
+                if _size(dataset) < size:  # behind the file's end the library reads zeros
+                    raise OSError("the file was cut short while it was read")
+                return values
             except _DAMAGE as fault:
-                reason = "the file is closed" if not dataset else _first_line(fault)
-                raise self._fault(f"blob {index} cannot be read: {reason}", layer) from fault
+                why = unreadable(fault) if dataset else "cannot be read: the file is closed"
+                raise self._fault(f"blob {index} {why}", layer) from fault
 
         return read
 
     def _fault(self, message: str, layer: str | None = None) -> WeightsError:
         return WeightsError(message, position=Position(self._path), layer=layer)
+
+
+def _size(dataset: h5py.Dataset) -> int:
+    """Bytes of the file that a dataset lies in."""
+    return os.fstat(dataset.file.id.get_vfd_handle()).st_size
 
 
 def _no_data(keys: set[str], part: str) -> str:
@@ -193,10 +207,20 @@ def _no_data(keys: set[str], part: str) -> str:
     return f"is an HDF5 file but not Caffe's: it has no group {part!r}"
 
 
-def _new_group(data: h5py.Group, name: str) -> h5py.Group:
+def _new_group(library: ModuleType, data: h5py.Group, name: str) -> h5py.Group:
     if "\0" in name or any(part in ("", ".") for part in name.split("/")):
         raise RequestError(f"HDF5 cannot hold a layer named {name!r}")
-    return data.require_group(name)
+    if is_utf8(name):
+        return data.require_group(name)
+    for part in to_bytes(name).split(b"/"):  # h5py itself writes UTF-8 alone
+        known = data.id.links.exists(part)
+        data = data[part] if known else library.Group(library.h5g.create(data.id, part))
+    return data
+
+
+def _name(link: Link) -> str:
+    """A link's name; h5py gives bytes that are no UTF-8 as such."""
+    return from_bytes(link.encode() if isinstance(link, str) else link)
 
 
 def _library(verb: str) -> ModuleType:
@@ -204,7 +228,3 @@ def _library(verb: str) -> ModuleType:
         return import_module("h5py")
     except ImportError as fault:
         raise MissingDependencyError(f"h5py is needed to {verb} .caffemodel.h5 files: pip install h5py") from fault
-
-
-def _first_line(fault: BaseException) -> str:
-    return (str(fault).splitlines() or [type(fault).__name__])[0]

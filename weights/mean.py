@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import closing
+from pathlib import Path
 from tokenize import TokenError
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from prototxt.errors import Position, WeightsError
+from prototxt.errors import Position, RequestError, WeightsError
+from prototxt.words import format_shape
+from weights.blobproto import BlobFault, BlobReader
+from weights.model import FloatArray
+from weights.pieces import PiecewiseFile
+from weights.sniff import read_head, refuse_foreign
+from weights.wire import Malformed
 
-from .blobproto import BlobFault, BlobReader, format_shape
-from .caffemodel import MappedFile
-from .model import FloatArray
-from .sniff import read_head, refuse_foreign
-from .wire import Malformed, Wire
+log = logging.getLogger(__name__)
 
 _NPY: Final = b"\x93NUMPY"
 _NPY_DAMAGE: Final = (OSError, ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, TokenError)
@@ -45,13 +49,17 @@ def load_mean(path: str | os.PathLike[str]) -> FloatArray:
 
 def _from_binaryproto(name: str, head: bytes) -> FloatArray:
     refuse_foreign(name, head)
-    with closing(MappedFile(name)) as file, Wire(file.map) as wire:
+    with PiecewiseFile(name) as file:
+        reader = BlobReader(file.wire(), file.read)
         try:
-            return np.array(BlobReader(wire, file.data).read(0, len(file.map)).array())
+            mean = np.array(reader.read(0, file.size).array())
         except BlobFault as fault:
             raise _fault(name, f"is no mean image: the blob {fault}") from fault
         except Malformed as fault:
             raise _fault(name, f"is damaged or cut short: {fault}") from fault
+    for what in reader.left_out:
+        log.warning("%s: warning: the blob has %s, which Caffe does not read: left out", name, what)
+    return mean
 
 
 def _from_npy(name: str) -> FloatArray:
@@ -68,3 +76,19 @@ def _from_npy(name: str) -> FloatArray:
 
 def _fault(name: str, message: str) -> WeightsError:
     return WeightsError(message, position=Position(name))
+
+
+def read_mean(text: str) -> npt.NDArray[np.float32]:
+    """`104,117,123` as three values, anything else as a file (.binaryproto or .npy).
+
+    Raises:
+        RequestError: neither numbers nor a readable file.
+        WeightsError: a file that holds no mean image.
+    """
+    parts = text.split(",")
+    try:
+        return np.asarray([float(p) for p in parts], dtype=np.float32)
+    except ValueError:
+        if len(parts) > 1 and not Path(text).exists():
+            raise RequestError(f"--mean {text!r}; expected numbers like 104,117,123, or a mean file") from None
+    return load_mean(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import TracebackType
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,18 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 Shape: TypeAlias = tuple[int, ...]
 
 
+def in_parts(read: Callable[[], FloatArray]) -> Iterator[FloatArray]:
+    """What `read` gives, in flat parts, each good until the next: those of its own `parts`, if it has that."""
+    parts: Callable[[], Iterator[FloatArray]] | None = getattr(read, "parts", None)
+    return parts() if parts is not None else iter((np.ascontiguousarray(read()).reshape(-1),))
+
+
 @dataclass(frozen=True)
 class Blob:
     """One parameter array of a layer, still in the file.
 
     Attributes:
-        shape: as stored; the old num × channels × height × width form gives 4 dimensions.
+        shape: as stored; the old num × channels × height × width form gives 4 dimensions, C3D's with a length 5.
         legacy: whether it was stored in that old form, which `fits` treats leniently.
         stored: False for a hole in an HDF5 file: Caffe saves a shared parameter only under the layer that owns it.
     """
@@ -33,22 +39,26 @@ class Blob:
     def array(self) -> FloatArray:
         """The numbers, float32 in C order.
 
-        A view into the mapped file where that holds packed floats, a fresh copy otherwise; nothing is cached.
+        Read from the file each time: nothing is cached.
 
         Raises:
-            WeightsError: the file was closed, or an HDF5 file turns out damaged.
+            WeightsError: the file was closed or cut short, or an HDF5 file turns out damaged.
         """
         return self.read()
+
+    def parts(self) -> Iterator[FloatArray]:
+        """The numbers in their order, in one or more flat parts, each good until the next; errors as of `array`."""
+        return in_parts(self.read)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether Caffe would load this blob into a parameter of `shape` (Blob::ShapeEquals).
 
         Shapes must be equal; one stored in the old form must be equal once `shape` is padded with 1s in front to
-        four dimensions, so that 1×1×1×N fits N and 1×1×M×N fits M×N.
+        four dimensions (in C3D five), so that 1×1×1×N fits N and 1×1×M×N fits M×N.
         """
         wanted = tuple(shape)
         if self.legacy and self.stored:
-            return len(wanted) <= 4 and self.shape == (1,) * (4 - len(wanted)) + wanted
+            return self.shape == (1,) * (len(self.shape) - len(wanted)) + wanted
         return self.shape == wanted
 
 
@@ -60,11 +70,18 @@ def blob_from_array(array: npt.ArrayLike) -> Blob:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A layer as a weight file has it; `type` is its current (V2) name, empty where the file does not say (HDF5)."""
+    """A layer as a weight file has it.
+
+    Attributes:
+        type: its current (V2) name, empty where the file does not say (HDF5).
+        bottoms, tops: what it reads and makes, where a file of today's form says.
+    """
 
     name: str
     type: str
     blobs: tuple[Blob, ...]
+    bottoms: tuple[str, ...] = field(default=(), kw_only=True)
+    tops: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -129,28 +146,3 @@ class ArrayWeights(Weights):
             path,
             [LayerWeights(name, kinds.get(name, ""), tuple(map(blob_from_array, of))) for name, of in arrays.items()],
         )
-
-
-class NonFinite(NamedTuple):
-    """A blob with numbers that are none: how many NaN and how many infinities of how many values."""
-
-    layer: LayerWeights
-    blob: int
-    nans: int
-    infinities: int
-    values: int
-
-
-def nonfinite(weights: Weights) -> Iterator[NonFinite]:
-    """Each blob that holds NaN or infinity, in file order; reads one blob at a time."""
-    for layer in weights.layers:
-        for index, blob in enumerate(layer.blobs):
-            if not blob.stored:
-                continue
-            array = blob.array()
-            with np.errstate(over="ignore", invalid="ignore"):
-                if np.isfinite(array.sum()):  # one NaN or infinity makes the sum one, so this pass clears most blobs
-                    continue
-            nans, infinities = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-            if nans or infinities:
-                yield NonFinite(layer, index, nans, infinities, array.size)

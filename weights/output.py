@@ -1,178 +1,260 @@
-"""Output that is there whole or not at all: written under a temporary name beside its target, then renamed.
+"""Outputs that are there whole or not at all: written under temporary names, moved when all of them are good.
 
-Whatever ends the block early (an error, Ctrl-C) leaves nothing behind and an existing target as it was.
+Each is written in a hidden folder beside its target (`.resnet-convert-…`), so that moving it is a rename. Whatever ends
+the block early (an error, Ctrl-C) leaves nothing behind and an existing target as it was. A process that is killed may
+leave the hidden folder; what bears the targets' names is then whole and of one run (`weights.moving`).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import shutil
+import signal
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Final
 
-from prototxt.errors import Position, RequestError
+from prototxt.errors import CaffeModelError, ErrorGroup
+from weights.moving import HIDDEN, NEW, discard, move_into_place, reason, refusal, take_mode
 
-_PREFIX: Final = ".resnet-convert-"
-_REASONS: Final = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file grows beyond what this file system or the limit on file sizes allows",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.ENAMETOOLONG: "the name is too long",
-}
+_MOVED: Final[ContextVar[list[Path] | None]] = ContextVar("moved", default=None)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Staged:
+    """An output on its way: where it is to be, where it is written, and the hidden folder around that."""
+
+    target: Path
+    written: Path
+    hidden: Path
+    is_folder: bool
+
+    @property
+    def way(self) -> tuple[Path, Path]:
+        """From which folder to which."""
+        return (self.written, self.target) if self.is_folder else (self.written.parent, self.target.parent)
+
+    @property
+    def older(self) -> Path:
+        """Where the file that it replaces waits."""
+        return self.hidden / "older"
+
+
+class Outputs:
+    """Files and folders that get their names together, when the block ends well.
+
+        with Outputs() as outputs:
+            write(outputs.file("net.onnx"))
+            write_page(outputs.file("parity.html"))
+
+    A new file gets the mode that the umask leaves, a replaced one keeps its own. A symbolic link at a file's target is
+    itself replaced, what it points to stays. What a block writes beside a file (its external data) is moved with it. In
+    a folder that exists already other files stay. Errors that leave the block name the targets, not the hidden folders.
+
+    Raises:
+        RequestError: on leaving the block, where writing failed (disk full, no permission) or a target became something
+            else meanwhile; an OSError about another file passes through.
+    """
+
+    def __init__(self) -> None:
+        self._staged: list[_Staged] = []
+
+    def file(self, path: str | os.PathLike[str]) -> Path:
+        """An empty file that is to become `path`.
+
+        Raises:
+            RequestError: the folder is missing or cannot be written to, `path` is a directory, a device or
+                write-protected.
+        """
+        target = Path(path)
+        written = self.staged(target.parent) / target.name
+        if written.parent == target.parent:
+            _check_file_target(target)
+            written = self._hide(target, target.parent, target.name, is_folder=False)
+        with _told(target):
+            os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        return written
+
+    def folder(self, path: str | os.PathLike[str]) -> Path:
+        """An empty folder whose files are to be found in `path`.
+
+        Raises:
+            RequestError: the parent folder is missing or cannot be written to, or `path` is no folder.
+        """
+        target = Path(path)
+        around = target if _is_directory_target(target) else target.parent
+        name = os.path.basename(os.path.abspath(target)) or "folder"
+        written = self._hide(target, around, name, is_folder=True)
+        with _told(target):
+            written.mkdir()
+        return written
+
+    def staged(self, path: str | os.PathLike[str]) -> Path:
+        """Where lies, until the block ends, what is to be found at `path` afterwards."""
+        wanted = Path(path)
+        for staged in self._staged:
+            if wanted == staged.target or staged.target in wanted.parents:
+                return staged.written / wanted.relative_to(staged.target)
+        return wanted
+
+    def named(self, text: str) -> str:
+        """A text with the targets' names in place of the temporary ones."""
+        for staged in self._staged:
+            text = text.replace(os.fspath(staged.written), os.fspath(staged.target))
+            text = text.replace(os.path.realpath(staged.written), os.fspath(staged.target))
+        return text
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._move()
+            elif isinstance(error, OSError):
+                self._raise_ours(error)
+            elif isinstance(error, CaffeModelError):
+                self._name_targets(error)
+        finally:
+            for staged in self._staged:
+                discard(staged.hidden)
+            self._staged.clear()
+
+    def _hide(self, target: Path, around: Path, name: str, *, is_folder: bool) -> Path:
+        hidden = around / f"{HIDDEN}{os.urandom(8).hex()}"
+        staged = _Staged(target, hidden / NEW / name, hidden, is_folder)
+        self._staged.append(staged)
+        with _told(target):
+            hidden.mkdir()
+            staged.written.parent.mkdir()
+        return staged.written
+
+    def _move(self) -> None:
+        with _uninterrupted(), ExitStack() as undo:
+            for staged in self._staged[1:]:  # The report on an older model does not stand beside the new one.
+                with _told(staged.target):
+                    if not staged.is_folder and os.path.lexists(staged.target):
+                        take_mode(staged.written, staged.target)
+                        os.replace(staged.target, staged.older)
+                        undo.callback(os.replace, staged.older, staged.target)
+            for staged in self._staged:
+                with _told(staged.target):
+                    moved = move_into_place(*staged.way, staged.hidden)
+                listener = _MOVED.get()
+                if listener is not None:
+                    listener += moved
+            undo.pop_all()
+
+    def _raise_ours(self, fault: OSError) -> None:
+        """Turn a failure to write into a RequestError; one that names another file is not ours to explain."""
+        name = fault.filename
+        for staged in reversed(self._staged):
+            ours = (os.fspath(staged.hidden), os.fspath(staged.target))
+            if name is None or (isinstance(name, (str, bytes)) and os.fsdecode(name).startswith(ours)):
+                raise refusal(staged.target, f"cannot be written: {reason(fault)}") from fault
+
+    def _name_targets(self, error: CaffeModelError) -> None:
+        for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+            each.message = self.named(each.message)
+            if each.position is not None:
+                each.position = each.position._replace(path=self.named(each.position.path))
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty file, for libraries that open files by name, that becomes `path` when the block ends well.
-
-    A new file gets the mode that the umask leaves, a replaced one keeps its own. A symbolic link at `path` is itself
-    replaced, what it points to stays.
-
-    Raises:
-        RequestError: the folder is missing, `path` is a directory, a device or write-protected, or writing fails
-            (disk full, no permission); an OSError about another file passes through.
-    """
-    target = Path(path)
-    mode = _check_file_target(target)
-    temporary = _temporary_name(target.parent)
-    try:
-        with _as_request_error(target, temporary):
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            yield temporary
-            if mode is not None:
-                os.chmod(temporary, mode)
-            os.replace(temporary, target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    """`Outputs` of one file, for libraries that open files by name."""
+    with Outputs() as outputs:
+        yield outputs.file(path)
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """`atomic_path`, opened for writing (and reading back) bytes."""
-    with atomic_path(path) as temporary, _as_request_error(Path(path), temporary), open(temporary, "r+b") as file:
+    with Outputs() as outputs, open(outputs.file(path), "r+b") as file:
         yield file
 
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder to fill whose files are found in `path` when the block ends well.
+    """`Outputs` of one folder."""
+    with Outputs() as outputs:
+        yield outputs.folder(path)
 
-    Where `path` exists already its other files stay, those of the same name are replaced one by one, each whole.
 
-    Raises:
-        RequestError: the parent folder is missing, `path` is no folder, or writing fails.
-    """
-    target = Path(path)
-    exists = _check_directory_target(target)
-    temporary = _temporary_name(target if exists else target.parent)
+@contextmanager
+def noting_outputs() -> Iterator[list[Path]]:
+    """A list that gets every path that is moved into place during the block, for those who say what was written."""
+    moved: list[Path] = []
+    token = _MOVED.set(moved)
     try:
-        with _as_request_error(target, temporary):
-            temporary.mkdir()
-            yield temporary
-            if exists:
-                _check_places(temporary, target)
-                _move_into(temporary, target)
-            else:
-                os.rename(temporary, target)
+        yield moved
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _MOVED.reset(token)
 
 
-def _temporary_name(folder: Path) -> Path:
-    return folder / f"{_PREFIX}{secrets.token_hex(8)}"
-
-
-def _check_file_target(target: Path) -> int | None:
-    """The permissions that an existing target has, None without one."""
-    _check_folder(target)
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and a polite end by the system wait: outputs are moved all or none."""
+    if threading.current_thread() is not threading.main_thread():  # no other is ever interrupted
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _: held.append(number))
     try:
-        with suppress(FileNotFoundError):
-            if target.is_symlink() and os.readlink(target).startswith(("/dev/", "/proc/")):
-                raise _refusal(target, "is a link to a device; name a file")
-            found = os.stat(target)
-            if stat.S_ISDIR(found.st_mode):
-                raise _refusal(target, "is a directory; name a file")
-            if not stat.S_ISREG(found.st_mode):
-                raise _refusal(target, "is no regular file; name a file")
-            if not os.access(target, os.W_OK):
-                raise _refusal(target, "is write-protected")
-            return stat.S_IMODE(found.st_mode) & 0o777
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for again in held:
+            signal.raise_signal(again)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as fault:
-        raise _refusal(target, f"cannot be written: {_reason(fault)}") from fault
-    return None
+        raise refusal(target, f"cannot be written: {reason(fault)}") from fault
 
 
-def _check_directory_target(target: Path) -> bool:
+def _check_file_target(target: Path) -> None:
+    _check_folder(target)
+    with _told(target), suppress(FileNotFoundError):
+        if target.is_symlink() and os.readlink(target).startswith(("/dev/", "/proc/")):
+            raise refusal(target, "is a link to a device; name a file")
+        found = os.stat(target)
+        if stat.S_ISDIR(found.st_mode):
+            raise refusal(target, "is a directory; name a file")
+        if not stat.S_ISREG(found.st_mode):
+            raise refusal(target, "is no regular file; name a file")
+        if not os.access(target, os.W_OK):
+            raise refusal(target, "is write-protected")
+
+
+def _is_directory_target(target: Path) -> bool:
     """Whether the folder exists already."""
-    try:
+    with _told(target):
         if target.is_dir():
             return True
         if target.exists() or target.is_symlink():
-            raise _refusal(target, "is a file; name a folder")
-    except (OSError, ValueError) as fault:
-        raise _refusal(target, f"cannot be written: {_reason(fault)}") from fault
+            raise refusal(target, "is a file; name a folder")
     _check_folder(target)
     return False
 
 
 def _check_folder(target: Path) -> None:
-    try:
+    with _told(target):
         folder = target.parent
         if not folder.exists():
-            raise _refusal(target, f"cannot be written: the folder {folder} does not exist")
+            raise refusal(target, f"cannot be written: the folder {folder} does not exist")
         if not folder.is_dir():
-            raise _refusal(target, f"cannot be written: {folder} is no folder")
-    except (OSError, ValueError) as fault:
-        raise _refusal(target, f"cannot be written: {_reason(fault)}") from fault
-
-
-def _check_places(source: Path, target: Path) -> None:
-    """Refuse before the first file is moved what would stop a later one."""
-    for entry in sorted(source.rglob("*")):
-        place = target / entry.relative_to(source)
-        if place.is_dir() and not entry.is_dir():
-            raise _refusal(place, "is a directory where a file is to be written")
-        if entry.is_dir() and place.exists() and not place.is_dir():
-            raise _refusal(place, "is a file where a folder is to be made")
-
-
-def _move_into(source: Path, target: Path) -> None:
-    for entry in sorted(source.iterdir()):
-        place = target / entry.name
-        if entry.is_dir():
-            place.mkdir(exist_ok=True)
-            _move_into(entry, place)
-        else:
-            os.replace(entry, place)
-
-
-@contextmanager
-def _as_request_error(target: Path, temporary: Path) -> Iterator[None]:
-    """Turn failures to write into a RequestError; one that names another file is not ours to explain."""
-    try:
-        yield
-    except OSError as fault:
-        name = fault.filename
-        ours = name is None or os.fspath(name).startswith((os.fspath(temporary), os.fspath(target)))
-        if not ours:
-            raise
-        raise _refusal(target, f"cannot be written: {_reason(fault)}") from fault
-
-
-def _reason(fault: OSError | ValueError) -> str:
-    if isinstance(fault, OSError) and fault.errno is not None:
-        return _REASONS.get(fault.errno, fault.strerror or str(fault))
-    return str(fault)
-
-
-def _refusal(target: Path, message: str) -> RequestError:
-    return RequestError(message, position=Position(os.fspath(target)))
+            raise refusal(target, f"cannot be written: {folder} is no folder")

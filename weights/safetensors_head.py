@@ -10,7 +10,7 @@ KINDS: Final = {"float32": "F32", "float64": "F64", "int64": "I64"}
 """By the names that numpy has."""
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """An array to be written; `kind` is numpy's name of its type."""
 
     name: str
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     nbytes: int
 
 
-def safetensors_head(entries: Iterable[Entry], metadata: Mapping[str, str] | None = None) -> bytes:
+def safetensors_head(entries: Iterable[TensorEntry], metadata: Mapping[str, str] | None = None) -> bytes:
     """All that goes before the arrays' own bytes, which follow in the order of the entries without gaps."""
     header: dict[str, Any] = {"__metadata__": dict(metadata or {})}
     offset = 0

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from prototxt.errors import Position, WeightsError
-
-from .wire import FIXED32, FIXED64, LENGTH, VARINT, Buffer, Malformed, Wire
+from prototxt.words import unreadable
+from weights.wire import FIXED32, FIXED64, LENGTH, VARINT, Malformed, Wire
 
 HEAD: Final = 4096
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
@@ -58,8 +58,7 @@ def read_head(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as fault:
         raise WeightsError("no such file", position=Position(name)) from fault
     except (OSError, ValueError) as fault:  # ValueError: a null byte in the path
-        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-        raise WeightsError(f"cannot be read: {reason}", position=Position(name)) from fault
+        raise WeightsError(unreadable(fault), position=Position(name)) from fault
     if not head:
         _refuse(name, "is empty")
     return head
@@ -76,6 +75,12 @@ def sniff_weights(path: str | os.PathLike[str]) -> bool:
         return True
     refuse_foreign(os.fspath(path), head)
     return False
+
+
+def is_prototxt(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a net's text."""
+    text = _as_text(head)
+    return text is not None and _PROTOTXT.search(text) is not None
 
 
 def refuse_foreign(path: str, head: bytes) -> None:
@@ -99,16 +104,16 @@ def refuse_foreign(path: str, head: bytes) -> None:
     start = text.lstrip("\ufeff \t\r\n")[:200].lower()
     if start.startswith(("<!doctype html", "<html", "<head", "<?xml", "<body")):
         _refuse(path, "is a web page, not the weights: the download went wrong")
-    if _PROTOTXT.search(text):
+    if is_prototxt(head):
         _refuse(path, "is a prototxt, not the weights: the binary .caffemodel is needed")
     _refuse(path, f"is text, not the weights; it begins with {text.strip()[:40]!r}")
 
 
-def name_other_message(data: Buffer) -> str | None:
-    """What protobuf message `data` is, going by its top-level fields, if it is one that gets mistaken for weights."""
+def name_other_message(wire: Wire) -> str | None:
+    """What protobuf message it is, going by its top-level fields, if it is one that gets mistaken for weights."""
     keys: set[tuple[int, int]] = set()
-    with Wire(data) as wire, suppress(Malformed):  # what comes before the fault is enough to go by
-        for number, kind, _, _ in wire.records(0, len(data)):
+    with suppress(Malformed):  # what comes before the fault is enough to go by
+        for number, kind, _, _ in wire.records(0, wire.size):
             keys.add((number, kind))
     if keys & {(100, LENGTH)}:
         return None

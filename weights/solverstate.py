@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from prototxt.errors import Position, WeightsError
-
-from .blobproto import BlobFault, BlobReader
-from .caffemodel import MAX_ITEMS, MappedFile
-from .hdf5 import _DAMAGE, _first_line, _library, _Reader
-from .model import Blob
-from .output import atomic_file, atomic_path
-from .sniff import sniff_weights
-from .wire import FIXED32, LENGTH, VARINT, Malformed, Wire, encoded, prefixed, signed
+from prototxt.words import first_line
+from weights.blobproto import BlobFault, BlobReader
+from weights.caffemodel import MAX_ITEMS
+from weights.hdf5 import _DAMAGE, _library, _Reader
+from weights.hdf5_file import new_hdf5
+from weights.model import Blob
+from weights.output import atomic_file, atomic_path
+from weights.pieces import PiecewiseFile
+from weights.sniff import sniff_weights
+from weights.wire import FIXED32, LENGTH, VARINT, Malformed, Wire, encoded, prefixed, signed
 
 if TYPE_CHECKING:
     import h5py
@@ -141,39 +143,38 @@ def _write_blob(out: BinaryIO, blob: Blob) -> None:
     head = encoded(5 << 3 | LENGTH) + encoded(size) if size else b""
     shape = prefixed(7, prefixed(1, b"".join(map(encoded, blob.shape)))) if blob.shape else prefixed(7, b"")
     out.write(encoded(3 << 3 | LENGTH) + encoded(len(head) + size + len(shape)) + head)
-    out.write(np.require(blob.array(), "<f4", "C").reshape(blob.shape).data)
+    for part in blob.parts():
+        out.write(np.require(part, "<f4", "C").data)
     out.write(shape)
 
 
 def _open_binary(path: str | os.PathLike[str]) -> SolverState:
-    file = MappedFile(path)
     with ExitStack() as on_failure:
-        on_failure.callback(file.close)
-        with Wire(file.map) as wire:
-            try:
-                state = _indexed(wire, file)
-            except Malformed as fault:
-                raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
+        file = on_failure.enter_context(PiecewiseFile(path))
+        try:
+            state = _indexed(file.wire(), file)
+        except Malformed as fault:
+            raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
         on_failure.pop_all()
     return state
 
 
-def _indexed(wire: Wire, file: MappedFile) -> SolverState:
+def _indexed(wire: Wire, file: PiecewiseFile) -> SolverState:
     """One walk over a SolverState message."""
-    blobs = BlobReader(wire, file.data)
+    blobs = BlobReader(wire, file.read)
     numbers: dict[int, int] = {}
     name: str | None = None
     loss = NO_LOSS
     history: list[Blob] = []
-    for number, kind, value, stop in wire.records(0, len(file.map)):
+    for number, kind, value, stop in wire.records(0, wire.size):
         if kind == VARINT and number in (1, 4, 6):
             numbers[number] = signed(value, 32)
         elif kind == LENGTH and number == 2:
-            name = os.fsdecode(bytes(wire.data[value:stop]))
+            name = os.fsdecode(wire.piece(value, stop))
         elif kind == LENGTH and number == 3:
             history.append(_history_blob(blobs, value, stop, len(history), file.path))
         elif kind == FIXED32 and number == 5:
-            (loss,) = struct.unpack("<f", wire.data[stop - 4 : stop])
+            (loss,) = struct.unpack("<f", wire.piece(stop - 4, stop))
         elif kind == LENGTH and number in (1, 100):
             what = "is no solver state but a .caffemodel: give the .solverstate saved with it"
             raise WeightsError(what, position=Position(file.path))
@@ -212,12 +213,12 @@ def _open_hdf5(path: str) -> SolverState:
     try:
         file = library.File(path, "r")
     except _DAMAGE as fault:
-        raise WeightsError(f"is a damaged HDF5 file: {_first_line(fault)}", position=Position(path)) from fault
+        raise WeightsError(f"is a damaged HDF5 file: {first_line(fault)}", position=Position(path)) from fault
     try:
         return _Hdf5State(path, library).read(file)
     except _DAMAGE as fault:
         file.close()
-        raise WeightsError(f"is a damaged HDF5 file: {_first_line(fault)}", position=Position(path)) from fault
+        raise WeightsError(f"is a damaged HDF5 file: {first_line(fault)}", position=Position(path)) from fault
     except BaseException:
         file.close()
         raise
@@ -278,7 +279,7 @@ class _Hdf5State(_Reader):
 
 def _write_hdf5(path: str | os.PathLike[str], state: SolverState) -> None:
     library = _library("write")
-    with atomic_path(path) as temporary, library.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         _write_int(file, "iter", state.iteration)
         if state.learned_net is not None:
             _write_text(library, file, "learned_net", os.fsencode(state.learned_net))

@@ -4,33 +4,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import closing
 from typing import TypeAlias, Union
 
 from prototxt.errors import Position, WeightsError
-
-from .caffemodel import MappedFile
-from .wire import LENGTH, Malformed, Wire, prefixed
+from weights.pieces import PiecewiseFile
+from weights.wire import LENGTH, Malformed, Wire, prefixed
 
 # Field number to what becomes of it: None is left out, a plan is followed inside the submessage; others stay.
-Plan: TypeAlias = Mapping[int, Union["Plan", None]]
+Stripping: TypeAlias = Mapping[int, Union["Stripping", None]]
 
-_V2: Plan = {7: None}
-_V1: Plan = {6: None, 1: {50: None}}
-_NET: Plan = {100: _V2, 2: _V1}
+_V2: Stripping = {7: None}
+_V1: Stripping = {6: None, 1: {50: None}}
+_NET: Stripping = {100: _V2, 2: _V1}
 
 
-def net_without_blobs(path: str | os.PathLike[str]) -> bytes:
+def net_without_blobs(path: str | os.PathLike[str], *, emptied: bool = False) -> bytes:
     """The NetParameter of a `.caffemodel`, serialised, with all blobs left out: layers, bottoms, tops and settings.
+
+    With `emptied` each blob stays, with nothing in it, so that one sees which layers have some.
 
     Raises:
         WeightsError: the file cannot be read or is damaged.
     """
-    with closing(MappedFile(path)) as file, Wire(file.map) as wire:
+    with PiecewiseFile(path) as file:
         try:
-            return _stripped(wire, 0, len(file.map), _NET)
+            return _stripped(file.wire(), 0, file.size, _NET, emptied=emptied)
         except Malformed as fault:
             raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
+
+
+def has_blobs(path: str | os.PathLike[str]) -> bool:
+    """Whether a binary NetParameter holds weights, as a net's text that was saved in binary form does not.
+
+    Raises:
+        WeightsError: the file cannot be read or is damaged.
+    """
+    with PiecewiseFile(path) as file:
+        try:
+            return _meets(file.wire(), 0, file.size, _NET)
+        except Malformed as fault:
+            raise WeightsError(f"is damaged or cut short: {fault}", position=Position(file.path)) from fault
+
+
+def _meets(wire: Wire, start: int, stop: int, plan: Stripping) -> bool:
+    """Whether the message has a field that the plan leaves out."""
+    for number, kind, value, end in wire.records(start, stop):
+        if number in plan and kind == LENGTH:
+            inner = plan[number]
+            if inner is None or _meets(wire, value, end, inner):
+                return True
+    return False
 
 
 def without_fields(message: bytes, numbers: set[int]) -> bytes:
@@ -42,14 +65,16 @@ def without_fields(message: bytes, numbers: set[int]) -> bytes:
     return _stripped(Wire(message), 0, len(message), dict.fromkeys(numbers))
 
 
-def _stripped(wire: Wire, start: int, stop: int, plan: Plan) -> bytes:
+def _stripped(wire: Wire, start: int, stop: int, plan: Stripping, *, emptied: bool = False) -> bytes:
     kept: list[bytes] = []
     copied = start
     for number, kind, value, end in wire.records(start, stop):
         if number not in plan:
-            kept.append(wire.data[copied:end])
+            kept.append(wire.piece(copied, end))
         elif (inner := plan[number]) is not None and kind == LENGTH:
-            kept.append(prefixed(number, _stripped(wire, value, end, inner)))
+            kept.append(prefixed(number, _stripped(wire, value, end, inner, emptied=emptied)))
+        elif inner is None and emptied and kind == LENGTH:
+            kept.append(prefixed(number, b""))
         copied = end
-    kept.append(wire.data[copied:stop])
+    kept.append(wire.piece(copied, stop))
     return b"".join(kept)

@@ -14,12 +14,10 @@ above 32 bits, a group left open and nesting beyond 100 are malformed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from mmap import mmap
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from prototxt.words import plural
 
 VARINT: Final = 0
 FIXED64: Final = 1
@@ -28,15 +26,19 @@ GROUP: Final = 3
 END_GROUP: Final = 4
 FIXED32: Final = 5
 
-Buffer: TypeAlias = bytes | mmap
-ByteArray: TypeAlias = npt.NDArray[np.uint8]
+ReadPiece: TypeAlias = Callable[[int, int], bytes]
+"""Gives the bytes between two positions."""
+
 # Field number, wire type, value and the position after the record. The value of a varint is its number, of all others
 # the position of the first payload byte. (A plain tuple: a named one doubles the time of a walk.)
-Record: TypeAlias = tuple[int, int, int, int]
+WireRecord: TypeAlias = tuple[int, int, int, int]
 
 MAX_RECORDS: Final = 1_000_000
 MAX_NESTING: Final = 100
 _WIDTH: Final = {FIXED32: 4, FIXED64: 8}
+_WINDOW: Final = 1 << 12  # bytes that are read around what is looked at: few, since weights lie in between
+_LONGEST_HEAD: Final = 20  # bytes of a key and a length
+_LONGEST_LOOK: Final = 1 << 16  # keys of a run that are looked at together
 
 
 class Malformed(Exception):  # noqa: N818 (internal; callers turn it into a WeightsError that names the file)
@@ -44,30 +46,48 @@ class Malformed(Exception):  # noqa: N818 (internal; callers turn it into a Weig
 
 
 class Wire:
-    """Walks messages inside `data`; at most `MAX_RECORDS` in all, so that time and memory stay bounded.
+    """Walks messages inside some bytes; at most `MAX_RECORDS` in all, so that time and memory stay bounded.
 
-    A context manager, since a map cannot be closed while this looks into it.
+    The bytes lie in memory (`Wire(data)`), or in a file, of which the pieces that are looked at are read
+    (`Wire.over(read, size)`).
     """
 
-    def __init__(self, data: Buffer) -> None:
-        self.data = data
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.size = len(data)
+        self._read: ReadPiece | None = None
         self._left = MAX_RECORDS
-        self._bytes: ByteArray = np.frombuffer(data, np.uint8)
+        self._window = data
+        self._base = 0  # where the window begins
+        self._last = self.size  # up to where the head of a record that begins in the window ends in it
 
-    def __enter__(self) -> Wire:
-        return self
+    @classmethod
+    def over(cls, read: ReadPiece, size: int) -> Wire:
+        """A walk through `size` bytes that `read` gives piece by piece."""
+        wire = cls(b"")
+        wire.size, wire._read, wire._last = size, read, -1
+        return wire
 
-    def __exit__(self, *_: object) -> None:
-        self._bytes = np.empty(0, np.uint8)
+    def piece(self, start: int, stop: int) -> bytes:
+        """The bytes between two positions."""
+        if self._read is None or self._base <= start <= stop <= self._base + len(self._window):
+            return bytes(self._window[start - self._base : stop - self._base])
+        return self._read(start, stop)
+
+    def _fill(self, pos: int) -> None:
+        """Move the window so that a record's head at `pos` lies in it."""
+        if self._read is not None:
+            end = min(pos + _WINDOW, self.size)
+            self._window, self._base = self._read(pos, end), pos
+            self._last = end if end == self.size else end - _LONGEST_HEAD
 
     def varint(self, pos: int, stop: int) -> tuple[int, int]:
         """The varint at `pos` (0 to 2**64 - 1) and the position after it."""
-        data = self.data
-        if pos < stop and data[pos] < 0x80:
-            return data[pos], pos + 1
+        if not self._base <= pos <= self._last:
+            self._fill(pos)
+        window, base = self._window, self._base
         start, value, shift = pos, 0, 0
         while pos < stop:
-            byte = data[pos]
+            byte = window[pos - base]
             pos += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
@@ -81,7 +101,7 @@ class Wire:
             raise Malformed(f"the number at byte {start} is cut off")
         raise Malformed(f"the number at byte {start} is longer than 64 bits")
 
-    def records(self, pos: int, stop: int) -> Iterator[Record]:
+    def records(self, pos: int, stop: int) -> Iterator[WireRecord]:
         """The records of the message in bytes `pos` to `stop`; groups are checked and skipped.
 
         Neighbouring records of one fixed-width field (with keys of one byte) come as a single record whose values
@@ -89,12 +109,28 @@ class Wire:
         """
         while pos < stop:
             start = pos
-            key, pos = self.varint(pos, stop)
-            number, wire = self._checked(key, start)
+            if not self._base <= pos <= self._last:
+                self._fill(pos)
+            window, base = self._window, self._base
+            key = window[pos - base]
+            if key < 0x80:  # one byte, as most keys and many lengths are
+                pos += 1
+            else:
+                key, pos = self.varint(pos, stop)
+            self._left -= 1
+            number, wire = key >> 3, key & 7
+            if self._left < 0 or number == 0 or wire > FIXED32 or key >> 32:
+                raise self._refused(start)
             if wire == LENGTH:
-                size, pos = self.varint(pos, stop)
+                size = window[pos - base] if pos < stop else 0x80
+                if size < 0x80:
+                    pos += 1
+                else:
+                    size, pos = self.varint(pos, stop)
                 if size > stop - pos:
-                    raise Malformed(f"{_amount(size)} should follow at byte {pos}, but only {stop - pos} are left")
+                    raise Malformed(
+                        f"{plural(size, 'byte')} should follow at byte {pos}, but only {stop - pos} are left"
+                    )
                 yield number, LENGTH, pos, pos + size
                 pos += size
             elif wire == VARINT:
@@ -108,14 +144,10 @@ class Wire:
             else:
                 raise Malformed(f"a group ends at byte {start} that never began")
 
-    def _checked(self, key: int, start: int) -> tuple[int, int]:
-        self._left -= 1
+    def _refused(self, start: int) -> Malformed:
         if self._left < 0:
-            raise Malformed(f"it holds more than {MAX_RECORDS:,} protobuf records beside its numbers")
-        number, wire = key >> 3, key & 7
-        if key >> 32 or number == 0 or wire > FIXED32:
-            raise Malformed(f"byte {start} begins no protobuf field")
-        return number, wire
+            return Malformed(f"it holds more than {MAX_RECORDS:,} protobuf records beside its numbers")
+        return Malformed(f"byte {start} begins no protobuf field")
 
     def _end_of_run(self, start: int, pos: int, stop: int, width: int) -> int:
         """The end of the last of the neighbouring records that are like the one at `start`."""
@@ -123,16 +155,17 @@ class Wire:
             raise Malformed(f"{width} bytes should follow at byte {pos}, but only {stop - pos} are left")
         if pos - start > 1:
             return pos + width
-        period, key = width + 1, self._bytes[start]
+        period, key = width + 1, self.piece(start, start + 1)
         whole = (stop - start) // period
-        keys = self._bytes[start : start + whole * period : period]
         same, step = 1, 8
-        while same < whole:  # growing blocks: short runs stay cheap, long ones go at numpy's speed
-            other = np.flatnonzero(keys[same : same + step] != key)
-            if other.size:
-                same += int(other[0])
+        while same < whole:  # growing looks: short runs stay cheap, of long ones many keys are compared at once
+            step = min(step, whole - same)
+            keys = self.piece(start + same * period, start + (same + step) * period)[::period]
+            like = step - len(keys.lstrip(key))
+            same += like
+            if like < step:
                 break
-            same, step = min(same + step, whole), step * 4
+            step = min(step * 4, _LONGEST_LOOK)
         return start + same * period
 
     def _skip_group(self, number: int, pos: int, stop: int) -> int:
@@ -143,7 +176,10 @@ class Wire:
                 raise Malformed(f"the group that should go on at byte {pos} is cut off")
             start = pos
             key, pos = self.varint(pos, stop)
-            inner, wire = self._checked(key, start)
+            self._left -= 1
+            inner, wire = key >> 3, key & 7
+            if self._left < 0 or inner == 0 or wire > FIXED32 or key >> 32:
+                raise self._refused(start)
             if wire == GROUP:
                 open_groups.append(inner)
                 if len(open_groups) > MAX_NESTING:
@@ -158,13 +194,17 @@ class Wire:
                 if wire == LENGTH:
                     size, pos = self.varint(pos, stop)
                 if size > stop - pos:
-                    raise Malformed(f"{_amount(size)} should follow at byte {pos}, but only {stop - pos} are left")
+                    raise Malformed(
+                        f"{plural(size, 'byte')} should follow at byte {pos}, but only {stop - pos} are left"
+                    )
                 pos += size
         return pos
 
 
 def encoded(value: int) -> bytes:
     """`value` (not negative) as a varint."""
+    if value < 0x80:
+        return _ONE_BYTE[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -173,16 +213,18 @@ def encoded(value: int) -> bytes:
     return bytes(out)
 
 
+_ONE_BYTE: Final = [bytes((value,)) for value in range(0x80)]
+
+
 def prefixed(number: int, payload: bytes) -> bytes:
     """A length-delimited record of field `number`."""
-    return encoded(number << 3 | LENGTH) + encoded(len(payload)) + payload
+    size = len(payload)
+    if size < 0x80 and number < 16:  # two bytes, as most such records begin
+        return bytes((number << 3 | LENGTH, size)) + payload
+    return encoded(number << 3 | LENGTH) + encoded(size) + payload
 
 
 def signed(value: int, bits: int) -> int:
     """A varint as protobuf's int32 or int64 reads it: the low `bits`, in two's complement."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _amount(size: int) -> str:
-    return f"{size:,} bytes" if size != 1 else "1 byte"

@@ -10,10 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from .model import Blob, LayerRecord, LayerWeights
-from .output import atomic_file
-from .strip import without_fields
-from .wire import LENGTH, encoded, prefixed
+from prototxt.names import to_bytes
+from weights.model import Blob, LayerRecord, LayerWeights
+from weights.output import atomic_file
+from weights.strip import without_fields
+from weights.wire import LENGTH, encoded, prefixed
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ MAX_CAFFE: Final = 2**31 - 1
 
 
 def write_caffemodel(path: str | os.PathLike[str], name: str, layers: Iterable[LayerWeights]) -> None:
-    """Write a V2 `.caffemodel`, one blob in memory at a time.
+    """Write a V2 `.caffemodel`, a part of a blob in memory at a time where blobs are read so.
 
     Blobs keep their form: one of the old four-dimensional form is written in it, since Caffe lets only that one stand
     for fewer dimensions. A `LayerRecord` brings its other settings along.
@@ -37,9 +38,9 @@ def write_caffemodel(path: str | os.PathLike[str], name: str, layers: Iterable[L
     """
     with atomic_file(path) as out:
         if name:
-            out.write(prefixed(1, name.encode()))
+            out.write(prefixed(1, to_bytes(name)))
         for layer in layers:
-            head = prefixed(1, layer.name.encode()) + prefixed(2, layer.type.encode())
+            head = prefixed(1, to_bytes(layer.name)) + prefixed(2, to_bytes(layer.type))
             if isinstance(layer, LayerRecord):
                 head += without_fields(layer.param, {1, 2, 7})
             frames = [_frame(blob) for blob in layer.blobs]
@@ -47,7 +48,8 @@ def write_caffemodel(path: str | os.PathLike[str], name: str, layers: Iterable[L
             out.write(encoded(100 << 3 | LENGTH) + encoded(length) + head)
             for frame, blob in zip(frames, layer.blobs, strict=True):
                 out.write(frame)
-                out.write(np.require(blob.array(), "<f4", "C").reshape(blob.shape).data)
+                for part in blob.parts():
+                    out.write(np.require(part, "<f4", "C").data)
         if out.tell() > MAX_CAFFE:
             log.warning("%s is larger than 2 GiB: the original Caffe cannot read it", path)
 

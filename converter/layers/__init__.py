@@ -1,9 +1,4 @@
-"""The layers that can be converted: one file a family, one class a layer; importing this package registers them all."""
+"""The layers that can be converted: a file a family, a class a layer. `base.registry` loads a file when it is needed.
 
-from __future__ import annotations
-
-from importlib import import_module
-from pkgutil import iter_modules
-
-for _module in sorted(m.name for m in iter_modules(__path__)):
-    import_module(f"{__name__}.{_module}")
+`prototxt.families` says in which file a type stands.
+"""

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape
-from converter.layers.base import (
-    Layer,
-    OnnxOps,
-    Parameter,
-    TorchOps,
-    fault,
-    filler,
-    register,
-    require,
-    shortest,
-)
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
+from converter.node import Layer, Parameter
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class ReLU(Layer):
     """max(x, 0), or negative_slope * x below 0 (Caffe: relu_layer.cpp).
 
@@ -34,9 +24,11 @@ class ReLU(Layer):
     """
 
     types = ("ReLU",)
+    acts_on = "values"
+    reads_first = True
     negative_slope: float = 0.0
-    most: float | None = None
-    least: float | None = None
+    maximum: float | None = None
+    minimum: float | None = None
 
     @classmethod
     def read(cls, source: NetLayer) -> ReLU:
@@ -47,24 +39,35 @@ class ReLU(Layer):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         y = g.op("LeakyRelu", x[0], alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x[0])
-        least = "" if self.least is None else g.scalar(self.least, "least")
-        most = [] if self.most is None else [g.scalar(self.most, "most")]
+        least = "" if self.minimum is None else g.scalar(self.minimum, "least")
+        most = [] if self.maximum is None else [g.scalar(self.maximum, "most")]
         return g.op("Clip", y, least, *most) if least or most else y
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.most == 6 and not self.negative_slope and self.least is None:
+        if self.maximum == 6 and not self.negative_slope and self.minimum is None:
             return f"{t.module('nn.ReLU6')}({x[0]})"
         rectified = t.module("nn.LeakyReLU", self.negative_slope) if self.negative_slope else t.module("nn.ReLU")
-        bounds = [f"{name}={v!r}" for name, v in (("min", self.least), ("max", self.most)) if v is not None]
+        bounds = [f"{name}={v!r}" for name, v in (("min", self.minimum), ("max", self.maximum)) if v is not None]
         return f"{rectified}({x[0]})" + (f".clamp({', '.join(bounds)})" if bounds else "")
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x" if self.minimum is self.maximum is None else ""
+
+    @property
+    def keeps_gradient_in_place(self) -> bool:
+        return self.negative_slope >= 0
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * torch.where(x > 0, 1.0, {self.negative_slope!r})"
 
 
 @register
-@dataclass(frozen=True)
 class ReLU6(ReLU):
     """min(max(x, 0), 6), of the MobileNet forks; inisis' has a slope and another threshold (relu6_layer.cpp)."""
 
     types = ("ReLU6",)
+    reads_first = True
 
     @classmethod
     def read(cls, source: NetLayer) -> ReLU6:
@@ -72,19 +75,25 @@ class ReLU6(ReLU):
         return cls(shortest(p.negative_slope), shortest(p.threshold))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if self.negative_slope or self.most is None or self.most < 0:
+        if self.negative_slope or self.maximum is None or self.maximum < 0:
             return super().onnx(g, node, *x)
-        return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(self.most, "most"))
+        return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(self.maximum, "most"))
 
 
 @register
-@dataclass(frozen=True)
 class PReLU(Layer):
     """A learned slope below 0, one a channel or one for all (Caffe: prelu_layer.cpp). Channels are axis 1."""
 
     types = ("PReLU",)
+    acts_on = "channels"
+    reads_first = True
+    keeps_bottom = True
     channel_shared: bool = False
     slope_filler: FillerParameter | None = field(default=None, repr=False)
+
+    @property
+    def rereads(self) -> bool:
+        return True
 
     @classmethod
     def read(cls, source: NetLayer) -> PReLU:
@@ -111,25 +120,44 @@ class PReLU(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class ELU(Layer):
-    """x above 0, alpha * (exp(x) - 1) at and below 0 (Caffe: elu_layer.cpp)."""
+    """x above 0, alpha * (exp(x) - 1) at and below 0 (Caffe: elu_layer.cpp); in NVIDIA's fork times `lambda`."""
 
     types = ("ELU",)
+    acts_on = "values"
+    reads_first = True
     alpha: float = 1.0
+    factor: float = 1.0
 
     @classmethod
     def read(cls, source: NetLayer) -> ELU:
-        return cls(shortest(source.param.elu_param.alpha))
+        p = source.param.elu_param
+        return cls(shortest(p.alpha), shortest(getattr(p, "lambda")))
+
+    @property
+    def untrainable(self) -> str:
+        return "with a lambda NVIDIA's gradient is not that of what it computes" if self.factor != 1 else ""
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Elu", x[0], alpha=self.alpha)
+        y = g.op("Elu", x[0], alpha=self.alpha)
+        return y if self.factor == 1 else g.op("Mul", y, g.scalar(self.factor, "lambda"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.ELU', self.alpha)}({x[0]})"
+        y = f"{t.module('nn.ELU', self.alpha)}({x[0]})"
+        return y if self.factor == 1 else f"{self.factor!r} * {y}"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "xy"
+
+    @property
+    def keeps_gradient_in_place(self) -> bool:
+        return self.alpha >= 0
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * torch.where(x > 0, 1.0, {self.alpha!r} + y)"
 
 
-@dataclass(frozen=True)
 class _Plain(Layer):
     """A function without parameters that both targets have."""
 
@@ -145,43 +173,80 @@ _TORCH_NAMES = {"Sigmoid": "torch.sigmoid", "TanH": "torch.tanh", "AbsVal": "tor
 
 
 @register
-@dataclass(frozen=True)
 class Sigmoid(_Plain):
     """1 / (1 + exp(-x)) (Caffe: sigmoid_layer.cpp)."""
 
     types = ("Sigmoid",)
+    acts_on = "values"
+    reads_first = True
+
+    @property
+    def gradient_reads(self) -> str:
+        return "y"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "dy * y * (1 - y)"
 
 
 @register
-@dataclass(frozen=True)
 class TanH(_Plain):
     """Hyperbolic tangent (Caffe: tanh_layer.cpp)."""
 
     types = ("TanH",)
+    acts_on = "values"
+    reads_first = True
+
+    @property
+    def gradient_reads(self) -> str:
+        return "y"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "dy * (1 - y * y)"
 
 
 @register
-@dataclass(frozen=True)
 class AbsVal(_Plain):
     """|x| (Caffe: absval_layer.cpp)."""
 
     types = ("AbsVal",)
+    acts_on = "values"
+    reads_first = True
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    @property
+    def squares_in_place(self) -> bool:
+        return True
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "dy * x.sign()"
 
 
 @register
-@dataclass(frozen=True)
 class BNLL(_Plain):
     """log(1 + exp(x)), the binomial normal log likelihood (Caffe: bnll_layer.cpp)."""
 
     types = ("BNLL",)
+    acts_on = "values"
+    reads_first = True
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "dy * x.sigmoid()"
 
 
 @register
-@dataclass(frozen=True)
 class Threshold(Layer):
     """1 above the threshold, else 0 (Caffe: threshold_layer.cpp)."""
 
     types = ("Threshold",)
+    acts_on = "values"
+    reads_first = True
     threshold: float = 0.0
 
     @classmethod
@@ -196,13 +261,14 @@ class Threshold(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Clip(Layer):
     """x held between min and max (Caffe: clip_layer.cpp)."""
 
     types = ("Clip",)
-    least: float = 0.0
-    most: float = 0.0
+    acts_on = "values"
+    reads_first = True
+    min: float = 0.0
+    max: float = 0.0
 
     @classmethod
     def read(cls, source: NetLayer) -> Clip:
@@ -213,18 +279,26 @@ class Clip(Layer):
         return cls(shortest(p.min), shortest(p.max))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Clip", x[0], g.scalar(self.least, "least"), g.scalar(self.most, "most"))
+        return g.op("Clip", x[0], g.scalar(self.min, "least"), g.scalar(self.max, "most"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{x[0]}.clamp({self.least!r}, {self.most!r})"
+        return f"{x[0]}.clamp({self.min!r}, {self.max!r})"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * ((x >= {self.min!r}) & (x <= {self.max!r}))"
 
 
 @register
-@dataclass(frozen=True)
 class Swish(Layer):
     """x * sigmoid(beta * x) (Caffe: swish_layer.cpp)."""
 
     types = ("Swish",)
+    acts_on = "values"
+    reads_first = True
     beta: float = 1.0
 
     @classmethod
@@ -238,13 +312,22 @@ class Swish(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"{x[0]} * torch.sigmoid({self.beta!r} * {x[0]})"
 
+    @property
+    def gradient_reads(self) -> str:
+        return "y"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        s = t.let("sigmoid", f"torch.sigmoid({self.beta!r} * {bottom}.detach())")
+        return f"dy * ({self.beta!r} * y + {s} * (1 - {self.beta!r} * y))"
+
 
 @register
-@dataclass(frozen=True)
 class HardSigmoid(Layer):
     """alpha * x + beta, held between 0 and 1 (forks: hard_sigmoid_layer.cpp)."""
 
     types = ("HardSigmoid",)
+    acts_on = "values"
+    reads_first = True
     alpha: float = 0.2
     beta: float = 0.5
 
@@ -261,11 +344,12 @@ class HardSigmoid(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class HardSwish(Layer):
     """x * min(max(x + 3, 0), 6) / 6 (forks: hard_swish_layer.cpp)."""
 
     types = ("HardSwish",)
+    acts_on = "values"
+    reads_first = True
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         if g.opset >= 14:
@@ -277,7 +361,6 @@ class HardSwish(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Dropout(Layer):
     """Nothing at test time: Caffe scales by 1 / (1 - ratio) while it trains (Caffe: dropout_layer.cpp).
 
@@ -287,9 +370,12 @@ class Dropout(Layer):
     """
 
     types = ("Dropout",)
-    ratio: float = 0.5
+    acts_on = "values"
+    keeps_signs = True
+    reads_first = True
+    dropout_ratio: float = 0.5
     scale_train: bool = True
-    sampled: bool = False
+    sample_weights_test: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> Dropout:
@@ -299,18 +385,20 @@ class Dropout(Layer):
     @property
     def caution(self) -> str:
         draws = "draws at random at test time (sample_weights_test); here it is the mean of all draws"
-        return draws if self.sampled else ""
+        return draws if self.sample_weights_test else ""
 
     @property
     def _kept(self) -> float:
-        return shortest(1 - self.ratio)
+        return shortest(1 - self.dropout_ratio)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return x[0] if self.scale_train else g.op("Mul", x[0], g.scalar(self._kept, "kept"))
 
     def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
-        kept = f"{t.module('nn.Dropout', self.ratio)}({x[0]})"
+        kept = f"{t.module('nn.Dropout', self.dropout_ratio)}({x[0]})"
         return kept if self.scale_train else f"{kept} * {self._kept!r}"
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.Dropout', self.ratio)}({x[0]})" if self.scale_train else f"{x[0]} * {self._kept!r}"
+        if self.scale_train:
+            return f"{t.module('nn.Dropout', self.dropout_ratio)}({x[0]})"
+        return f"{x[0]} * {self._kept!r}"

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, shortest, unsupported
+from converter.layers.base import OnnxOps, TorchOps, fault, register, shortest, unsupported
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.param_dict import dict_of
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 USUAL = (np.float32(1.0507009873554805), np.float32(1.6732632423543772))
 """Lambda and alpha for which mean 0 and variance 1 reproduce themselves; all that torch knows."""
 
 
 @register
-@dataclass(frozen=True)
+class Mish(Layer):
+    """x * tanh(log(1 + exp(x))) (YOLO v4's forks, Synopsys': mish_layer.cpp)."""
+
+    types = ("Mish",)
+    acts_on = "values"
+    reads_first = True
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Mul", x[0], g.op("Tanh", g.op("Softplus", x[0])))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"F.mish({x[0]})"
+
+
+@register
 class SeLu(Layer):
     """lambda * x above 0, lambda * alpha * (exp(x) - 1) at and below 0 (soeaver's fork: selu_layer.cpp)."""
 
     types = ("SeLu",)
+    acts_on = "values"
+    reads_first = True
     factor: float = float(USUAL[0])
     alpha: float = float(USUAL[1])
 
@@ -42,12 +58,13 @@ class SeLu(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class SeLuDropout(Layer):
     """Nothing at test time: dropout that keeps SeLu's mean and variance (soeaver's fork: selu_dropout_layer.cpp)."""
 
     types = ("SeLuDropout",)
-    ratio: float = 0.1
+    acts_on = "values"
+    reads_first = True
+    dropout_ratio: float = 0.1
     alpha: float = -1.75809934
 
     @classmethod
@@ -63,17 +80,18 @@ class SeLuDropout(Layer):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         # alpha is lambda * alpha of SeLu, to which nn.AlphaDropout is tied.
-        return f"{t.module('nn.AlphaDropout', self.ratio)}({x[0]})"
+        return f"{t.module('nn.AlphaDropout', self.dropout_ratio)}({x[0]})"
 
 
 @register
-@dataclass(frozen=True)
 class BReLU(Layer):
     """min(max(x, minval), maxval) (DehazeNet's and FPCNet's forks: brelu_layer.cpp)."""
 
     types = ("BReLU",)
-    least: float = 0.0
-    most: float = 0.0
+    acts_on = "values"
+    reads_first = True
+    minval: float = 0.0
+    maxval: float = 0.0
 
     @classmethod
     def read(cls, source: NetLayer) -> BReLU:
@@ -84,14 +102,13 @@ class BReLU(Layer):
         return cls(shortest(p.minval), shortest(p.maxval))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Clip", x[0], g.scalar(self.least, "least"), g.scalar(self.most, "most"))
+        return g.op("Clip", x[0], g.scalar(self.minval, "least"), g.scalar(self.maxval, "most"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.Hardtanh', self.least, self.most)}({x[0]})"
+        return f"{t.module('nn.Hardtanh', self.minval, self.maxval)}({x[0]})"
 
 
 @register
-@dataclass(frozen=True)
 class SpatialDropout(Layer):
     """x / (1 - p): ENet's dropout of whole channels scales at test time as well (ENet: spatial_dropout.py).
 
@@ -99,6 +116,8 @@ class SpatialDropout(Layer):
     """
 
     types = ("Python spatial_dropout.SpatialDropoutLayer",)
+    acts_on = "values"
+    reads_first = True
     factor: float = 1.0
 
     @classmethod

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
+from converter.folding import Float64, PerChannel
 from converter.graph import Shape, count, format_shape
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
-    Layer,
     OnnxOps,
-    Parameter,
     TorchOps,
     canonical_axis,
     fault,
@@ -21,15 +22,15 @@ from converter.layers.base import (
     require,
     shortest,
 )
+from converter.node import Layer, Parameter
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import EltwiseParameter, FillerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class Eltwise(Layer):
     """Sum with coefficients, product or maximum of blobs of one shape (Caffe: eltwise_layer.cpp).
 
@@ -38,9 +39,11 @@ class Eltwise(Layer):
     """
 
     types = ("Eltwise",)
+    acts_on = "values"
+    keeps_bottom = True
     bottoms = (2, UNLIMITED)
     operation: str = "SUM"
-    coefficients: tuple[float, ...] = ()
+    coeff: tuple[float, ...] = ()
     axis: int = 0
 
     @classmethod
@@ -58,6 +61,15 @@ class Eltwise(Layer):
             message = f"operation DIV of {len(source.bottoms)} bottoms; expected two"
             raise fault(source, message, "eltwise_param", "operation")
         return cls(operation, () if operation != "SUM" or set(coefficients) <= {1.0} else coefficients, p.axis)
+
+    @property
+    def rereads(self) -> bool:
+        return self.operation == "PROD"
+
+    @property
+    def in_place(self) -> str:
+        """A product begins with the first two bottoms, a sum with 0, an extreme with the most extreme number."""
+        return "" if self.operation in ("PROD", "DIV") else super().in_place
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         first, second, *others = (tuple(map(int, shape)) for shape in inputs)
@@ -78,7 +90,7 @@ class Eltwise(Layer):
             terms[1] = g.unsqueeze(x[1], behind)
         if self.operation in ("MAX", "MIN"):
             return g.op(self.operation.title(), *terms)
-        for i, coefficient in enumerate(self.coefficients):
+        for i, coefficient in enumerate(self.coeff):
             if coefficient != 1:
                 terms[i] = g.op("Mul", terms[i], g.scalar(coefficient, "coefficient"))
         if self.operation == "SUM" and len(terms) > 2:
@@ -109,12 +121,11 @@ class Eltwise(Layer):
             return best
         if self.operation != "SUM":
             return (" * " if self.operation == "PROD" else " / ").join(terms)
-        coefficients = self.coefficients or (1.0,) * len(x)
+        coefficients = self.coeff or (1.0,) * len(x)
         return " + ".join(n if c == 1 else f"{c!r} * {n}" for c, n in zip(coefficients, terms, strict=True))
 
 
-@dataclass(frozen=True)
-class _Broadcast(Layer):
+class _Broadcast(PerChannel):
     """A factor or a summand for some axes of a blob, learned or read from a second bottom."""
 
     bottoms: ClassVar[tuple[int, int]] = (1, 2)
@@ -154,6 +165,16 @@ class _Broadcast(Layer):
         axis, size = self._span(inputs)
         return (*self.own_shape(inputs), *[1] * (len(inputs[0]) - axis - size))
 
+    def unfoldable(self, node: Node) -> str:
+        rank = len(node.shape)
+        by_channel = rank >= 2 and self.beside([v.shape for v in node.inputs]) == (node.shape[1], *[1] * (rank - 2))
+        return "" if by_channel else "covers other axes than the channels"
+
+    def factor_and_summand(self, node: Node) -> tuple[Float64, Float64]:
+        loaded = {name: tensor.load().astype(np.float64).ravel() for name, tensor in node.tensors.items()}
+        some = next(iter(loaded.values()))
+        return loaded.get("weight", np.ones_like(some)), loaded.get("bias", np.zeros_like(some))
+
 
 def _aligned_onnx(layer: _Broadcast, g: OnnxOps, node: Node, name: str, parameter: str | None) -> str:
     """Name of the factor or summand, shaped so that it broadcasts."""
@@ -172,13 +193,21 @@ def _aligned_torch(layer: _Broadcast, node: Node, name: str) -> str:
 
 
 @register
-@dataclass(frozen=True)
 class Scale(_Broadcast):
     """A factor a channel, learned or from a second bottom, and perhaps a summand (Caffe: scale_layer.cpp)."""
 
     types = ("Scale",)
+    acts_on = "channels"
+    axis_fields: ClassVar[tuple[str, ...]] = ("scale_param", "axis")
+    scales = True
+    reads_first = True
+    keeps_bottom = True
     bias_term: bool = False
     fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+
+    @property
+    def rereads(self) -> bool:
+        return True
 
     @classmethod
     def read(cls, source: NetLayer) -> Scale:
@@ -213,11 +242,13 @@ class Scale(_Broadcast):
 
 
 @register
-@dataclass(frozen=True)
 class Bias(_Broadcast):
     """A summand a channel, learned or from a second bottom (Caffe: bias_layer.cpp)."""
 
     types = ("Bias",)
+    acts_on = "channels"
+    axis_fields = ("bias_param", "axis")
+    reads_first = True
     bias_filler: FillerParameter | None = field(default=None, repr=False)
 
     @classmethod
@@ -243,7 +274,6 @@ class Bias(_Broadcast):
 
 
 @register
-@dataclass(frozen=True)
 class Axpy(Layer):
     """a · x + y, a being a factor a channel of each item: N×C, or N×C×1×1 (SENet's fork: axpy_layer.cpp)."""
 
@@ -281,7 +311,6 @@ class Axpy(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Mul(Layer):
     """The product of two blobs of which one may lack leading axes, or have 1 where the other has more.
 
@@ -289,6 +318,7 @@ class Mul(Layer):
     """
 
     types = ("Mul",)
+    acts_on = "values"
     bottoms = (2, 2)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -6,115 +6,60 @@ A layer file knows Caffe and both targets, and imports neither torch nor onnx: e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TypeVar
 
 import numpy as np
 
 from converter.emission import OnnxOps, TorchOps
-from converter.graph import Shape
+from converter.node import Layer, Parameter
 from prototxt import NetLayer, Position
 from prototxt.caffe_pb2 import FillerParameter
 from prototxt.errors import NetError, UnsupportedError
-from prototxt.sections import Default, declare_section
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from converter.graph import Node
+from prototxt.families import FAMILY_OF
+from prototxt.sections import declare_section
 
 UNLIMITED = 1 << 20
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One learnable blob of a layer: its name in the written files, its shape, and the filler the net states."""
-
-    name: str
-    shape: Shape
-    filler: FillerParameter | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Base of all layers; a subclass is a frozen dataclass of Caffe's own parameters.
-
-    Attributes:
-        types: the Caffe type names that it serves.
-        bottoms, tops: how many it takes, as (least, most).
-        sections: of a plugin's layer: what stands in the prototxt that no known Caffe has (`prototxt.sections`).
-        role: `layer`, or `input` for a layer that brings data in, or `loss` for one that is left out unless asked for.
-    """
-
-    types: ClassVar[tuple[str, ...]] = ()
-    bottoms: ClassVar[tuple[int, int]] = (1, 1)
-    tops: ClassVar[tuple[int, int]] = (1, 1)
-    sections: ClassVar[Mapping[str, Mapping[str, Default]]] = {}
-    role: ClassVar[str] = "layer"
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Layer:
-        """The layer as the prototxt states it, as a rule of this class; NetError or UnsupportedError where it can't."""
-        return cls()
-
-    @property
-    def caution(self) -> str:
-        """What the user should know though nothing fails, to be read behind the layer's name; empty for nothing."""
-        return ""
-
-    @property
-    def untrainable(self) -> str:
-        """Why a module with this layer can't be trained as Caffe trained it; empty where it can."""
-        return ""
-
-    def told_by(self, blobs: Sequence[Shape]) -> Self:
-        """The layer as its stored blobs show it to be, where the prototxt alone leaves several forms open."""
-        return self
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        """Shapes of the tops; NetError where Caffe would refuse the bottoms. By default a top is as its bottom."""
-        return list(inputs)
-
-    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
-        """The learnable blobs, in the order of the caffemodel."""
-        return ()
-
-    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-        """Multiplications with an addition each, for all items of the batch."""
-        return 0
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
-        """Record ONNX operators that read the values `x`; returns the name of each top."""
-        raise NotImplementedError(f"{type(self).__name__} has no ONNX form")
-
-    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
-        """The same for a module that is trained: in Caffe's phase TRAIN while `training` is on, with its gradients."""
-        return self.torch(t, node, *x)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
-        """Record modules and buffers; returns a Python expression over the variables `x` for each top."""
-        raise NotImplementedError(f"{type(self).__name__} has no PyTorch form")
 
 
 L = TypeVar("L", bound=type[Layer])
 _REGISTRY: dict[str, type[Layer]] = {}
 
 
+class _Registry(Mapping[str, type[Layer]]):
+    """All types: the built-in ones, each loaded with its family when it is asked for, and those of plugins."""
+
+    def __getitem__(self, kind: str) -> type[Layer]:
+        if kind not in _REGISTRY and kind in FAMILY_OF:
+            import_module(f"converter.layers.{FAMILY_OF[kind]}")
+        return _REGISTRY[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in FAMILY_OF or kind in _REGISTRY
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*FAMILY_OF, *_REGISTRY)))
+
+    def __len__(self) -> int:
+        return len({*FAMILY_OF, *_REGISTRY})
+
+
 def register(cls: L) -> L:
     """Class decorator: serve `cls.types`. Two classes for one type are a programming error."""
     for name in cls.types:
-        if name in _REGISTRY:
-            raise ValueError(f"layer type {name!r} is registered by {_REGISTRY[name].__name__} already")
+        taken = registry().get(name)  # a built-in class is loaded first, so that a plugin is told of it
+        if taken is not None:
+            raise ValueError(f"layer type {name!r} is registered by {taken.__name__} already")
         _REGISTRY[name] = cls
     for section, fields in cls.sections.items():
         declare_section(section, fields)
     return cls
 
 
-def registry() -> dict[str, type[Layer]]:
-    """Caffe layer type -> class, of everything registered."""
-    return dict(_REGISTRY)
+def registry() -> Mapping[str, type[Layer]]:
+    """Caffe layer type -> class, of everything registered; reading off the types alone loads no class."""
+    return _Registry()
 
 
 def fault(source: NetLayer, message: str, *path: str) -> NetError:
@@ -146,7 +91,8 @@ def require(condition: bool, message: str) -> None:
 
 def shortest(value: float) -> float:
     """A float32 field as its shortest decimal (0.1, not 0.10000000149), the same float32 again when it is cast."""
-    return float(str(np.float32(value)))
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 def filler(message: object, name: str) -> FillerParameter | None:

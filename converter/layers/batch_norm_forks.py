@@ -13,20 +13,22 @@ Nothing in a file shows the cuDNN 4 form, so it has to be asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+from typing import ClassVar
 
 from converter.graph import Shape, format_shape
 from converter.layers.arithmetic import Scale
-from converter.layers.base import Layer, Parameter, fault, filler, register, require, shortest
+from converter.layers.base import fault, filler, register, require, shortest
 from converter.layers.normalization import BatchNorm
+from converter.node import Layer, Parameter
+from converter.traits import KeptStatistics
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import BNParameter, FillerParameter
+from prototxt.caffe_pb2 import BNParameter, FillerParameter, LayerParameter
 
 _ONE = FillerParameter(type="constant", value=1)
 SEGNET_EPS = 1e-9
 
 
-@dataclass(frozen=True)
 class _Form(Layer):
     """One meaning of a BN layer, which knows the others until the stored blobs decide.
 
@@ -36,6 +38,8 @@ class _Form(Layer):
         affine: fillers of the factor and the summand.
     """
 
+    reads_first = True
+    acts_on = "channels"
     forms: Mapping[int, _Form] = field(default_factory=dict, repr=False, compare=False)
     blob_axes: int = field(default=4, repr=False)
     affine: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
@@ -47,6 +51,9 @@ class _Form(Layer):
     def told_by(self, blobs: Sequence[Shape]) -> _Form:
         return replace(self.forms.get(len(blobs), self), forms=self.forms, blob_axes=len(blobs[0]))
 
+    def make_plain(self, param: LayerParameter) -> None:
+        """Nothing: no layer of BVLC's does the same."""
+
     def stored(self, inputs: Sequence[Shape]) -> Shape:
         """The shape of a blob, which holds a value a channel."""
         channels = inputs[0][1]
@@ -57,11 +64,21 @@ def _check_image(shape: Shape) -> None:
     require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
 
 
-@dataclass(frozen=True)
 class StoredStatistics(_Form, BatchNorm):
-    """Four blobs. `inverse`: the last is the inverse standard deviation, in which eps is contained already."""
+    """Four blobs. `inverse`: the last is the inverse standard deviation, in which `eps_inside` is contained already."""
 
     inverse: bool = False
+    eps_inside: float = 0.0
+
+    @property
+    def batch_field(self) -> tuple[str, ...] | None:
+        return None if self.global_statistics else ("bn_param", "moving_average")
+
+    @property
+    def statistics(self) -> Sequence[KeptStatistics]:
+        if self.inverse:
+            return (KeptStatistics(spread="inverse_std", eps=self.eps_inside, inverse=True),)
+        return (KeptStatistics(eps=self.eps),)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         require(2 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 2 to 4 axes")
@@ -77,9 +94,16 @@ class StoredStatistics(_Form, BatchNorm):
         )
 
 
-@dataclass(frozen=True)
 class BatchStatistics(_Form, BatchNorm):
     """Two blobs, and the mean and variance of the batch at hand, at test time too."""
+
+    @property
+    def batch_field(self) -> tuple[str, ...] | None:
+        return ()
+
+    @property
+    def statistics(self) -> Sequence[KeptStatistics]:
+        return ()
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         _check_image(inputs[0])
@@ -90,10 +114,10 @@ class BatchStatistics(_Form, BatchNorm):
         return (Parameter("gamma", shape, self.affine[0]), Parameter("beta", shape, self.affine[1]))
 
 
-@dataclass(frozen=True)
 class FoldedStatistics(_Form, Scale):
     """Two blobs, in which mean and variance are contained: a factor and a summand a channel."""
 
+    axis_fields: ClassVar[tuple[str, ...]] = ()
     bias_term: bool = True
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -106,7 +130,6 @@ class FoldedStatistics(_Form, Scale):
 
 
 @register
-@dataclass(frozen=True)
 class BN(_Form):
     """Reads a BN layer as one of the forms above.
 
@@ -115,6 +138,7 @@ class BN(_Form):
     """
 
     types = ("BN",)
+    keeps_statistics = True
 
     @classmethod
     def read(cls, source: NetLayer) -> _Form:
@@ -125,8 +149,10 @@ class BN(_Form):
         affine = (factor, filler(p, "shift_filler") or filler(p, "bias_filler"))
         of_batch = p.HasField("moving_average") and not p.moving_average
         inverse = source.dialect == "cudnn4" and not of_batch
-        eps = 0.0 if inverse else shortest(p.eps)
-        four = StoredStatistics(eps, not of_batch, affine=affine, inverse=inverse)
+        eps = shortest(p.eps)
+        four = StoredStatistics(eps, not of_batch, affine=affine)
+        if inverse:
+            four = replace(four, eps=0.0, inverse=True, eps_inside=eps)
         two: _Form = BatchStatistics(SEGNET_EPS, False, affine=affine)
         if p.bn_mode == BNParameter.INFERENCE:
             two = FoldedStatistics(affine=affine)

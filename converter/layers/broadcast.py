@@ -6,16 +6,16 @@ Of Synopsys' fork: layers of C++ that came from ONNX, and the Python layer that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, is_free
-from converter.layers.base import BottomsDifferError, Layer, OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.param_dict import dict_of
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 def together(first: Shape, second: Shape) -> Shape:
@@ -35,11 +35,11 @@ def _aligned(shape: Shape, rank: int) -> list[int]:
 
 
 @register
-@dataclass(frozen=True)
 class Add(Layer):
     """Sum of two blobs (Synopsys' fork: add_layer.cpp); unlike Eltwise, sizes of 1 stand for any, and axes may lack."""
 
     types = ("Add",)
+    acts_on = "values"
     bottoms = (2, 2)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -57,7 +57,6 @@ _TORCH = ("{} * {}", "{} + {}", "torch.maximum({}, {})", "{} / {}", "torch.minim
 
 
 @register
-@dataclass(frozen=True)
 class PythonEltwise(Layer):
     """Product, weighted sum, maximum, quotient or minimum of two blobs (Synopsys' python/eltwise.py).
 
@@ -66,9 +65,10 @@ class PythonEltwise(Layer):
     """
 
     types = ("Python eltwise.Eltwise",)
+    acts_on = "values"
     bottoms = (2, 2)
     operation: int = 0
-    coefficients: tuple[float, float] = (1.0, 1.0)
+    coeff: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def read(cls, source: NetLayer) -> PythonEltwise:
@@ -78,6 +78,7 @@ class PythonEltwise(Layer):
             message = f"operation is {operation!r}; expected 0 to 4 (product, sum, maximum, quotient, minimum)"
             raise fault(source, message, "python_param", "param_str")
         if operation != 1:
+            source.without_effect("of a sum", "python_param.param_str.coeff")
             return cls(operation)
         stated = params.get("coeff")
         coefficients = [c for c in stated if isinstance(c, (int, float))] if isinstance(stated, (list, tuple)) else []
@@ -94,10 +95,10 @@ class PythonEltwise(Layer):
         return [made]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        pairs = zip(x, self.coefficients, strict=True)
+        pairs = zip(x, self.coeff, strict=True)
         terms = [g.op("Mul", name, g.scalar(c, "coefficient")) if c != 1 else name for name, c in pairs]
         return g.op(_ONNX[self.operation], *terms)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        pairs = zip(x, self.coefficients, strict=True)
+        pairs = zip(x, self.coeff, strict=True)
         return _TORCH[self.operation].format(*(f"{c!r} * {name}" if c != 1 else name for name, c in pairs))

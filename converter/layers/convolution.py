@@ -1,20 +1,17 @@
-"""Convolution over any number of spatial axes, its transpose, and its columns (Caffe: base_conv_layer.cpp)."""
+"""Convolution over any number of spatial axes, and its transpose (Caffe: base_conv_layer.cpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
-from converter.graph import Node, Shape, constant, count, format_shape, is_free
+from converter.folding import Float64, WeightedSum, times
+from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
-    Layer,
     OnnxOps,
-    Parameter,
     TorchOps,
     canonical_axis,
     fault,
@@ -23,9 +20,11 @@ from converter.layers.base import (
     require,
     unsupported,
 )
-from converter.layers.sizes import torch_dims
+from converter.layers.shared.fused import fused_relu
+from converter.node import Layer, Node, Parameter
+from converter.tensor import Array, Tensor
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import ConvolutionParameter, FillerParameter
+from prototxt.caffe_pb2 import ConvolutionParameter, FillerParameter, LayerParameter
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,25 @@ class Window:
 
     def over(self, axes: int) -> Window:
         """The same with one entry an axis."""
+        require(bool(self.kernel) or not axes, "no kernel_size; expected kernel_size, or kernel_h and kernel_w")
         return Window(*(_spread(v, axes, n) for n, v in vars(self).items()))
+
+    def reaching(self, sizes: Shape) -> Window:
+        """The same, with zeros behind an image that the kernel is larger than by less than a stride.
+
+        Caffe divides by the stride toward zero, so such an image has one place for the window, and what the window
+        takes from behind the padding is 0 (im2col.cpp).
+        """
+        ends = []
+        for place, size in enumerate(sizes):
+            extent = self.dilation[place] * (self.kernel[place] - 1) + 1
+            lacking = extent - size - self.pad[place] - self.pad_end[place]
+            beyond = not is_free(size) and 0 < lacking < self.stride[place]
+            ends.append(self.pad_end[place] + (lacking if beyond else 0))
+        return replace(self, pad_end=tuple(ends))
+
+
+POINT = Window((1,), (1,), (0,))
 
 
 def _spread(values: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
@@ -60,7 +77,7 @@ def read_window(source: NetLayer, p: ConvolutionParameter, section: str) -> Wind
     pad, end = _read_pads(source, p, section)
     window = Window(kernel, stride, pad, _read_dilation(source, p, section), end)
     for values, name, least in ((kernel, "kernel_size", 1), (stride, "stride", 1), (window.dilation, "dilation", 1)):
-        if min(values) < least:
+        if min(values, default=least) < least:
             raise fault(source, f"{name} is {min(values)}; expected at least {least}", section, name)
     return window
 
@@ -77,9 +94,7 @@ def _h_w_or_repeated(
         if not all(given) and default is None:
             raise fault(source, f"only one of {stem}_h and {stem}_w is given; expected both", section)
         return tuple(getattr(p, n) for n in pair)
-    if not repeated and default is None:
-        raise fault(source, "no kernel_size; expected kernel_size, or kernel_h and kernel_w", section)
-    return repeated or (default or 0,)
+    return repeated or (() if default is None else (default,))
 
 
 _SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
@@ -107,18 +122,29 @@ def _read_dilation(source: NetLayer, p: ConvolutionParameter, section: str) -> t
     return holes
 
 
-@dataclass(frozen=True)
-class _Convolving(Layer):
+class _Convolving(WeightedSum):
     """What Convolution and Deconvolution share. Each bottom gives a top, all with the same weights."""
 
     bottoms: ClassVar[tuple[int, int]] = (1, UNLIMITED)
     tops: ClassVar[tuple[int, int]] = (1, UNLIMITED)
     num_output: int = 0
-    window: Window = Window((1,), (1,), (0,))
+    window: Window = POINT
     group: int = 1
     bias_term: bool = True
     axis: int = 1
     fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+    relu: LayerParameter | None = field(default=None, repr=False)
+
+    @property
+    def rereads(self) -> bool:
+        return True
+
+    @property
+    def channel_axis(self) -> int:
+        return self.axis
+
+    def folded(self) -> Layer:
+        return replace(self, bias_term=True)
 
     @classmethod
     def read(cls, source: NetLayer) -> _Convolving:
@@ -134,18 +160,29 @@ class _Convolving(Layer):
         if window.pad != window.pad_end and not cls._pads_each_side:
             side = next(name for name in _SIDES if getattr(p, name))
             raise unsupported(source, f"{side}; expected pad", section, side)
-        return cls(p.num_output, window, p.group, p.bias_term, p.axis, fillers)
+        if p.fusion_type:
+            raise unsupported(source, "fusion_type: SUM_FUSION; expected an Eltwise layer", section, "fusion_type")
+        relu = fused_relu(source, section)
+        if relu is not None and source.type != "Convolution":
+            raise unsupported(source, "relu: true, which only Intel's Convolution has", section, "relu")
+        return cls(p.num_output, window, p.group, p.bias_term, p.axis, fillers, relu)
+
+    @property
+    def follower(self) -> LayerParameter | None:
+        return self.relu
 
     def _check(self, inputs: Sequence[Shape]) -> tuple[int, Window]:
         shape = inputs[0]
         axis = canonical_axis(self.axis, len(shape))
         if any(tuple(s) != tuple(shape) for s in inputs):
             raise BottomsDifferError("bottoms differ in shape")
-        spatial = len(shape) - axis - 1
-        require(spatial >= 1, f"a blob of {format_shape(shape)} has no spatial axes behind the channels (axis {axis})")
+        sizes = shape[axis + 1 :]
         group = self._groups(shape[axis])
         require(shape[axis] % group == 0, f"{shape[axis]} channels are no multiple of group {group}")
-        return axis, self.window.over(spatial)
+        return axis, self._reaching(self.window.over(len(sizes)), sizes)
+
+    def _reaching(self, window: Window, sizes: Shape) -> Window:
+        return window
 
     def _groups(self, channels: int) -> int:
         return self.group
@@ -178,14 +215,23 @@ class _Convolving(Layer):
         bias = Parameter("bias", (self._outputs(channels),), self.fillers[1])
         return (weight, bias) if self.bias_term else (weight,)
 
+    def _in_space(self, node: Node) -> tuple[int, Window, dict[str, Tensor]]:
+        """The axis of the channels, the window and the weights; where no axis follows, as if one of size 1 did."""
+        axis, w = self._check([v.shape for v in node.inputs])
+        if w.kernel:
+            return axis, w, dict(node.tensors)
+        weight = node.tensors["weight"]
+        return axis, POINT, {**node.tensors, "weight": weight.reshaped((*weight.shape, 1))}
+
     def _merge_onnx(self, g: OnnxOps, x: str, shape: Shape, axis: int) -> str:
         """Put the axes in front of the channels into one, for axis other than 1."""
         merged = (count(shape[:axis]), *shape[axis:])
         return x if axis == 1 else g.reshape(x, shape, merged)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
-        axis, w = self._check([v.shape for v in node.inputs])
-        tensors = [g.weight(t) for t in node.tensors.values()]
+        axis, w, weights = self._in_space(node)
+        flat = len(node.shape) == axis + 1
+        tensors = [g.weight(t) for t in weights.values()]
         attributes: dict[str, Any] = {
             "kernel_shape": w.kernel,
             "strides": w.stride,
@@ -195,10 +241,13 @@ class _Convolving(Layer):
         }
         results = []
         for name, value, out in zip(x, node.inputs, node.outputs, strict=True):
-            merged_in = self._merge_onnx(g, name, value.shape, axis)
+            before, after = (value.shape, out.shape) if not flat else ((*value.shape, 1), (*out.shape, 1))
+            spread = g.unsqueeze(name, [axis + 1]) if flat else name
+            merged_in = self._merge_onnx(g, spread, before, axis)
             y = g.op(self._onnx_name, self._pad_onnx(g, merged_in, w, attributes), *tensors, **attributes)
-            merged = (count(out.shape[:axis]), *out.shape[axis:])
-            results.append(y if axis == 1 else g.reshape(y, merged, out.shape))
+            merged = (count(after[:axis]), *after[axis:])
+            y = y if axis == 1 else g.reshape(y, merged, after)
+            results.append(g.op("Squeeze", y, g.ints([axis + 1])) if flat else y)
         return results
 
     def _pad_onnx(self, g: OnnxOps, x: str, w: Window, attributes: dict[str, Any]) -> str:
@@ -206,12 +255,13 @@ class _Convolving(Layer):
         return x
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
-        axis, w = self._check([v.shape for v in node.inputs])
+        axis, w, weights = self._in_space(node)
+        flat = len(node.shape) == axis + 1
         spatial = len(w.kernel)
         require(spatial <= 3, f"{spatial} spatial axes; PyTorch convolves over at most 3")
         one_sided = w.pad != w.pad_end
         options = {"stride": w.stride, "padding": (0,) * spatial if one_sided else w.pad, "dilation": w.dilation}
-        keywords: dict[str, Any] = {k: _compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
+        keywords: dict[str, Any] = {k: compact(v) for k, v in options.items() if v != _TORCH_DEFAULTS[k] * spatial}
         if self._groups(node.shape[axis]) != 1:
             keywords["groups"] = int(self._groups(node.shape[axis]))
         if "bias" not in node.tensors:
@@ -221,19 +271,19 @@ class _Convolving(Layer):
             f"nn.{self._torch_name}{spatial}d",
             int(channels),
             self._outputs(channels),
-            _compact(w.kernel),
-            state=dict(node.tensors),
+            compact(w.kernel),
+            state={**weights},
             **keywords,
         )
-        if one_sided:  # Only torch's F.pad pads each side by an amount of its own; it begins with the last axis.
-            sides = tuple(side for pair in zip(w.pad[::-1], w.pad_end[::-1], strict=True) for side in pair)
-            x = tuple(t.let("padded", f"F.pad({name}, {sides})") for name in x)
+        if one_sided:  # Only torch's F.pad pads each side by an amount of its own.
+            x = tuple(t.let("padded", f"F.pad({name}, {torch_sides(w)})") for name in x)
+        behind, before = (".unsqueeze(-1)", ".squeeze(-1)") if flat else ("", "")
         if axis == 1:
-            return [f"{module}({name})" for name in x]
+            return [f"{module}({name}{behind}){before}" for name in x]
         return [
-            f"{module}({name}.flatten(0, {axis - 1})).unflatten(0, {name}.shape[:{axis}])"
+            f"{module}({name}.flatten(0, {axis - 1}){behind}){before}.unflatten(0, {name}.shape[:{axis}])"
             if axis
-            else f"{module}({name}.unsqueeze(0)).squeeze(0)"
+            else f"{module}({name}.unsqueeze(0){behind}){before}.squeeze(0)"
             for name in x
         ]
 
@@ -245,12 +295,16 @@ class _Convolving(Layer):
 _TORCH_DEFAULTS = {"stride": (1,), "padding": (0,), "dilation": (1,)}
 
 
-def _compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
+def compact(values: tuple[int, ...]) -> int | tuple[int, ...]:
     return values[0] if len(set(values)) == 1 else values
 
 
+def torch_sides(w: Window) -> tuple[int, ...]:
+    """Pads as F.pad takes them: before and behind, the last axis first."""
+    return tuple(side for pair in zip(w.pad[::-1], w.pad_end[::-1], strict=True) for side in pair)
+
+
 @register
-@dataclass(frozen=True)
 class Convolution(_Convolving):
     """Cross-correlation; output sizes round down, where Caffe's pooling rounds up (Caffe: conv_layer.cpp)."""
 
@@ -258,11 +312,17 @@ class Convolution(_Convolving):
     _onnx_name = "Conv"
     _torch_name = "Conv"
 
+    def _reaching(self, window: Window, sizes: Shape) -> Window:
+        return window.reaching(sizes)
+
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         return (size + pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
         return (self._outputs(channels), channels // self._groups(channels), *kernel)
+
+    def times_channels(self, weight: Array, factor: Float64) -> Array:
+        return times(weight, factor.reshape(-1, *[1] * (weight.ndim - 1)))
 
     def _pad_onnx(self, g: OnnxOps, x: str, w: Window, attributes: dict[str, Any]) -> str:
         # OpenCV 5.0 leaves the border of a padded 1×1 convolution of stride 1 unwritten: another operator pads.
@@ -278,7 +338,6 @@ class Convolution(_Convolving):
 
 
 @register
-@dataclass(frozen=True)
 class DepthwiseConvolution(Convolution):
     """Convolution with a group for each channel (forks: depthwise_conv_layer.cpp).
 
@@ -297,7 +356,6 @@ class DepthwiseConvolution(Convolution):
 
 
 @register
-@dataclass(frozen=True)
 class ConvolutionDepthwise(DepthwiseConvolution):
     """The same under another name (forks: conv_dw_layer.cpp, and Synopsys' base_conv_layer.cpp).
 
@@ -310,6 +368,7 @@ class ConvolutionDepthwise(DepthwiseConvolution):
     @classmethod
     def read(cls, source: NetLayer) -> ConvolutionDepthwise:
         p, section = source.param.convolution_param, "convolution_param"
+        source.without_effect("a group for each channel", "convolution_param.group")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         return cls(p.num_output, read_window(source, p, section), 1, p.bias_term, p.axis, fillers)
 
@@ -318,7 +377,6 @@ class ConvolutionDepthwise(DepthwiseConvolution):
 
 
 @register
-@dataclass(frozen=True)
 class Deconvolution(_Convolving):
     """The transpose of a convolution; weights are channels × num_output / group × kernel (Caffe: deconv_layer.cpp)."""
 
@@ -333,60 +391,10 @@ class Deconvolution(_Convolving):
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:
         return (channels, self.num_output // self.group, *kernel)
 
+    def times_channels(self, weight: Array, factor: Float64) -> Array:
+        grouped = weight.reshape(self.group, -1, *weight.shape[1:])
+        return times(grouped, factor.reshape(self.group, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
+
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         terms = count(self.parameters(inputs)[0].shape[1:])
         return terms * sum(count(s) for s in inputs)
-
-
-@register
-@dataclass(frozen=True)
-class Im2col(Layer):
-    """The windows of a convolution laid out as channels: channels × kernel positions (Caffe: im2col_layer.cpp)."""
-
-    types = ("Im2col",)
-    window: Window = Window((1,), (1,), (0,))
-    axis: int = 1
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Im2col:
-        p, section = source.param.convolution_param, "convolution_param"
-        return cls(read_window(source, p, section), p.axis)
-
-    def _channels(self, shape: Shape) -> tuple[int, Convolution]:
-        """The channels, and the convolution by 0 and 1 that picks each value of a window."""
-        axis = canonical_axis(self.axis, len(shape))
-        require(not is_free(shape[axis]), "the number of channels can't be free")
-        window = self.window.over(len(shape) - axis - 1)
-        channels = int(shape[axis])
-        return channels, Convolution(channels * count(window.kernel), window, channels, False, self.axis)
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        return self._channels(inputs[0])[1].infer(inputs)
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
-        channels, convolution = self._channels(node.shape)
-        kernel = convolution.window.kernel
-        picks = np.tile(np.eye(count(kernel)), (channels, 1)).reshape(-1, 1, *kernel)
-        weight = constant(f"{node.name}.picks", picks)
-        return convolution.onnx(g, Node(convolution, node.inputs, node.outputs, {"weight": weight}), *x)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        w = self._channels(node.shape)[1].window
-        spatial = len(w.kernel)
-        require(spatial == 2, f"{spatial} spatial axes; PyTorch unfolds over 2")
-        before = len(node.shape) - 3
-        require(before <= 1, f"axis {before} for the channels; PyTorch unfolds with at most one axis before them")
-        options = {"dilation": w.dilation, "stride": w.stride}
-        parts = [f"{k}={_compact(v)}" for k, v in options.items() if v != (1, 1)]
-        y = x[0]
-        if w.pad != w.pad_end:
-            y = t.let("padded", f"F.pad({y}, {(w.pad[1], w.pad_end[1], w.pad[0], w.pad_end[0])})")
-        elif w.pad != (0, 0):
-            parts.append(f"padding={_compact(w.pad)}")
-        columns = f"F.unfold({y}, {', '.join([str(_compact(w.kernel)), *parts])})"
-        if not any(map(is_free, node.shape[-2:])):
-            return f"{columns}.unflatten(-1, {tuple(map(int, node.outputs[0].shape[-2:]))})"
-        height = torch_dims(x[0], node.shape)[-2]
-        extent = w.dilation[0] * (w.kernel[0] - 1) + 1
-        rows = f"({height} + {w.pad[0] + w.pad_end[0] - extent}) // {w.stride[0]} + 1"
-        return f"{columns}.unflatten(-1, ({rows}, -1))"

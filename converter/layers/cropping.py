@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
-    Layer,
     OnnxOps,
     TorchOps,
     fault,
@@ -18,22 +16,22 @@ from converter.layers.base import (
     require,
     unsupported,
 )
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 Corner = tuple[int, int]
 """Row and column at which a piece starts."""
 
 
 @register
-@dataclass(frozen=True)
 class CropCenter(Layer):
     """Each axis without `crop_size` values at its start and as many at its end (waifu2x: crop_center_layer.cpp)."""
 
     types = ("CropCenter",)
-    crop: tuple[int, ...] = ()
+    crop_size: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, source: NetLayer) -> CropCenter:
@@ -46,21 +44,22 @@ class CropCenter(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         require(
-            len(self.crop) == len(shape), f"{len(self.crop)} crop_size for {len(shape)} axes; expected one for each"
+            len(self.crop_size) == len(shape),
+            f"{len(self.crop_size)} crop_size for {len(shape)} axes; expected one for each",
         )
-        for axis, (size, cut) in enumerate(zip(shape, self.crop, strict=True)):
+        for axis, (size, cut) in enumerate(zip(shape, self.crop_size, strict=True)):
             require(2 * cut < int(size), f"crop_size {cut} leaves nothing of axis {axis}, which holds {size}")
-        return [tuple(size - 2 * cut for size, cut in zip(shape, self.crop, strict=True))]
+        return [tuple(size - 2 * cut for size, cut in zip(shape, self.crop_size, strict=True))]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        axes = [axis for axis, cut in enumerate(self.crop) if cut]
+        axes = [axis for axis, cut in enumerate(self.crop_size) if cut]
         if not axes:
             return x[0]
-        starts, ends = [self.crop[a] for a in axes], [-self.crop[a] for a in axes]
+        starts, ends = [self.crop_size[a] for a in axes], [-self.crop_size[a] for a in axes]
         return g.op("Slice", x[0], g.ints(starts, "starts"), g.ints(ends, "ends"), g.ints(axes))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        cuts = [f"{cut}:-{cut}" if cut else ":" for cut in self.crop]
+        cuts = [f"{cut}:-{cut}" if cut else ":" for cut in self.crop_size]
         while cuts and cuts[-1] == ":":
             cuts.pop()
         return f"{x[0]}[{', '.join(cuts)}]" if cuts else x[0]
@@ -79,7 +78,6 @@ def _corners(source: NetLayer, section: str, count: int) -> tuple[Corner, ...]:
 
 
 @register
-@dataclass(frozen=True)
 class Division(Layer):
     """A piece of `height` × `width` for each top, from its row `ycoord` and column `xcoord` on.
 
@@ -121,7 +119,6 @@ class Division(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Combination(Layer):
     """Pieces side by side, each from its row `ycoord` and column `xcoord` on (JAA-Net: combination_layer.cpp).
 

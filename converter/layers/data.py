@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape
 from converter.layers import base
-from converter.layers.base import UNLIMITED, Layer, OnnxOps, TorchOps, fault, register
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LayerParameter, ResizeParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
-@dataclass(frozen=True)
-class Source(Layer):
+class DataLayer(Layer):
     """A layer without bottoms whose tops the caller feeds.
 
     Attributes:
@@ -29,14 +28,19 @@ class Source(Layer):
     role: ClassVar[str] = "input"
     shapes: tuple[Shape | None, ...] = ()
 
+    def fed_shapes(self, asked: Sequence[Shape | None]) -> Sequence[Shape | None]:
+        """A label goes with its image: asked for another batch of images, it has as many."""
+        batch = next((shape[0] for shape in asked if shape), None)
+        stated = self.shapes if batch is None else [shape and (batch, *shape[1:]) for shape in self.shapes]
+        return [own if shape is None else shape for shape, own in zip(asked, stated, strict=True)]
+
 
 def padded(shapes: Sequence[Shape | None], count: int) -> tuple[Shape | None, ...]:
     return (*shapes[:count], *[None] * (count - len(shapes)))
 
 
 @register
-@dataclass(frozen=True)
-class Input(Source):
+class Input(DataLayer):
     """A blob of the stated shape; one shape may serve all tops (Caffe: input_layer.cpp)."""
 
     types = ("Input",)
@@ -48,10 +52,10 @@ class Input(Source):
             raise fault(
                 source, f"{len(stated)} shapes for {len(source.tops)} tops; expected 0, 1 or one a top", "input_param"
             )
-        for i, shape in enumerate(stated):
-            if any(d < 0 for d in shape):
-                raise fault(source, f"shape {i} has the negative dim {min(shape)}", "input_param", "shape", "dim")
         return cls(tuple(stated * len(source.tops)) if len(stated) == 1 else padded(stated, len(source.tops)))
+
+    def fed_shapes(self, asked: Sequence[Shape | None]) -> Sequence[Shape | None]:
+        return [own if shape is None else shape for shape, own in zip(asked, self.shapes, strict=True)]
 
 
 def image(batch: int, channels: int, crop: int, height: int = 0, width: int = 0) -> Shape | None:
@@ -78,8 +82,7 @@ def channels_of(layer: LayerParameter) -> int:
 
 
 @register
-@dataclass(frozen=True)
-class Data(Source):
+class Data(DataLayer):
     """Images of a database; `crop_size` gives their size where it is set, in SSD's AnnotatedData `resize_param` too.
 
     (Caffe: data_layer.cpp; SSD: annotated_data_layer.cpp.)
@@ -97,8 +100,7 @@ class Data(Source):
 
 
 @register
-@dataclass(frozen=True)
-class ImageData(Source):
+class ImageData(DataLayer):
     """Images listed in a text file (Caffe: image_data_layer.cpp)."""
 
     types = ("ImageData",)
@@ -111,8 +113,7 @@ class ImageData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class MemoryData(Source):
+class MemoryData(DataLayer):
     """Arrays handed over in memory (Caffe: memory_data_layer.cpp)."""
 
     types = ("MemoryData",)
@@ -125,8 +126,7 @@ class MemoryData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class WindowData(Source):
+class WindowData(DataLayer):
     """Windows cut from images, for R-CNN (Caffe: window_data_layer.cpp). Colour images, square crops."""
 
     types = ("WindowData",)
@@ -140,8 +140,7 @@ class WindowData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class HDF5Data(Source):
+class HDF5Data(DataLayer):
     """Arrays of HDF5 files, whose shapes only the files know (Caffe: hdf5_data_layer.cpp)."""
 
     types = ("HDF5Data",)
@@ -151,8 +150,7 @@ class HDF5Data(Source):
         return cls(padded([], len(source.tops)))
 
 
-@dataclass(frozen=True)
-class UnknownData(Source):
+class UnknownData(DataLayer):
     """A layer of an unknown type without bottoms, whose tops' shapes the caller gives: it can only bring data in."""
 
     @classmethod
@@ -161,8 +159,7 @@ class UnknownData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class DummyData(Source):
+class DummyData(DataLayer):
     """Arrays filled by a rule, of stated shapes (Caffe: dummy_data_layer.cpp); here the caller feeds them."""
 
     types = ("DummyData",)
@@ -181,7 +178,6 @@ class DummyData(Source):
 
 
 @register
-@dataclass(frozen=True)
 class HDF5Output(Layer):
     """Nothing: Caffe writes its bottoms to a file (Caffe: hdf5_output_layer.cpp). They stay outputs of the net."""
 
@@ -195,16 +191,17 @@ class HDF5Output(Layer):
 
 
 @register
-@dataclass(frozen=True)
-class Parameter(Layer):
+class ParameterLayer(Layer):
     """A learned blob of the stated shape, as a blob of the net (Caffe: parameter_layer.hpp)."""
 
     types = ("Parameter",)
+    gradient_memory = "inside"
+    gives_blob = True
     bottoms = (0, 0)
     shape: Shape = ()
 
     @classmethod
-    def read(cls, source: NetLayer) -> Parameter:
+    def read(cls, source: NetLayer) -> ParameterLayer:
         shape = tuple(source.param.parameter_param.shape.dim)
         if any(d < 1 for d in shape):
             raise fault(source, f"dim {min(shape)}; expected at least 1", "parameter_param", "shape", "dim")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from converter.graph import Shape
 from converter.layers.base import register
-from converter.layers.data import Source, channels_of, image, padded, resized
+from converter.layers.data import DataLayer, channels_of, image, padded, resized
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import VideoDataParameter
 
 
 @register
-@dataclass(frozen=True)
-class DenseImageData(Source):
+class DenseImageData(DataLayer):
     """Images listed in a text file, each with an image of labels (SegNet's fork: dense_image_data_layer.cpp).
 
     ENet's `label_divide_factor` makes the labels smaller by that factor. Without `new_height`, `new_width` or a crop
@@ -32,8 +30,7 @@ class DenseImageData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class ImageSegData(Source):
+class ImageSegData(DataLayer):
     """Images listed in a text file, each with an image of labels; a third top has the size that an image had.
 
     Of DeepLab's fork (image_seg_data_layer.cpp).
@@ -51,12 +48,12 @@ class ImageSegData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class VideoData(Source):
+class VideoData(DataLayer):
     """Frames of a film or camera, always in colour (SSD's fork: video_data_layer.cpp), or parts of films.
 
     The latter are those of temporal segment networks, a stack of `new_length` colour images or pairs of flow images for
-    each of `num_segments`.
+    each of `num_segments`; or C3D's and video-caffe's, which have an axis for the frames and neither segments nor a
+    modality. C3D 1.0 has their fields in image_data_param.
     """
 
     types = ("VideoData",)
@@ -65,6 +62,14 @@ class VideoData(Source):
     def read(cls, source: NetLayer) -> VideoData:
         p = source.param
         v, crop = p.video_data_param, p.transform_param.crop_size
+        if p.HasField("image_data_param"):
+            old = p.image_data_param
+            films = _films(old.batch_size, 3, old.new_length, old.crop_size, old.new_height, old.new_width)
+            return cls(padded([films, (old.batch_size, 1, 1, 1, 1)], len(source.tops)))
+        if v.HasField("source") and not any(v.HasField(name) for name in ("num_segments", "modality", "name_pattern")):
+            colours = 3 if v.is_color else 1
+            films = _films(v.batch_size, colours, v.new_length, crop or v.crop_size, v.new_height, v.new_width)
+            return cls(padded([films], len(source.tops)))
         if v.HasField("source"):
             colours = 2 if v.modality == VideoDataParameter.FLOW else 3
             images = image(v.batch_size, colours * v.new_length * v.num_segments, crop)
@@ -73,9 +78,14 @@ class VideoData(Source):
         return cls(padded([image(p.data_param.batch_size, 3, crop, *resized(p))], len(source.tops)))
 
 
+def _films(batch: int, colours: int, frames: int, crop: int, height: int, width: int) -> Shape | None:
+    """Films of so many frames, None unless every size is stated (C3D's video_data_layer.cpp)."""
+    shape = (batch, colours, frames, crop or height, crop or width)
+    return shape if all(shape) else None
+
+
 @register
-@dataclass(frozen=True)
-class LaneData(Source):
+class LaneData(DataLayer):
     """Images of a database with boxes and an image of labels (MobileNet-YOLO's fork: lane_data_layer.cpp).
 
     How many boxes and how large the labels are, the prototxt does not say.
@@ -91,8 +101,7 @@ class LaneData(Source):
 
 
 @register
-@dataclass(frozen=True)
-class BboxData(Source):
+class BboxData(DataLayer):
     """Images listed in a text file, with boxes; only the files know how large and how many (OpenCV's SqueezeDet)."""
 
     types = ("BboxData",)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require
+from converter.graph import Shape, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, unsupported
+from converter.node import Layer, Parameter
+from converter.tensor import Tensor
+from converter.traits import KeptStatistics
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 EPS = 1e-5
+MOST_TRANSITIONS = 1000
 _MSRA = FillerParameter(type="msra")
 _NEAR_ONE = FillerParameter(type="uniform", min=0.5, max=1.5)
 _NEAR_ZERO = FillerParameter(type="gaussian", std=0.1)
 
 
 @register
-@dataclass(frozen=True)
 class DenseBlock(Layer):
     """`numTransition` times: normalise, rectify and convolve all channels so far, and put the result behind them.
 
@@ -38,14 +41,24 @@ class DenseBlock(Layer):
     """
 
     types = ("DenseBlock",)
-    transitions: int = 1
-    growth: int = 1
-    bottleneck: bool = False
+    keeps_statistics = True
+    num_transition: int = 1
+    growth_rate: int = 1
+    use_bc: bool = False
     fillers: tuple[FillerParameter | None, ...] = field(default=(None, None, None), repr=False)
 
     @property
     def untrainable(self) -> str:
         return "how its statistics move in training is not known here"
+
+    @property
+    def statistics(self) -> Sequence[KeptStatistics]:
+        kinds = ("", "inner_") if self.use_bc else ("",)
+        return [
+            KeptStatistics(f"{kind}mean_{i}", f"{kind}variance_{i}", f"{kind}norms.{i}", EPS, factor_of_none=1.0)
+            for i in range(self.num_transition)
+            for kind in kinds
+        ]
 
     @classmethod
     def read(cls, source: NetLayer) -> DenseBlock:
@@ -53,6 +66,9 @@ class DenseBlock(Layer):
         for name in ("numTransition", "growthRate"):
             if getattr(p, name) < 1:
                 raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        if p.numTransition > MOST_TRANSITIONS:
+            message = f"numTransition is {p.numTransition}; expected at most {MOST_TRANSITIONS}"
+            raise unsupported(source, message, section, "numTransition")
         fixed = {"filter_H": 3, "filter_W": 3, "pad_h": 1, "pad_w": 1, "conv_verticalStride": 1}
         for name, value in {**fixed, "conv_horizentalStride": 1}.items():
             if getattr(p, name) != value:
@@ -64,20 +80,20 @@ class DenseBlock(Layer):
         x = inputs[0]
         require(len(x) == 4, f"the bottom is {format_shape(x)}; expected 4 axes (N×C×H×W)")
         require(not is_free(x[1]), "the number of channels can't be left free")
-        return [(x[0], x[1] + self.transitions * self.growth, *x[2:])]
+        return [(x[0], x[1] + self.num_transition * self.growth_rate, *x[2:])]
 
     def _channels(self, shape: Shape) -> list[int]:
         """How many each transition reads."""
-        return [int(shape[1]) + i * self.growth for i in range(self.transitions)]
+        return [int(shape[1]) + i * self.growth_rate for i in range(self.num_transition)]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
-        wide, inner = self._channels(inputs[0]), 4 * self.growth
-        read = [inner] * self.transitions if self.bottleneck else wide
-        found = [self._filter(f"filter_{i}", (self.growth, c, 3, 3)) for i, c in enumerate(read)]
+        wide, inner = self._channels(inputs[0]), 4 * self.growth_rate
+        read = [inner] * self.num_transition if self.use_bc else wide
+        found = [self._filter(f"filter_{i}", (self.growth_rate, c, 3, 3)) for i, c in enumerate(read)]
         found += self._statistics("", wide)
-        if self.bottleneck:
+        if self.use_bc:
             found += [self._filter(f"inner_filter_{i}", (inner, c, 1, 1)) for i, c in enumerate(wide)]
-            found += self._statistics("inner_", [inner] * self.transitions)
+            found += self._statistics("inner_", [inner] * self.num_transition)
         return (*found, Parameter("scale_factor", (1,)))
 
     def _filter(self, name: str, shape: Shape) -> Parameter:
@@ -99,16 +115,16 @@ class DenseBlock(Layer):
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         n, _, h, w = inputs[0]
-        wide, inner = self._channels(inputs[0]), 4 * self.growth
-        if not self.bottleneck:
-            return n * h * w * sum(9 * self.growth * c for c in wide)
-        return n * h * w * sum(inner * c + 9 * self.growth * inner for c in wide)
+        wide, inner = self._channels(inputs[0]), 4 * self.growth_rate
+        if not self.use_bc:
+            return n * h * w * sum(9 * self.growth_rate * c for c in wide)
+        return n * h * w * sum(inner * c + 9 * self.growth_rate * inner for c in wide)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         y = x[0]
-        for i in range(self.transitions):
+        for i in range(self.num_transition):
             part = self._onnx_rectified(g, node, y, f"{i}")
-            if self.bottleneck:
+            if self.use_bc:
                 part = g.op("Conv", part, g.weight(node.tensors[f"inner_filter_{i}"]), kernel_shape=(1, 1))
                 part = self._onnx_rectified(g, node, part, f"{i}", "inner_")
             kernel = g.weight(_turned(node.tensors[f"filter_{i}"]))
@@ -123,14 +139,16 @@ class DenseBlock(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("DenseBlock", DENSE_BLOCK)
         state: dict[str, Tensor | npt.NDArray[Any]] = {}
-        for i in range(self.transitions):
+        for i in range(self.num_transition):
             state[f"convolutions.{i}.weight"] = _turned(node.tensors[f"filter_{i}"])
             state.update(_torch_norm(node, f"{i}", f"norms.{i}"))
-            if self.bottleneck:
+            if self.use_bc:
                 state[f"inner_convolutions.{i}.weight"] = node.tensors[f"inner_filter_{i}"]
                 state.update(_torch_norm(node, f"{i}", f"inner_norms.{i}", "inner_"))
-        options = {"bottleneck": True} if self.bottleneck else {}
-        module = t.module("DenseBlock", int(node.shape[1]), self.growth, self.transitions, state=state, **options)
+        options = {"bottleneck": True} if self.use_bc else {}
+        module = t.module(
+            "DenseBlock", int(node.shape[1]), self.growth_rate, self.num_transition, state=state, **options
+        )
         return f"{module}({x[0]})"
 
 

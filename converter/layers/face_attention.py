@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graph import Shape, count
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
+LARGEST_MAP = 1 << 14
 LEFT = (
     (4, -1 / 2),
     (1, -1 / 3),
@@ -49,7 +51,6 @@ LANDMARKS = 46
 
 
 @register
-@dataclass(frozen=True)
 class AUMaskBasedLand(Layer):
     """Maps of twelve action units, each with a centre left and right, and the largest of all (JAA-Net's fork).
 
@@ -63,22 +64,27 @@ class AUMaskBasedLand(Layer):
     types = ("AUMaskBasedLand",)
     tops = (13, 13)
     size: int = 1
-    scale: float = 1.0
+    spatial_scale: float = 1.0
     half: float = 0.0
     slope: float = 0.0
-    rest: float = 0.0
+    fill_value: float = 0.0
     filled: bool = True
 
     @classmethod
     def read(cls, source: NetLayer) -> AUMaskBasedLand:
         p, section = source.param.au_mask_based_land_param, "au_mask_based_land_param"
         for name in ("img_size", "spatial_ratio", "spatial_scale"):
-            if getattr(p, name) <= 0:
+            if not 0 < getattr(p, name) < math.inf:
                 raise fault(source, f"{name} is {getattr(p, name):g}; expected a number above 0", section, name)
         scaled = float(np.float32(p.img_size) * np.float32(p.spatial_scale))
-        size = int(np.floor(scaled + 0.5))
-        if size < 1:
-            raise fault(source, f"a map would be {size}×{size}; expected at least 1×1", section, "spatial_scale")
+        size = int(np.floor(scaled + 0.5)) if scaled < LARGEST_MAP else LARGEST_MAP
+        if not 1 <= size < LARGEST_MAP:
+            raise fault(
+                source,
+                f"a map would be {size}×{size}; expected 1×1 to {LARGEST_MAP - 1}×{LARGEST_MAP - 1}",
+                section,
+                "spatial_scale",
+            )
         half = shortest((p.img_size - 1) / 2 * p.spatial_ratio)
         slope = shortest(p.fill_coeff * 100 / scaled)
         filled = p.fill_type == "manhattan"
@@ -104,7 +110,7 @@ class AUMaskBasedLand(Layer):
         rows = g.op("Add", at([2 * landmark + 1 for landmark, _ in units]), g.op("Mul", ruler, below))
         (near_h, far_h), (near_w, far_w) = (self._onnx_steps(g, v, axis) for v, axis in ((rows, 3), (columns, 2)))
         fall = g.op("Mul", g.op("Add", far_h, far_w), g.scalar(self.slope, "slope"))
-        rest = g.scalar(self.rest, "rest")
+        rest = g.scalar(self.fill_value, "rest")
         height = g.op("Max", g.op("Sub", g.scalar(1.0, "one"), fall), rest)
         if not self.filled:
             near_h = g.op("And", near_h, g.constant(np.asarray(False), "never"))
@@ -117,7 +123,7 @@ class AUMaskBasedLand(Layer):
 
     def _onnx_steps(self, g: OnnxOps, centres: str, across: int) -> tuple[str, str]:
         """Whether a row (or column) is near enough to each centre, and how far it is: N×24×m×1, or N×24×1×m."""
-        scale, half = g.scalar(self.scale, "scale"), g.scalar(self.half, "half")
+        scale, half = g.scalar(self.spatial_scale, "scale"), g.scalar(self.half, "half")
         steps = np.arange(self.size, dtype=np.float32).reshape((1, 1, -1, 1) if across == 3 else (1, 1, 1, -1))
         place = g.constant(steps, "steps")
         ends = []
@@ -135,7 +141,9 @@ class AUMaskBasedLand(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         t.helper("action_unit_maps", ACTION_UNIT_MAPS)
         tables = ", ".join(str([part[i] for part in (*LEFT, *RIGHT)]) for i in (0, 1))
-        numbers = f"{self.size}, {self.scale!r}, {self.half!r}, {self.slope!r}, {self.rest!r}, {self.filled}"
+        numbers = (
+            f"{self.size}, {self.spatial_scale!r}, {self.half!r}, {self.slope!r}, {self.fill_value!r}, {self.filled}"
+        )
         maps = t.let("maps", f"action_unit_maps({x[0]}, {tables}, {numbers})")
         return [*(f"{maps}[:, {unit}:{unit + 1}]" for unit in range(12)), f"{maps}[:, 12:]"]
 

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from converter.folding import Float64, WeightedSum, times
 from converter.graph import Shape, count, is_free
-from converter.layers.base import (
-    Layer,
-    OnnxOps,
-    Parameter,
-    TorchOps,
-    canonical_axis,
-    fault,
-    filler,
-    register,
-    require,
-)
-from converter.layers.sizes import INT64
+from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require, unsupported
+from converter.layers.shared.fused import fused_relu
+from converter.layers.shared.sizes import INT64
+from converter.node import Layer, Parameter
+from converter.tensor import Array, Tensor
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import FillerParameter
+from prototxt.caffe_pb2 import FillerParameter, LayerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
-class InnerProduct(Layer):
+class InnerProduct(WeightedSum):
     """The axes from `axis` on as one vector, times a matrix, plus a bias.
 
-    The matrix is num_output × inputs, with `transpose` inputs × num_output.
+    The matrix is num_output × inputs, with `transpose` inputs × num_output. `normalize` (happynear's Caffe for Windows)
+    divides each output's row by sqrt(sum of squares + 1e-6) before each use, in the blob itself; under `transpose` it
+    takes rows of as many values as there are inputs all the same, whatever they belong to.
     """
 
     types = ("InnerProduct",)
@@ -39,7 +36,9 @@ class InnerProduct(Layer):
     bias_term: bool = True
     axis: int = 1
     transpose: bool = False
+    normalize: bool = False
     fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+    relu: LayerParameter | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, source: NetLayer) -> InnerProduct:
@@ -49,7 +48,12 @@ class InnerProduct(Layer):
                 source, f"num_output is {p.num_output}; expected at least 1", "inner_product_param", "num_output"
             )
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
-        return cls(p.num_output, p.bias_term, p.axis, p.transpose, fillers)
+        relu = fused_relu(source, "inner_product_param")
+        return cls(p.num_output, p.bias_term, p.axis, p.transpose, p.normalize, fillers, relu)
+
+    @property
+    def follower(self) -> LayerParameter | None:
+        return self.relu
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         axis = canonical_axis(self.axis, len(inputs[0]))
@@ -67,17 +71,61 @@ class InnerProduct(Layer):
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return count(inputs[0]) * self.num_output
 
+    @property
+    def channel_axis(self) -> int:
+        return self.axis
+
+    def folded(self) -> Layer:
+        return replace(self, bias_term=True, normalize=False)
+
+    def times_channels(self, weight: Array, factor: Float64) -> Array:
+        return times(weight, factor[None, :] if self.transpose else factor[:, None])
+
+    @property
+    def sums_from(self) -> int | None:
+        return self.axis
+
+    def as_convolution(
+        self, node: Node, source: NetLayer, param: LayerParameter, window: tuple[int, int, int]
+    ) -> list[Tensor]:
+        if canonical_axis(self.axis, len(node.shape)) != 1:
+            raise unsupported(source, f"axis is {self.axis}; expected 1", "inner_product_param", "axis")
+        param.type = "Convolution"
+        param.ClearField("inner_product_param")
+        for spec in param.param:  # A layer that shares this one's weights may have them in another shape.
+            spec.ClearField("name")
+        p = param.convolution_param
+        p.num_output, p.bias_term = self.num_output, self.bias_term
+        p.kernel_h, p.kernel_w = window[1:]
+        if self.relu is not None:
+            p.relu, p.negative_slope = True, self.relu.relu_param.negative_slope
+        bias = [node.tensors["bias"]] if self.bias_term else []
+        shape = (self.num_output, *window)
+        return [self.matrix(node).map(lambda values: values.T if self.transpose else values, shape), *bias]
+
+    def make_plain(self, param: LayerParameter) -> None:
+        if not self.normalize:  # A fold has the weights as they are used.
+            param.inner_product_param.ClearField("normalize")
+
+    def matrix(self, node: Node) -> Tensor:
+        return node.tensors["weight"].map(self._unit_rows) if self.normalize else node.tensors["weight"]
+
+    def _unit_rows(self, weight: Array) -> Array:
+        rows = weight.reshape(self.num_output, -1)
+        norm = np.sqrt(np.square(rows, dtype=np.float64).sum(1, keepdims=True) + 1e-6)
+        unit: Array = (rows / norm).astype(np.float32)
+        return unit.reshape(weight.shape)
+
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         axis = canonical_axis(self.axis, len(node.shape))
-        tensors = dict(node.tensors)
-        bias = [g.weight(tensors["bias"])] if "bias" in tensors else []
+        bias = [g.weight(node.tensors["bias"])] if "bias" in node.tensors else []
+        weight = self.matrix(node)
         if axis == 1:
             flat = x[0] if len(node.shape) == 2 else g.op("Flatten", x[0], axis=1)
-            return g.op("Gemm", flat, g.weight(tensors["weight"]), *bias, transB=int(not self.transpose))
+            return g.op("Gemm", flat, g.weight(weight), *bias, transB=int(not self.transpose))
         terms = count(node.shape[axis:])
         # OpenCV 5 multiplies no vector by a matrix.
         flat = g.reshape(x[0], node.shape, (*(node.shape[:axis] or (1,)), terms))
-        weight = tensors["weight"]
         if not self.transpose:
             weight = weight.map(lambda w: w.T, (terms, self.num_output))
         y = g.op("MatMul", flat, g.weight(weight))
@@ -85,21 +133,28 @@ class InnerProduct(Layer):
         return y if axis else g.reshape(y, (1, self.num_output), (self.num_output,))
 
     def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
-        if not self.transpose:
+        if not self.transpose and not self.normalize:
             return self.torch(t, node, *x)
         # The blob as Caffe has it, for a solver's state and a snapshot.
-        t.helper("TransposedLinear", TRANSPOSED_LINEAR)
+        name, source = ("UnitLinear", UNIT_LINEAR) if self.normalize else ("TransposedLinear", TRANSPOSED_LINEAR)
+        t.helper(name, source)
         axis = canonical_axis(self.axis, len(node.shape))
-        keywords = {} if self.bias_term else {"bias": False}
+        keywords: dict[str, bool] = {} if self.bias_term else {"bias": False}
+        if self.normalize and self.transpose:
+            keywords["transpose"] = True
         terms = int(count(node.shape[axis:]))
-        module = t.module("TransposedLinear", terms, self.num_output, state=dict(node.tensors), **keywords)
+        module = t.module(name, terms, self.num_output, state=dict(node.tensors), **keywords)
         flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
         return f"{module}({flat})"
+
+    @property
+    def rereads(self) -> bool:
+        return not self.normalize
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         axis = canonical_axis(self.axis, len(node.shape))
         terms = int(count(node.shape[axis:]))
-        state = dict(node.tensors)
+        state = {**node.tensors, "weight": self.matrix(node)}
         if self.transpose:
             state["weight"] = state["weight"].map(lambda w: w.T, (self.num_output, terms))
         keywords = {} if "bias" in state else {"bias": False}
@@ -107,6 +162,26 @@ class InnerProduct(Layer):
         flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
         return f"{module}({flat})"
 
+
+UNIT_LINEAR = '''
+class UnitLinear(nn.Module):
+    """A linear layer that makes each row of its matrix a unit vector in place before it is used, as happynear's Caffe.
+
+    The gradient is that of the matrix as it is then. With `transpose` the matrix is inputs × outputs, but what is made
+    a unit vector are rows of as many values as there are inputs still.
+    """
+
+    def __init__(self, inputs, outputs, bias=True, transpose=False):
+        super().__init__()
+        self.outputs, self.transpose = outputs, transpose
+        self.weight = nn.Parameter(torch.zeros((inputs, outputs) if transpose else (outputs, inputs)))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x):
+        rows = self.weight.data.view(self.outputs, -1)
+        rows /= (rows.square().sum(1, keepdim=True) + 1e-6).sqrt()
+        return F.linear(x, self.weight.T if self.transpose else self.weight, self.bias)
+'''
 
 TRANSPOSED_LINEAR = '''
 class TransposedLinear(nn.Module):
@@ -124,7 +199,6 @@ class TransposedLinear(nn.Module):
 
 
 @register
-@dataclass(frozen=True)
 class Embed(Layer):
     """Row x of a table of `input_dim` rows, plus a bias (Caffe: embed_layer.cpp).
 

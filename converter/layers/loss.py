@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from converter.graph import Shape, count, format_shape
-from converter.layers import labels
 from converter.layers.base import (
     BottomsDifferError,
-    Layer,
     OnnxOps,
     TorchOps,
     canonical_axis,
@@ -25,20 +22,21 @@ from converter.layers.base import (
     shortest,
     unsupported,
 )
-from converter.layers.labels import Normalization
-from converter.layers.sizes import FLOAT, INT64, float_count
+from converter.layers.shared import labels
+from converter.layers.shared.labels import Normalization
+from converter.layers.shared.sizes import FLOAT, INT64, float_count
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import HingeLossParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 LOG_THRESHOLD = 1e-20
 LARGEST_LOSS = -math.log(SMALLEST)
 
 
-@dataclass(frozen=True)
 class _Loss(Layer):
     """A scalar. Its first two bottoms hold as many items; Caffe checks no more than that for all losses alike."""
 
@@ -52,19 +50,6 @@ class _Loss(Layer):
         return [()]
 
 
-@dataclass(frozen=True)
-class _ItemLoss(_Loss):
-    """A loss over one label an item; its sum is divided by the number of items."""
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        super().infer(inputs)
-        scores, given = inputs
-        require(len(scores) >= 2, f"scores are {format_shape(scores)}; expected items × classes")
-        require(int(count(given)) == int(scores[0]), f"{format_shape(given)} labels for {scores[0]} items")
-        return [()]
-
-
-@dataclass(frozen=True)
 class _SoftmaxLoss(_Loss):
     """A loss over the softmax of its first bottom along an axis; a second top is that softmax."""
 
@@ -89,7 +74,6 @@ class _SoftmaxLoss(_Loss):
 
 
 @register
-@dataclass(frozen=True)
 class SoftmaxWithLoss(_SoftmaxLoss):
     """-log of the probability that softmax gives the label, averaged (Caffe: softmax_loss_layer.cpp).
 
@@ -98,6 +82,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
     """
 
     types = ("SoftmaxWithLoss",)
+    reads_scores = True
 
     @classmethod
     def read(cls, source: NetLayer) -> SoftmaxWithLoss:
@@ -105,6 +90,8 @@ class SoftmaxWithLoss(_SoftmaxLoss):
         for name in ("weight_by_label_freqs", "class_weighting"):
             if getattr(p, name):
                 raise unsupported(source, f"{name}, SegNet's weights of the classes", "loss_param", name)
+        if p.label_smoothing:
+            raise unsupported(source, "label_smoothing; expected 0", "loss_param", "label_smoothing")
         axis = source.param.softmax_param.axis
         return cls(axis, labels.read_ignore_label(source), labels.read_normalization(source))
 
@@ -134,7 +121,6 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 
 
 @register
-@dataclass(frozen=True)
 class InfogainLoss(_SoftmaxLoss):
     """-sum over classes of H[label, class] log p(class), p being the bottom's softmax (Caffe: infogain_loss_layer.cpp).
 
@@ -142,6 +128,7 @@ class InfogainLoss(_SoftmaxLoss):
     """
 
     types = ("InfogainLoss",)
+    reads_scores = True
     bottoms = (2, 3)
 
     @classmethod
@@ -149,6 +136,7 @@ class InfogainLoss(_SoftmaxLoss):
         if len(source.bottoms) < 3:
             message = "a matrix that lies in a file of its own; expected it as the third bottom"
             raise unsupported(source, message, "infogain_loss_param", "source")
+        source.without_effect("the third bottom is the matrix", "infogain_loss_param.source")
         axis = source.param.infogain_loss_param.axis
         return cls(axis, labels.read_ignore_label(source), labels.read_normalization(source))
 
@@ -197,40 +185,50 @@ class InfogainLoss(_SoftmaxLoss):
 
 
 @register
-@dataclass(frozen=True)
-class MultinomialLogisticLoss(_ItemLoss):
+class MultinomialLogisticLoss(_Loss):
     """-log of the label's entry in a blob of probabilities, over the number of items; at most 46 an item.
 
-    An entry below 1e-20 counts as that (Caffe: multinomial_logistic_loss_layer.cpp).
+    An entry below 1e-20 counts as that. A blob of one axis has one entry an item (Caffe:
+    multinomial_logistic_loss_layer.cpp).
     """
 
     types = ("MultinomialLogisticLoss",)
+    reads_scores = True
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        super().infer(inputs)
+        scores, given = inputs
+        require(int(count(given)) == int(scores[0]), f"{format_shape(given)} labels for {scores[0]} items")
+        return [()]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         rows, _ = labels.items_onnx(g, x[0], node.shape)
-        own = g.op("GatherElements", rows, labels.onnx_items_labels(g, x[1], node.inputs[1].shape), axis=1)
+        column = labels.onnx_items_labels(g, x[1], node.inputs[1].shape, node.shape[0])
+        own = g.op("GatherElements", rows, column, axis=1)
         logs = g.op("Log", g.op("Max", own, g.scalar(LOG_THRESHOLD, "smallest")))
         return g.op("Neg", g.reduce("ReduceMean", logs, [0, 1], keepdims=False))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        own = f"{x[0]}.flatten(1).gather(1, {x[1]}.long().reshape(-1, 1))"
+        own = f"{labels.torch_rows(x[0], node.shape)}.gather(1, {x[1]}.long().reshape(-1, 1))"
         return f"-{own}.clamp_min({LOG_THRESHOLD!r}).log().mean()"
 
     def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
-        own = t.let("own", f"{x[0]}.flatten(1).gather(1, {x[1]}.long().reshape(-1, 1))")
+        rows = labels.torch_rows(x[0], node.shape)
+        own = t.let("own", f"{rows}.gather(1, {x[1]}.long().reshape(-1, 1))")
         # A smaller probability counts as 1e-20, in the gradient too, which is not 0 there.
         return f"-({own} + ({LOG_THRESHOLD!r} - {own}).clamp_min(0).detach()).log().mean()"
 
 
 @register
-@dataclass(frozen=True)
-class HingeLoss(_ItemLoss):
+class HingeLoss(_Loss):
     """max(0, 1 - x) at the label and max(0, 1 + x) elsewhere, summed, over the number of items.
 
-    L2 sums the squares (Caffe: hinge_loss_layer.cpp).
+    L2 sums the squares. Scores of one axis are of one class. Of more labels than items the first ones count (Caffe:
+    hinge_loss_layer.cpp).
     """
 
     types = ("HingeLoss",)
+    reads_scores = True
     norm: Literal["L1", "L2"] = "L1"
 
     @classmethod
@@ -241,7 +239,7 @@ class HingeLoss(_ItemLoss):
         rows, (_, classes) = labels.items_onnx(g, x[0], node.shape)
         labels.fixed([classes], "the number of classes")
         every = g.constant(np.arange(int(classes), dtype=np.int64)[None], "classes")
-        own = g.op("Equal", labels.onnx_items_labels(g, x[1], node.inputs[1].shape), every)
+        own = g.op("Equal", labels.onnx_items_labels(g, x[1], node.inputs[1].shape, node.shape[0]), every)
         signed = g.op("Where", own, g.op("Neg", rows), rows)
         margins = g.op("Relu", g.op("Add", signed, g.scalar(1.0, "one")))
         kind = "ReduceSum" if self.norm == "L1" else "ReduceSumSquare"
@@ -249,11 +247,11 @@ class HingeLoss(_ItemLoss):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("hinge_loss", HINGE_LOSS)
-        return f"hinge_loss({x[0]}, {x[1]}, power={1 if self.norm == 'L1' else 2})"
+        rows = labels.torch_rows(x[0], node.shape)
+        return f"hinge_loss({rows}, {x[1]}, power={1 if self.norm == 'L1' else 2})"
 
 
 @register
-@dataclass(frozen=True)
 class EuclideanLoss(_Loss):
     """Sum of squared differences over twice the batch size (Caffe: euclidean_loss_layer.cpp)."""
 
@@ -278,7 +276,6 @@ class EuclideanLoss(_Loss):
 
 
 @register
-@dataclass(frozen=True)
 class ContrastiveLoss(_Loss):
     """Mean over pairs of d² / 2 where the label is not 0, and max(margin - d, 0)² / 2 where it is.
 
@@ -288,7 +285,7 @@ class ContrastiveLoss(_Loss):
     types = ("ContrastiveLoss",)
     bottoms = (3, 3)
     margin: float = 1.0
-    legacy: bool = False
+    legacy_version: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> ContrastiveLoss:
@@ -297,41 +294,51 @@ class ContrastiveLoss(_Loss):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         first, second, given = inputs
-        if tuple(map(int, first)) != tuple(map(int, second)):
+        if int(count(first)) != int(count(second)):
             raise BottomsDifferError("the pair's bottoms differ in shape")
-        flat = len(first) >= 2 and count(map(int, first[2:])) == 1
-        require(flat, f"a pair's bottom is {format_shape(first)}; expected items × values")
-        require(int(count(given)) == int(first[0]), f"{format_shape(given)} labels for {first[0]} pairs")
+        for shape in (first, second):
+            flat = int(count(shape[2:])) == 1
+            require(flat, f"a pair's bottom is {format_shape(shape)}; expected items × values")
+        enough = int(count(given)) >= int(first[0]) and int(count(given[1:])) == 1
+        require(enough, f"{format_shape(given)} labels for {first[0]} pairs")
         return [()]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        shape, given = node.shape, node.inputs[2].shape
-        difference = g.op("Sub", x[0], x[1])
-        squares = g.reduce("ReduceSumSquare", difference, range(1, len(shape)), keepdims=False)
-        distance = squares if self.legacy else g.op("Sqrt", squares)
+        first, second, given = (v.shape for v in node.inputs)
+        difference = g.op("Sub", labels.items_onnx(g, x[0], first)[0], labels.items_onnx(g, x[1], second)[0])
+        squares = g.reduce("ReduceSumSquare", difference, [1], keepdims=False)
+        distance = squares if self.legacy_version else g.op("Sqrt", squares)
         apart = g.op("Relu", g.op("Sub", g.scalar(self.margin, "margin"), distance))
-        apart = apart if self.legacy else g.op("Mul", apart, apart)
-        similar = x[2] if len(given) == 1 else g.op("Reshape", x[2], g.ints([-1], "shape"))
+        apart = apart if self.legacy_version else g.op("Mul", apart, apart)
+        similar = labels.onnx_first(g, x[2], given, first[0])
         losses = g.op("Where", labels.onnx_truth(g, similar), squares, apart)
         return g.op("Mul", g.reduce("ReduceMean", losses, [0], keepdims=False), g.scalar(0.5, "half"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        squares = t.let("squares", f"({x[0]} - {x[1]}).flatten(1).square().sum(1)")
-        margin = f"({self.margin!r} - {squares if self.legacy else f'{squares}.sqrt()'}).clamp_min(0)"
-        apart = margin if self.legacy else f"{margin}.square()"
-        return f"torch.where({x[2]}.flatten().long() != 0, {squares}, {apart}).mean() / 2"
+        squares = t.let("squares", f"({self._torch_difference(node, *x)}).square().sum(1)")
+        margin = f"({self.margin!r} - {squares if self.legacy_version else f'{squares}.sqrt()'}).clamp_min(0)"
+        apart = margin if self.legacy_version else f"{margin}.square()"
+        return f"torch.where({self._torch_similar(node, x[2])}, {squares}, {apart}).mean() / 2"
+
+    def _torch_difference(self, node: Node, *x: str) -> str:
+        first, second = (labels.torch_rows(name, v.shape) for name, v in zip(x[:2], node.inputs[:2], strict=True))
+        return f"{first} - {second}"
+
+    def _torch_similar(self, node: Node, given: str) -> str:
+        items, labelled = int(node.shape[0]), int(count(node.inputs[2].shape))
+        return f"{given}.flatten(){f'[:{items}]' if labelled > items else ''}.long() != 0"
 
     def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.legacy:
+        if self.legacy_version:
             return self.torch(t, node, *x)
         t.helper("distance", DISTANCE)
-        squares = t.let("squares", f"({x[0]} - {x[1]}).flatten(1).square().sum(1)")
-        apart = f"({self.margin!r} - distance({x[0]} - {x[1]})).relu().square()"
-        return f"torch.where({x[2]}.flatten().long() != 0, {squares}, {apart}).mean() / 2"
+        difference = self._torch_difference(node, *x)
+        squares = t.let("squares", f"({difference}).square().sum(1)")
+        apart = f"({self.margin!r} - distance({difference})).relu().square()"
+        return f"torch.where({self._torch_similar(node, x[2])}, {squares}, {apart}).mean() / 2"
 
 
 @register
-@dataclass(frozen=True)
 class SigmoidCrossEntropyLoss(_Loss):
     """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(x), summed (Caffe: sigmoid_cross_entropy_loss_layer.cpp).
 
@@ -341,6 +348,7 @@ class SigmoidCrossEntropyLoss(_Loss):
     """
 
     types = ("SigmoidCrossEntropyLoss",)
+    reads_scores = True
     ignore_label: int | None = None
     normalization: Normalization = "BATCH_SIZE"
 
@@ -389,8 +397,7 @@ class SigmoidCrossEntropyLoss(_Loss):
 HINGE_LOSS = '''
 def hinge_loss(scores, labels, power):
     """The margins by which items miss their label, or any other class comes too close, to a power; over the items."""
-    scores = scores.flatten(1)
-    own = F.one_hot(labels.flatten().long(), scores.shape[1]).bool()
+    own = F.one_hot(labels.flatten()[: len(scores)].long(), scores.shape[1]).bool()
     return (1 + torch.where(own, -scores, scores)).relu().pow(power).sum() / scores.shape[0]
 '''
 

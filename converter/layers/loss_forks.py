@@ -7,25 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from converter.graph import Shape, format_shape
-from converter.layers import labels
-from converter.layers.base import (
-    BottomsDifferError,
-    Layer,
-    OnnxOps,
-    TorchOps,
-    fault,
-    register,
-    require,
-    shortest,
-    unsupported,
-)
+from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require, shortest, unsupported
 from converter.layers.loss import SMALLEST, _SoftmaxLoss
-from converter.layers.sizes import float_count
+from converter.layers.shared import labels
+from converter.layers.shared.sizes import float_count
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LossParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 Over = Literal["FULL", "VALID", "BATCH_SIZE", "NONE"]
 
@@ -34,7 +25,6 @@ def _differ(first: Shape, second: Shape) -> bool:
     return tuple(map(int, first)) != tuple(map(int, second))
 
 
-@dataclass(frozen=True)
 class _SmoothL1(Layer):
     """s² d² / 2 below 1 / s², above it |d| - 1 / (2 s²), with d the weighted difference of the first two bottoms."""
 
@@ -64,7 +54,6 @@ class _SmoothL1(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class SmoothL1Loss(_SmoothL1):
     """The smooth L1 loss of box regression, over the number of items (Fast R-CNN's fork: smooth_L1_loss_layer.cpp).
 
@@ -100,18 +89,18 @@ class _Divisor:
     """R-FCN's: a mode, or the number that `pre_fixed_normalizer` states; never below 1."""
 
     over: Over = "VALID"
-    fixed: float | None = None
+    pre_fixed_normalizer: float | None = None
 
     @classmethod
     def read(cls, source: NetLayer) -> _Divisor:
         p = source.param.loss_param
         if p.HasField("normalization") and p.normalization == LossParameter.PRE_FIXED:
-            return cls(fixed=max(1.0, shortest(p.pre_fixed_normalizer)))
+            source.without_effect("normalization outweighs it", "loss_param.normalize")
+            return cls(pre_fixed_normalizer=max(1.0, shortest(p.pre_fixed_normalizer)))
         return cls(labels.read_normalization(source))
 
 
 @register
-@dataclass(frozen=True)
 class SmoothL1LossOHEM(_SmoothL1):
     """The smooth L1 loss by place, for the mining of hard examples (R-FCN's fork: smooth_L1_loss_ohem_layer.cpp).
 
@@ -143,8 +132,8 @@ class SmoothL1LossOHEM(_SmoothL1):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         losses = self._onnx_errors(g, *x)
         total = g.reduce("ReduceSum", losses, range(len(node.shape)), keepdims=False)
-        if self.divisor.fixed is not None:
-            total = g.op("Div", total, g.scalar(self.divisor.fixed, "divisor"))
+        if self.divisor.pre_fixed_normalizer is not None:
+            total = g.op("Div", total, g.scalar(self.divisor.pre_fixed_normalizer, "divisor"))
         elif self.divisor.over != "NONE":
             total = g.op("Div", total, float_count(g, x[0], node.shape, self._axes(node)))
         places = [g.reduce("ReduceSum", losses, [1])] if len(node.outputs) == 2 else []
@@ -153,8 +142,8 @@ class SmoothL1LossOHEM(_SmoothL1):
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         losses = t.let("losses", self._torch_errors(t, *x))
         total = f"{losses}.sum()"
-        if self.divisor.fixed is not None:
-            total += f" / {self.divisor.fixed!r}"
+        if self.divisor.pre_fixed_normalizer is not None:
+            total += f" / {self.divisor.pre_fixed_normalizer!r}"
         elif self.divisor.over == "BATCH_SIZE":
             total += f" / {x[0]}.shape[0]"
         elif self.divisor.over != "NONE":
@@ -163,7 +152,6 @@ class SmoothL1LossOHEM(_SmoothL1):
 
 
 @register
-@dataclass(frozen=True)
 class SoftmaxWithLossOHEM(_SoftmaxLoss):
     """SoftmaxWithLoss with a third top, each place's own loss in the labels' shape, for the mining of hard examples.
 
@@ -171,14 +159,17 @@ class SoftmaxWithLossOHEM(_SoftmaxLoss):
     """
 
     types = ("SoftmaxWithLossOHEM",)
+    reads_scores = True
     tops = (0, 3)
-    fixed: float | None = None
+    pre_fixed_normalizer: float | None = None
 
     @classmethod
     def read(cls, source: NetLayer) -> SoftmaxWithLossOHEM:
         divisor = _Divisor.read(source)
-        over = "NONE" if divisor.fixed is not None else divisor.over
-        return cls(source.param.softmax_param.axis, labels.read_ignore_label(source), over, divisor.fixed)
+        over = "NONE" if divisor.pre_fixed_normalizer is not None else divisor.over
+        return cls(
+            source.param.softmax_param.axis, labels.read_ignore_label(source), over, divisor.pre_fixed_normalizer
+        )
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [*super().infer(inputs), inputs[1]]
@@ -189,8 +180,8 @@ class SoftmaxWithLossOHEM(_SoftmaxLoss):
         own = g.op("GatherElements", softmax, labelled.column, axis=labelled.axis)
         losses = g.op("Neg", g.op("Log", g.op("Max", own, g.scalar(SMALLEST, "smallest"))))
         loss = labels.onnx_normalized(g, node, x[0], losses, labelled, self.normalization)
-        if self.fixed is not None:
-            loss = g.op("Div", loss, g.scalar(self.fixed, "divisor"))
+        if self.pre_fixed_normalizer is not None:
+            loss = g.op("Div", loss, g.scalar(self.pre_fixed_normalizer, "divisor"))
         counted = g.op("Mul", losses, labelled.counted) if labelled.counted else losses
         places = [g.op("Reshape", counted, g.op("Shape", x[1]))] if len(node.outputs) == 3 else []
         return [loss, softmax, *places][: len(node.outputs)]
@@ -201,5 +192,5 @@ class SoftmaxWithLossOHEM(_SoftmaxLoss):
         softmax = t.let("softmax", f"torch.softmax({x[0]}, dim={axis})")
         losses = t.let("losses", f"-{softmax}.gather({axis}, {column}).clamp_min({SMALLEST!r}).log()")
         loss = f"normalized({losses}, {counted}, {axis}, {self.normalization!r})"
-        loss += "" if self.fixed is None else f" / {self.fixed!r}"
+        loss += "" if self.pre_fixed_normalizer is None else f" / {self.pre_fixed_normalizer!r}"
         return [loss, softmax, f"({losses} * {counted}).reshape({x[1]}.shape)"][: len(node.outputs)]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graph import Shape, count
-from converter.layers import labels
-from converter.layers.base import Layer, OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
-from converter.layers.sizes import FLOAT, int_size, turned_around
+from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
+from converter.layers.shared import labels
+from converter.layers.shared.sizes import FLOAT, int_size, turned_around
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
+
+
+def sounds_like_a_measure(name: str) -> bool:
+    """Whether the name of a type that nobody registered is one of a layer that only measures."""
+    return name.removesuffix("Layer").endswith(("Loss", "Accuracy", "Evaluate"))
 
 
 @register
-@dataclass(frozen=True)
 class Accuracy(Layer):
     """Share of positions whose label is among the `top_k` best scores; a second top has the share of each class.
 
@@ -28,6 +32,7 @@ class Accuracy(Layer):
     """
 
     types = ("Accuracy",)
+    reads_scores = True
     bottoms = (2, 2)
     tops = (0, 2)
     role = "loss"
@@ -87,7 +92,6 @@ def _onnx_share(g: OnnxOps, part: str, whole: str, axes: list[int]) -> str:
 
 
 @register
-@dataclass(frozen=True)
 class ArgMax(Layer):
     """Positions of the `top_k` largest values, the largest first; among equal ones the last position comes first.
 
@@ -99,7 +103,7 @@ class ArgMax(Layer):
     types = ("ArgMax",)
     top_k: int = 1
     axis: int | None = None
-    values: bool = False
+    out_max_val: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> ArgMax:
@@ -125,24 +129,24 @@ class ArgMax(Layer):
         require(self.top_k <= int(size), f"top_k is {self.top_k}, but there are {size} values")
         if self.axis is not None:
             return [(*shape[:axis], self.top_k, *shape[axis + 1 :])]
-        return [(shape[0], 2 if self.values else 1, self.top_k, *[1] * (len(shape) - 3))]
+        return [(shape[0], 2 if self.out_max_val else 1, self.top_k, *[1] * (len(shape) - 3))]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         axis, lanes = self._along(node.shape), self._lanes(node.shape)
         flat = x[0] if len(lanes) == len(node.shape) else g.op("Flatten", x[0], axis=1)
-        if self.top_k == 1 and not self.values:
+        if self.top_k == 1 and not self.out_max_val:
             places = g.op("Cast", g.op("ArgMax", flat, axis=axis, keepdims=1, select_last_index=1), to=FLOAT)
             return places if self.axis is not None else self._onnx_shaped(g, node, [places])
         # TopK prefers the first of equal values, so it works on the lanes turned around.
         top = g.ints([self.top_k], "top_k")
         values, turned = g.multi("TopK", turned_around(g, flat, axis), top, outputs=2, axis=axis)
-        if self.axis is not None and self.values:
+        if self.axis is not None and self.out_max_val:
             return values
         last = g.op("Sub", int_size(g, flat, lanes, axis), g.constant(np.asarray(1, np.int64), "one"))
         places = g.op("Cast", g.op("Sub", last, turned), to=FLOAT)
         if self.axis is not None:
             return places
-        return self._onnx_shaped(g, node, [places, values] if self.values else [places])
+        return self._onnx_shaped(g, node, [places, values] if self.out_max_val else [places])
 
     def _onnx_shaped(self, g: OnnxOps, node: Node, parts: list[str]) -> str:
         """N×k parts as N×1×k or N×2×k, with axes of 1 up to the bottom's rank."""
@@ -158,8 +162,8 @@ class ArgMax(Layer):
         flat = x[0] if self.axis is not None or len(node.shape) == 2 else rows
         top = t.let("top", f"argmax({flat}, {axis}, {self.top_k})")
         if self.axis is not None:
-            return f"{top}[{0 if self.values else 1}]"
-        y = f"torch.stack({top}[::-1], dim=1)" if self.values else f"{top}[1].unsqueeze(1)"
+            return f"{top}[{0 if self.out_max_val else 1}]"
+        y = f"torch.stack({top}[::-1], dim=1)" if self.out_max_val else f"{top}[1].unsqueeze(1)"
         rank = len(node.shape)
         return f"{y}[{', '.join(['...', *['None'] * (rank - 3)])}]" if rank > 3 else y
 

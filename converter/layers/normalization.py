@@ -1,80 +1,168 @@
-"""Normalisation by statistics of the batch, of neighbours, or of the item itself (BatchNorm, LRN, MVN, Normalize)."""
+"""Normalisation by statistics of the batch, of neighbours, or of the item itself (BatchNorm, LRN, MVN)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Array, Shape, Tensor, constant, count, format_shape
-from converter.layers.base import (
-    Layer,
-    OnnxOps,
-    Parameter,
-    TorchOps,
-    fault,
-    filler,
-    register,
-    require,
-    shortest,
-    unsupported,
+from converter.folding import Float64, PerChannel
+from converter.graph import Shape, count, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest, unsupported
+from converter.layers.shared.batch_norm_blobs import (
+    AFFINE,
+    LEAST_EPS,
+    NVIDIA,
+    STATISTICS,
+    Roles,
+    blob_axes,
+    blob_shape,
+    doubt,
+    stated_roles,
+    stored_roles,
 )
+from converter.layers.shared.batch_norm_modules import BATCH_STATISTICS, CAFFE_BATCH_NORM
+from converter.layers.shared.batch_norm_plain import scale_inside, without_forks
+from converter.layers.shared.fused import fused_relu
+from converter.node import Layer, Parameter
+from converter.tensor import Array, Tensor, constant
+from converter.traits import KeptStatistics
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import FillerParameter, LRNParameter
+from prototxt.caffe_pb2 import FillerParameter, LayerParameter, LRNParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
-_ZERO = FillerParameter(type="constant", value=0)
+_ZERO, _ONE = (FillerParameter(type="constant", value=value) for value in (0, 1))
 
 
 @register
-@dataclass(frozen=True)
-class BatchNorm(Layer):
+class BatchNorm(PerChannel):
     """(x - mean / f) / sqrt(variance / f + eps), f being the stored scale factor (Caffe: batch_norm_layer.cpp).
 
     A factor of 0, of a layer that never saw a batch, counts as 1 / f = 0: mean and variance are 0 then, and the top is
     x / sqrt(eps). With `use_global_stats: false` the statistics of the batch itself are used, at test time too. Gamma
-    and beta are not Caffe's own: a pass takes them from the Scale layer behind.
+    and beta are not Caffe's own: a pass takes them from the Scale layer behind, or NVIDIA's and Intel's forks store
+    them inside (`batch_norm_blobs`). Of these NVIDIA's divides by no factor, and writes 0 or 1 for it.
 
     With `add_eps_before_sqrt: false` (Synopsys' fork) eps is added to the root; it counts as part of the variance then.
+    Intel's `relu` is a ReLU behind. Its `stats_batch_size` has parts of a batch normalised each by itself.
     """
 
     types = ("BatchNorm",)
+    acts_on = "channels"
+    normalises = True
+    keeps_statistics = True
+    reads_first = True
     eps: float = 1e-5
     global_statistics: bool = True
     eps_behind_root: float = 0.0
-    fraction: float = 0.999
-    stated: bool | None = None  # use_global_stats, where the net says it
+    moving_average_fraction: float = 0.999
+    use_global_stats: bool | None = None  # None where the net says nothing
+    roles: Roles = STATISTICS
+    fork: str = ""
+    blob_axes: int = field(default=1, repr=False)
+    affine: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
+    relu: LayerParameter | None = field(default=None, repr=False)
+    doubt: str = field(default="", repr=False)
+    stats_batch_size: int = 0
 
     @classmethod
     def read(cls, source: NetLayer) -> BatchNorm:
         p, eps = source.param.batch_norm_param, shortest(source.param.batch_norm_param.eps)
-        stated = p.use_global_stats if p.HasField("use_global_stats") else None
-        given = True if stated is None else stated
-        fraction = shortest(p.moving_average_fraction)
-        if not p.HasField("add_eps_before_sqrt") or p.add_eps_before_sqrt:
-            return cls(eps, given, 0.0, fraction, stated)
-        if not given:
+        nvidia = source.dialect in NVIDIA
+        stated = p.use_global_stats if p.HasField("use_global_stats") and not nvidia else None
+        behind = p.HasField("add_eps_before_sqrt") and not p.add_eps_before_sqrt
+        if behind and stated is False:
             message = "add_eps_before_sqrt: false with the statistics of the batch; expected use_global_stats: true"
             raise unsupported(source, message, "batch_norm_param", "add_eps_before_sqrt")
-        return cls(0.0, given, eps, fraction, stated)
+        if p.stats_batch_size and stated is False:
+            message = f"stats_batch_size {p.stats_batch_size} with the statistics of the batch; expected 0"
+            raise unsupported(source, message, "batch_norm_param", "stats_batch_size")
+        return cls(
+            0.0 if behind else max(eps, LEAST_EPS) if nvidia else eps,
+            stated is not False,
+            eps if behind else 0.0,
+            shortest(p.moving_average_fraction),
+            stated,
+            stated_roles(source),
+            source.dialect,
+            affine=(filler(p, "scale_filler") or filler(p, "filler") or _ONE, filler(p, "bias_filler")),
+            relu=fused_relu(source, "batch_norm_param"),
+            stats_batch_size=p.stats_batch_size,
+        )
 
     @property
     def caution(self) -> str:
         if self.global_statistics:
-            return ""
+            return self.doubt
         return "has use_global_stats: false: it normalises by the batch given, as Caffe does, not by what is stored"
 
+    @property
+    def follower(self) -> LayerParameter | None:
+        return self.relu
+
+    @property
+    def batch_field(self) -> tuple[str, ...] | None:
+        return None if self.global_statistics else ("batch_norm_param", "use_global_stats")
+
+    @property
+    def statistics(self) -> Sequence[KeptStatistics]:
+        if "mean" not in self.roles:
+            return ()
+        unbiased = self.fork not in NVIDIA
+        behind, none = self.eps_behind_root, self.factor_of_none
+        return (KeptStatistics(eps=self.eps, behind=behind, unbiased=unbiased, factor_of_none=none),)
+
+    @property
+    def takes_scale_in(self) -> bool:
+        return self.roles[:4] == (*STATISTICS, "gamma") and self.fork not in NVIDIA
+
+    def unfoldable(self, node: Node) -> str:
+        return "" if self.batch_field is None else "uses the statistics of the batch"
+
+    def factor_and_summand(self, node: Node) -> tuple[Float64, Float64]:
+        gamma, beta, mean, variance = (t.load().astype(np.float64) for t in normalisation(node).values())
+        factor = gamma / np.sqrt(variance + self.eps)
+        return factor, beta - mean * factor
+
+    def make_plain(self, param: LayerParameter) -> None:
+        without_forks(param, self.use_global_stats, self.eps if self.fork in NVIDIA else None)
+
+    def scale_apart(self, param: LayerParameter) -> LayerParameter | None:
+        return None if self.roles == STATISTICS else scale_inside(param, self.roles)
+
+    @property
+    def factor_of_none(self) -> float:
+        """What a stored factor of 0 stands for."""
+        return 1.0 if "gamma" in self.roles and self.fork != "intel" else 0.0
+
+    def fixed_rate(self, role: str) -> float | None:
+        """The learning rate that Caffe gives a blob whatever the net says; NVIDIA's does to scale and bias too."""
+        if role not in AFFINE:
+            return 0.0
+        return 1.0 if self.fork == "nvidia" else None
+
+    def learns(self, role: str) -> bool:
+        return role in AFFINE
+
+    def told_by(self, blobs: Sequence[Shape]) -> Layer:
+        roles = stored_roles(blobs, self.fork, self.roles)
+        made = replace(self, roles=roles, blob_axes=blob_axes(blobs[0]))
+        if "mean" not in roles:  # Intel's layer of 2016 does not look at use_global_stats.
+            return replace(made, global_statistics=False, use_global_stats=False)
+        return replace(made, doubt=doubt(blobs, roles, self.fork, self.eps))
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
-        channels = inputs[0][1] if len(inputs[0]) > 1 else 1
-        return (
-            Parameter("mean", (channels,), _ZERO),
-            Parameter("variance", (channels,), _ZERO),
-            Parameter("scale_factor", (1,), _ZERO),
+        channels = (inputs[0][1] if len(inputs[0]) > 1 else 1,)
+        fillers = {"gamma": self.affine[0], "beta": self.affine[1]}
+        if self.fork in NVIDIA:
+            fillers["scale_factor"] = _ONE
+        return tuple(
+            Parameter(role, blob_shape(role, channels, self.blob_axes), fillers.get(role, _ZERO)) for role in self.roles
         )
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
@@ -90,7 +178,7 @@ class BatchNorm(Layer):
         centred = g.op("Sub", x, g.reduce("ReduceMean", x, axes))
         variance = g.reduce("ReduceMean", g.op("Mul", centred, centred), axes)
         y = g.op("Div", centred, g.op("Sqrt", g.op("Add", variance, g.scalar(self.eps, "eps"))))
-        shape = _beside(node)
+        shape = beside_channels(node)
         for op, name in (("Mul", "gamma"), ("Add", "beta")):
             if name in node.tensors:
                 y = g.op(op, y, g.weight(node.tensors[name].reshaped(shape)))
@@ -98,26 +186,43 @@ class BatchNorm(Layer):
 
     @property
     def untrainable(self) -> str:
+        if self.stats_batch_size:
+            return f"stats_batch_size {self.stats_batch_size}; expected 0 in training"
         return "add_eps_before_sqrt: false; expected true in training" if self.eps_behind_root else ""
 
     def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("CaffeBatchNorm", CAFFE_BATCH_NORM)
-        keywords: dict[str, Any] = {"eps": self.eps, "fraction": self.fraction}
-        if self.stated is not None:
-            keywords["use_global_stats"] = self.stated
+        keywords: dict[str, Any] = {"eps": self.eps, "fraction": self.moving_average_fraction}
+        if "mean" not in self.roles:
+            keywords["stored"] = False
+        elif self.use_global_stats is not None:
+            keywords["use_global_stats"] = self.use_global_stats
+        learned = tuple(role for role in self.roles if role in AFFINE)
+        if learned:
+            keywords["learned"] = learned
+        if self.fork in NVIDIA:
+            keywords["average"] = True
+        if self.factor_of_none:
+            keywords["factor_of_none"] = self.factor_of_none
         channels = int(node.shape[1]) if len(node.shape) > 1 else 1
-        return f"{t.module('CaffeBatchNorm', channels, state=dict(node.tensors), **keywords)}({x[0]})"
+        state: dict[str, Tensor | npt.NDArray[Any]] = {
+            name: tensor if len(tensor.shape) == 1 else tensor.reshaped((count(tensor.shape),))
+            for name, tensor in node.tensors.items()
+        }
+        return f"{t.module('CaffeBatchNorm', channels, state=state, **keywords)}({x[0]})"
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         channels = int(node.shape[1]) if len(node.shape) > 1 else 1
         keywords: dict[str, Any] = {"eps": self.eps}
-        affine = "gamma" in node.tensors
+        affine = bool({"gamma", "beta"} & node.tensors.keys())
         if not affine:
             keywords["affine"] = False
         names = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
         state: dict[str, Tensor | npt.NDArray[Any]] = {
             names[k]: v for k, v in normalisation(node).items() if affine or k in ("mean", "variance")
         }
+        if not self.global_statistics and (self.eps == 0 or not _has_many(node.shape[2:])):
+            return self._torch_of_batch(t, channels, state, x[0])
         if not self.global_statistics:
             keywords["track_running_stats"] = False
             state = {k: v for k, v in state.items() if not k.startswith("running")}
@@ -131,49 +236,20 @@ class BatchNorm(Layer):
             return f"{module}({x[0]}.unsqueeze(1)).squeeze(1)"
         return f"{module}({x[0]}.flatten(2)).reshape({x[0]}.shape)"
 
-
-CAFFE_BATCH_NORM = '''
-class CaffeBatchNorm(nn.Module):
-    """Batch normalisation as Caffe trains it; its three blobs are Caffe's own.
-
-    While training it divides by the batch's biased deviation, and adds mean and unbiased variance to sums that decay by
-    `fraction` with each batch; `scale_factor` is the sum of the weights. Otherwise it takes the sums' averages.
-    `use_global_stats` is what the net says: True keeps the averages while training, False the batch's at all times.
-    """
-
-    def __init__(self, channels, eps=1e-5, fraction=0.999, use_global_stats=None):
-        super().__init__()
-        self.eps, self.fraction, self.use_global_stats = eps, fraction, use_global_stats
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.zeros(channels))
-        self.register_buffer("scale_factor", torch.zeros(1))
-
-    def forward(self, x):
-        rows = x.unsqueeze(1) if x.dim() == 1 else x
-        shape = [1, -1] + [1] * (rows.dim() - 2)
-        of_batch = self.training if self.use_global_stats is None else not self.use_global_stats
-        if not of_batch:
-            factor = torch.where(self.scale_factor == 0, 0.0, 1 / self.scale_factor)
-            mean, variance = self.mean * factor, self.variance * factor
-            y = (rows - mean.view(shape)) / (variance.view(shape) + self.eps).sqrt()
-            return y.view_as(x)
-        axes = [axis for axis in range(rows.dim()) if axis != 1]
-        mean = rows.mean(axes)
-        centred = rows - mean.view(shape)
-        variance = centred.square().mean(axes)
-        if self.training:
-            self._accumulate(mean.detach(), variance.detach(), rows.numel() // rows.shape[1])
-        return (centred / (variance.view(shape) + self.eps).sqrt()).view_as(x)
-
-    def _accumulate(self, mean, variance, values):
-        unbiased = values / (values - 1) if values > 1 else 1
-        self.scale_factor.mul_(self.fraction).add_(1)
-        self.mean.mul_(self.fraction).add_(mean)
-        self.variance.mul_(self.fraction).add_(variance, alpha=unbiased)
-'''
+    def _torch_of_batch(self, t: TorchOps, channels: int, state: dict[str, Tensor | npt.NDArray[Any]], x: str) -> str:
+        """As a module that, unlike PyTorch's, takes an eps of 0 and a batch of one value a channel."""
+        t.helper("BatchStatistics", BATCH_STATISTICS)
+        learned = {name: value for name, value in state.items() if name in ("weight", "bias")}
+        keywords = {"affine": True} if learned else {}
+        return f"{t.module('BatchStatistics', channels, self.eps, state=learned, **keywords)}({x})"
 
 
-def _beside(node: Node) -> Shape:
+def _has_many(spatial: Shape) -> bool:
+    """Whether there is more than one value a channel whatever the batch."""
+    return not any(map(is_free, spatial)) and count(spatial) > 1
+
+
+def beside_channels(node: Node) -> Shape:
     """The shape that lines a vector of channels up with axis 1."""
     return (node.shape[1] if len(node.shape) > 1 else 1, *[1] * (len(node.shape) - 2))
 
@@ -186,7 +262,7 @@ def normalisation(node: Node) -> dict[str, Tensor]:
     """
     some = next(iter(node.tensors.values()))
     channels, stem = count(some.shape), some.name.rpartition(".")[0]
-    flat = {k: t if len(t.shape) == 1 else t.reshaped((channels,)) for k, t in node.tensors.items()}
+    flat = {k: t if len(t.shape) == 1 else t.reshaped((count(t.shape),)) for k, t in node.tensors.items()}
     given = {
         "gamma": flat.get("gamma") or constant(f"{stem}.gamma", np.ones(channels)),
         "beta": flat.get("beta") or constant(f"{stem}.beta", np.zeros(channels)),
@@ -203,8 +279,10 @@ def normalisation(node: Node) -> dict[str, Tensor]:
         }
     if "scale_factor" not in flat:
         return {**given, "mean": flat["mean"], "variance": flat["variance"]}
-    divided = {name: flat[name].map(_divided_by(flat["scale_factor"])) for name in ("mean", "variance")}
-    behind = node.layer.eps_behind_root if isinstance(node.layer, BatchNorm) else 0.0
+    behind, of_none = 0.0, 0.0
+    if isinstance(node.layer, BatchNorm):
+        behind, of_none = node.layer.eps_behind_root, node.layer.factor_of_none
+    divided = {name: flat[name].map(_divided_by(flat["scale_factor"], of_none)) for name in ("mean", "variance")}
     if behind:
         divided["variance"] = divided["variance"].map(lambda v: (np.sqrt(v.astype(np.float64)) + behind) ** 2)
     return {**given, **divided}
@@ -214,16 +292,15 @@ def _times(factor: Tensor) -> Callable[[Array], npt.NDArray[np.float64]]:
     return lambda array: array.astype(np.float64) * factor.load()
 
 
-def _divided_by(factor: Tensor) -> Callable[[Array], npt.NDArray[np.float64]]:
+def _divided_by(factor: Tensor, of_none: float) -> Callable[[Array], npt.NDArray[np.float64]]:
     def divide(array: Array) -> npt.NDArray[np.float64]:
         f = np.float64(factor.load().ravel()[0])
-        return array.astype(np.float64) * (0.0 if f == 0 else 1.0 / f)
+        return array.astype(np.float64) * (of_none if f == 0 else 1.0 / f)
 
     return divide
 
 
 @register
-@dataclass(frozen=True)
 class LRN(Layer):
     """x / (k + alpha / n * sum of squares) ** beta (Caffe: lrn_layer.cpp).
 
@@ -232,11 +309,11 @@ class LRN(Layer):
     """
 
     types = ("LRN",)
-    size: int = 5
+    local_size: int = 5
     alpha: float = 1.0
     beta: float = 0.75
     k: float = 1.0
-    region: Literal["ACROSS_CHANNELS", "WITHIN_CHANNEL"] = "ACROSS_CHANNELS"
+    norm_region: Literal["ACROSS_CHANNELS", "WITHIN_CHANNEL"] = "ACROSS_CHANNELS"
 
     @classmethod
     def read(cls, source: NetLayer) -> LRN:
@@ -252,22 +329,32 @@ class LRN(Layer):
             "WITHIN_CHANNEL" if within else "ACROSS_CHANNELS",
         )
 
+    @property
+    def in_place(self) -> str:
+        """Across channels the roots are written first, and then multiplied by the bottom."""
+        return super().in_place if self.norm_region == "ACROSS_CHANNELS" else ""
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         require(len(inputs[0]) == 4, f"the bottom is {format_shape(inputs[0])}; expected 4 axes (N×C×H×W)")
         return list(inputs)
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-        return count(inputs[0]) * (self.size if self.region == "ACROSS_CHANNELS" else self.size**2)
+        return count(inputs[0]) * (self.local_size if self.norm_region == "ACROSS_CHANNELS" else self.local_size**2)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        half = (self.size - 1) // 2
-        if self.region == "ACROSS_CHANNELS":
+        half = (self.local_size - 1) // 2
+        if self.norm_region == "ACROSS_CHANNELS":
             if self.alpha > 0 and self.beta > 0:
-                return g.op("LRN", x[0], size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
+                return g.op("LRN", x[0], size=self.local_size, alpha=self.alpha, beta=self.beta, bias=self.k)
             return self._onnx_across(g, x[0], half)
         squares = g.op("Mul", x[0], x[0])
         mean = g.op(
-            "AveragePool", squares, kernel_shape=[self.size] * 2, strides=[1, 1], pads=[half] * 4, count_include_pad=1
+            "AveragePool",
+            squares,
+            kernel_shape=[self.local_size] * 2,
+            strides=[1, 1],
+            pads=[half] * 4,
+            count_include_pad=1,
         )
         total = g.op("Add", g.op("Mul", mean, g.scalar(self.alpha, "alpha")), g.scalar(1.0, "one"))
         return g.op("Mul", x[0], g.op("Pow", total, g.scalar(-self.beta, "exponent")))
@@ -275,29 +362,49 @@ class LRN(Layer):
     def _onnx_across(self, g: OnnxOps, x: str, half: int) -> str:
         """In plain operators, as onnxruntime's LRN takes no alpha or beta of 0 or below."""
         squares = g.unsqueeze(g.op("Mul", x, x), [1])
-        window = {"kernel_shape": [self.size, 1, 1], "pads": [half, 0, 0, half, 0, 0], "strides": [1, 1, 1]}
+        window = {"kernel_shape": [self.local_size, 1, 1], "pads": [half, 0, 0, half, 0, 0], "strides": [1, 1, 1]}
         mean = g.op("Squeeze", g.op("AveragePool", squares, **window, count_include_pad=1), g.ints([1]))
         total = g.op("Add", g.op("Mul", mean, g.scalar(self.alpha, "alpha")), g.scalar(self.k, "k"))
         return g.op("Mul", x, g.op("Pow", total, g.scalar(-self.beta, "exponent")))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.region == "ACROSS_CHANNELS":
-            module = t.module("nn.LocalResponseNorm", self.size, alpha=self.alpha, beta=self.beta, k=self.k)
+        if self.norm_region == "ACROSS_CHANNELS":
+            module = t.module("nn.LocalResponseNorm", self.local_size, alpha=self.alpha, beta=self.beta, k=self.k)
             return f"{module}({x[0]})"
-        mean = f"F.avg_pool2d({x[0]} * {x[0]}, {self.size}, stride=1, padding={(self.size - 1) // 2})"
+        mean = f"F.avg_pool2d({x[0]} * {x[0]}, {self.local_size}, stride=1, padding={(self.local_size - 1) // 2})"
         return f"{x[0]} * (1 + {self.alpha!r} * {mean}) ** {-self.beta!r}"
+
+    @property
+    def gradient_reads(self) -> str:
+        """Within a channel it is made of layers with blobs of their own."""
+        return "xy" if self.norm_region == "ACROSS_CHANNELS" else ""
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        t.helper("mean_across", MEAN_ACROSS)
+        x, size = f"{bottom}.detach()", self.local_size
+        scale = t.let("scale", f"{self.k!r} + {self.alpha!r} * mean_across({x} * {x}, {size})")
+        below = f"{2 * self.alpha * self.beta!r} * x * mean_across(dy * y / {scale}, {size})"
+        return f"dy * {scale} ** {-self.beta!r} - {below}"
+
+
+MEAN_ACROSS = '''
+def mean_across(x, size):
+    """The sum of neighbouring channels over their number."""
+    rows = x.flatten(2).transpose(1, 2)
+    return F.avg_pool1d(rows, size, 1, size // 2).transpose(1, 2).reshape(x.shape)
+'''
 
 
 @register
-@dataclass(frozen=True)
 class MVN(Layer):
     """(x - mean) / (standard deviation + eps) over a channel of an item, or the whole item (Caffe: mvn_layer.cpp).
 
     eps is added to the root, not under it, unless Synopsys' `add_eps_before_sqrt` asks for that; the variance divides
-    by the number of values, not one less.
+    by the number of values, not one less. The top has four axes whatever the bottom has: those that lack are 1.
     """
 
     types = ("MVN",)
+    reads_first = True
     normalize_variance: bool = True
     across_channels: bool = False
     eps: float = 1e-9
@@ -308,17 +415,18 @@ class MVN(Layer):
         p = source.param.mvn_param
         return cls(p.normalize_variance, p.across_channels, shortest(p.eps), p.add_eps_before_sqrt)
 
-    def _axes(self, rank: int) -> tuple[int, ...]:
-        return tuple(range(1 if self.across_channels else 2, rank))
-
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        require(1 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 1 to 4 axes")
-        return list(inputs)
+        require(len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected at most 4 axes")
+        return [(*inputs[0], 1, 1, 1, 1)[:4]]
+
+    def _axes(self) -> tuple[int, ...]:
+        return (1, 2, 3) if self.across_channels else (2, 3)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        axes = self._axes(len(node.shape))
-        y = g.op("Sub", x[0], g.reduce("ReduceMean", x[0], axes) if axes else x[0])
-        if not self.normalize_variance or not axes:  # The mean of one value is that value, and 0 / eps is 0.
+        rank, axes = len(node.shape), self._axes()
+        whole = g.unsqueeze(x[0], range(rank, 4)) if rank < 4 else x[0]
+        y = g.op("Sub", whole, g.reduce("ReduceMean", whole, axes))
+        if not self.normalize_variance:
             return y
         variance, eps = g.reduce("ReduceMean", g.op("Mul", y, y), axes), g.scalar(self.eps, "eps")
         if self.eps_under_root:
@@ -326,10 +434,9 @@ class MVN(Layer):
         return g.op("Div", y, g.op("Add", g.op("Sqrt", variance), eps))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        axes = self._axes(len(node.shape))
-        if not axes:
-            return f"{x[0]} - {x[0]}"
-        centred = f"{x[0]} - {x[0]}.mean({axes}, keepdim=True)"
+        lacking, axes = 4 - len(node.shape), self._axes()
+        whole = t.let("whole", f"{x[0]}[{', '.join(['...', *['None'] * lacking])}]") if lacking else x[0]
+        centred = f"{whole} - {whole}.mean({axes}, keepdim=True)"
         if not self.normalize_variance:
             return centred
         y = t.let("centred", centred)
@@ -338,74 +445,19 @@ class MVN(Layer):
             return f"{y} / ({variance} + {self.eps!r}).sqrt()"
         return f"{y} / ({variance}.sqrt() + {self.eps!r})"
 
+    @property
+    def gradient_reads(self) -> str:
+        return "y" if self.normalize_variance else ""
 
-@register
-@dataclass(frozen=True)
-class Normalize(Layer):
-    """A learned factor times x / sqrt(sum of squares + eps), of a pixel or the whole item (SSD: normalize_layer.cpp).
+    @property
+    def has_own_gradient(self) -> bool:
+        """Caffe's has no term for eps, and stays finite where the deviation is 0."""
+        return True
 
-    The sum runs over the channels of each pixel, or with `across_spatial` over all pixels of the item as well.
-    Synopsys' fork can add eps to the root instead (`add_eps_before_sqrt: false`), but only across pixels; elsewhere it
-    ignores that field.
-    """
-
-    types = ("Normalize",)
-    across_spatial: bool = True
-    channel_shared: bool = True
-    eps: float = 1e-10
-    eps_under_root: bool = True
-    scale_filler: FillerParameter | None = field(default=None, repr=False)
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Normalize:
-        p = source.param.norm_param
-        factor = filler(p, "scale_filler") or FillerParameter(type="constant", value=1)
-        under_root = p.add_eps_before_sqrt or not p.across_spatial
-        return cls(p.across_spatial, p.channel_shared, shortest(p.eps), under_root, factor)
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        require(2 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 2 to 4 axes")
-        return list(inputs)
-
-    def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
-        return (Parameter("scale", () if self.channel_shared else (inputs[0][1],), self.scale_filler),)
-
-    def _axes(self, rank: int) -> tuple[int, ...]:
-        return tuple(range(1, rank)) if self.across_spatial else (1,)
-
-    def _factor(self, node: Node) -> Tensor:
-        return node.tensors["scale"].reshaped((1,) if self.channel_shared else _beside(node))
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        squares = g.reduce("ReduceSum", g.op("Mul", x[0], x[0]), self._axes(len(node.shape)))
-        eps = g.scalar(self.eps, "eps")
-        if self.eps_under_root:
-            norm = g.op("Sqrt", g.op("Add", squares, eps))
-        else:
-            norm = g.op("Add", g.op("Sqrt", squares), eps)
-        return g.op("Mul", g.op("Div", x[0], norm), g.weight(self._factor(node)))
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        t.helper("Normalize", NORMALIZE)
-        factor = self._factor(node)
-        keywords: dict[str, Any] = {} if self.eps_under_root else {"eps_under_root": False}
-        shape, axes = tuple(map(int, factor.shape)), self._axes(len(node.shape))
-        return f"{t.module('Normalize', shape, axes, self.eps, state={'scale': factor}, **keywords)}({x[0]})"
-
-
-NORMALIZE = '''
-class Normalize(nn.Module):
-    """A learned factor times x over its Euclidean norm along some axes (SSD's Normalize layer)."""
-
-    def __init__(self, shape, dim, eps, eps_under_root=True):
-        super().__init__()
-        self.dim = dim
-        self.eps = eps
-        self.eps_under_root = eps_under_root
-        self.scale = nn.Parameter(torch.ones(shape))
-
-    def forward(self, x):
-        squares = (x * x).sum(self.dim, keepdim=True)
-        norm = (squares + self.eps).sqrt() if self.eps_under_root else squares.sqrt() + self.eps
-        return x / norm * self.scale
-'''
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        axes, lacking = self._axes(), ["None"] * (4 - len(node.shape))
+        whole = f"{bottom}.detach()" + (f"[{', '.join(['...', *lacking])}]" if lacking else "")
+        variance = f"{whole}.var({axes}, unbiased=False, keepdim=True)"
+        spread = f"({variance} + {self.eps!r}).sqrt()" if self.eps_under_root else f"{variance}.sqrt() + {self.eps!r}"
+        deviation = t.let("deviation", spread)
+        return f"(dy - dy.mean({axes}, keepdim=True) - y * (dy * y).mean({axes}, keepdim=True)) / {deviation}"

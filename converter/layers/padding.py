@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import PadParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 _SIDES = ("pad_u", "pad_d", "pad_l", "pad_r")
 _MODES: dict[int, tuple[str, str]] = {
@@ -24,7 +24,6 @@ _MODES: dict[int, tuple[str, str]] = {
 
 
 @register
-@dataclass(frozen=True)
 class Pad(Layer):
     """A border of one value, of the pixels at the edge or of mirrored ones, or a smaller image; two forks' layers.
 
@@ -36,7 +35,7 @@ class Pad(Layer):
     before: tuple[int, ...] = ()
     behind: tuple[int, ...] = ()
     value: float = 0.0
-    mode: int = PadParameter.CONSTANT
+    pad_type: int = PadParameter.CONSTANT
 
     @classmethod
     def read(cls, source: NetLayer) -> Pad:
@@ -65,7 +64,7 @@ class Pad(Layer):
         require(given == 2 * len(shape), f"{given} paddings for a blob of {len(shape)} axes; expected two for each")
         found = tuple(d + a + b for d, a, b in zip(shape, self.before, self.behind, strict=True))
         require(all(int(size) > 0 for size in found), f"cutting leaves nothing of {format_shape(shape)}")
-        if self.mode == PadParameter.REFLECT:
+        if self.pad_type == PadParameter.REFLECT:
             for size, *sides in zip(shape, self.before, self.behind, strict=True):
                 fits = is_free(size) or max(sides) < size
                 require(fits, f"{max(sides)} pixels can't be mirrored in {size}; expected fewer")
@@ -73,7 +72,7 @@ class Pad(Layer):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         pads = g.ints((*self.before, *self.behind), "pads")
-        mode = "constant" if min((*self.before, *self.behind), default=0) < 0 else _MODES[self.mode][0]
+        mode = "constant" if min((*self.before, *self.behind), default=0) < 0 else _MODES[self.pad_type][0]
         if mode == "constant":
             return g.op("Pad", x[0], pads, g.scalar(self.value, "value"), mode=mode)
         return g.op("Pad", x[0], pads, mode=mode)
@@ -85,8 +84,8 @@ class Pad(Layer):
         sides = tuple(side for pair in pairs for side in pair)
         if not sides:
             return x[0]
-        if self.mode == PadParameter.CONSTANT or min(sides) < 0:
+        if self.pad_type == PadParameter.CONSTANT or min(sides) < 0:
             return f"F.pad({x[0]}, {sides}, value={self.value!r})"
         if len(sides) == 2:  # of an image, these modes want rows as well
             sides = (*sides, 0, 0)
-        return f"F.pad({x[0]}, {sides}, mode={_MODES[self.mode][1]!r})"
+        return f"F.pad({x[0]}, {sides}, mode={_MODES[self.pad_type][1]!r})"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from converter.graph import Node, Shape, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require
-from converter.layers.sizes import FLOAT, int_size
+from converter.graph import Shape, count, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.sizes import FLOAT, int_size
+from converter.node import Layer, Node
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import PoolingParameter
 
@@ -40,17 +41,16 @@ def without_window_in_padding(windows: int, size: int, stride: int, pad: int) ->
 
 
 @register
-@dataclass(frozen=True)
 class Pooling(Layer):
     """Max or average over a window (Caffe: pooling_layer.cpp).
 
     Output sizes round *up*, and a last window that would start in the padding is dropped, where convolution rounds
     down. AVE divides by the window clipped to the padded image, so windows that hang over its end divide by less;
-    AVE_EXC_PAD (Synopsys' fork) by what lies in the image. A second top of MAX has the place of each maximum, the first
-    one in scan order, as row · width + column, and -1 for a window behind the image. STOCHASTIC is what Caffe does in
-    phase TEST: each value weighted by its share of the window's sum, or 0 where that is not positive. Synopsys'
-    `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own; `pad_type` 1 by what size / stride
-    windows need, rounded up, the odd one behind the image: TensorFlow's SAME.
+    AVE_EXC_PAD (Synopsys' fork; AVE with Intel's `avg_include_pad: false`) by what lies in the image. A second top of
+    MAX has the place of each maximum, the first one in scan order, as row · width + column, and -1 for a window behind
+    the image. STOCHASTIC is what Caffe does in phase TEST: each value weighted by its share of the window's sum, or 0
+    where that is not positive. Synopsys' `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own;
+    `pad_type` 1 by what size / stride windows need, rounded up, the odd one behind the image: TensorFlow's SAME.
     """
 
     types = ("Pooling",)
@@ -68,16 +68,23 @@ class Pooling(Layer):
     def read(cls, source: NetLayer) -> Pooling:
         p, section = source.param.pooling_param, "pooling_param"
         method = _METHODS[p.pool]
+        if p.axis not in (1, -3):
+            raise unsupported(source, f"axis is {p.axis}; expected 1, the channels of N×C×H×W", section, "axis")
+        if not p.avg_include_pad:
+            if p.engine in (PoolingParameter.CAFFE, PoolingParameter.CUDNN):
+                message = "avg_include_pad: false with an engine that leaves it out; expected MKL2017 or MKLDNN"
+                raise unsupported(source, message, section, "avg_include_pad")
+            method = "AVE_EXC_PAD" if method == "AVE" else method
         if len(source.tops) > 1 and method != "MAX":
             raise fault(source, f"a second top with pool {method}; expected MAX", section, "pool")
         if p.pad_type > 1:
             raise fault(source, f"pad_type is {p.pad_type}; expected 0 or 1", section, "pad_type")
-        kernel = (p.kernel_h, p.kernel_w) if p.HasField("kernel_h") else (p.kernel_size, p.kernel_size)
+        kernel = _read_kernel(source, p)
         if p.global_pooling and (p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w")):
             raise fault(source, "both global_pooling and a kernel size are given; expected one of them", section)
         if not p.global_pooling and min(kernel) < 1:
             raise fault(source, f"the kernel is {kernel[0]}×{kernel[1]}; expected at least 1×1", section, "kernel_size")
-        stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+        stride = _read_pair(source, p, "stride")
         if min(stride) < 1:
             raise fault(source, f"the stride is {stride[0]}×{stride[1]}; expected at least 1×1", section, "stride")
         pad, end = _read_pads(source, p)
@@ -97,6 +104,17 @@ class Pooling(Layer):
     @property
     def untrainable(self) -> str:
         return DRAWN if self.method == "STOCHASTIC" else ""
+
+    def check_any_size(self, source: NetLayer) -> None:
+        """At some sizes of the image Caffe puts the last window wholly behind it, which no runtime does."""
+        if self.global_pooling or not self.rounds_up or any(self.pad + self.pad_end):
+            return
+        if any(stride > kernel for stride, kernel in zip(self.stride, self.kernel, strict=True)):
+            message = "its stride is above its kernel, so a window may lie wholly behind an image"
+            raise unsupported(source, message, "pooling_param")
+
+    def apart_from_rounding(self) -> Pooling:
+        return replace(self, rounds_up=True)
 
     def _around(self, shape: Shape) -> Pooling:
         """With the padding that SAME needs around an image of this shape."""
@@ -325,9 +343,30 @@ _METHODS: dict[int, PoolMethod] = {
 _SIDES = ("pad_t", "pad_l", "pad_b", "pad_r")
 
 
+def _read_kernel(source: NetLayer, p: PoolingParameter) -> Pair:
+    """Caffe looks at `kernel_h` and `kernel_w` where both stand; one beside `kernel_size` counts for nothing."""
+    if p.HasField("kernel_size") and p.HasField("kernel_h") != p.HasField("kernel_w"):
+        return p.kernel_size, p.kernel_size
+    return _read_pair(source, p, "kernel", "kernel_size")
+
+
+def _read_pair(source: NetLayer, p: PoolingParameter, name: str, both: str = "") -> Pair:
+    """What one field says for rows and columns, or two for each: never all of them, never one of the two."""
+    both, each = both or name, (f"{name}_h", f"{name}_w")
+    given = [field for field in each if p.HasField(field)]
+    if not given:
+        return getattr(p, both), getattr(p, both)
+    if p.HasField(both):
+        message = f"both {both} and {' and '.join(given)} are given; expected one of them"
+        raise fault(source, message, "pooling_param", given[0])
+    if len(given) < 2:
+        raise fault(source, f"{given[0]} alone; expected {each[0]} and {each[1]} together", "pooling_param", given[0])
+    return getattr(p, each[0]), getattr(p, each[1])
+
+
 def _read_pads(source: NetLayer, p: PoolingParameter) -> tuple[Pair, Pair]:
     """Rows and columns of padding before the image, and behind it."""
-    pad = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
+    pad = _read_pair(source, p, "pad")
     top, left, bottom, right = (getattr(p, name) for name in _SIDES)
     if not (top or left or bottom or right):
         return pad, pad
@@ -343,6 +382,5 @@ def _compact(pair: Pair) -> int | Pair:
 
 def _rounds_up(p: PoolingParameter) -> bool:
     """BVLC's round_mode and a fork's ceil_mode say the same with opposite numbers."""
-    if p.HasField("ceil_mode"):
-        return bool(p.ceil_mode)
-    return p.round_mode == PoolingParameter.CEIL
+    by_mode = p.round_mode == PoolingParameter.CEIL
+    return bool(p.ceil_mode) if p.HasField("ceil_mode") else by_mode

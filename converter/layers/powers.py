@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, shortest
+from converter.layers.base import OnnxOps, TorchOps, fault, register, shortest
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
-@dataclass(frozen=True)
 class _Affine(Layer):
     """The `scale * x + shift` that Power, Exp and Log begin with."""
 
@@ -33,11 +32,12 @@ class _Affine(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Power(_Affine):
     """(shift + scale * x) ** power; a constant when power or scale is 0 (Caffe: power_layer.cpp)."""
 
     types = ("Power",)
+    acts_on = "values"
+    reads_first = True
     power: float = 1.0
 
     @classmethod
@@ -65,6 +65,23 @@ class Power(_Affine):
         affine = self.affine_torch(x[0])
         return f"({affine}) ** {self.power!r}" if self.power != 1 else affine
 
+    @property
+    def gradient_reads(self) -> str:
+        """A square's gradient is that of the bottom alone; another's is told from the quotient of top and bottom."""
+        if self._constant is not None or self.power == 1:
+            return ""
+        return "x" if self.power == 2 else "xy"
+
+    @property
+    def squares_in_place(self) -> bool:
+        return self._constant is None
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        affine, factor = self.affine_torch("x"), self.power * self.scale
+        if self.power == 1:
+            return f"dy * {factor!r}"
+        return f"dy * {factor!r} * ({affine})" if self.power == 2 else f"dy * {factor!r} * y / ({affine})"
+
 
 def _logarithm_of(base: float) -> float:
     """ln(base); Caffe writes e as -1."""
@@ -78,11 +95,12 @@ def _checked_base(source: NetLayer, base: float, section: str) -> float:
 
 
 @register
-@dataclass(frozen=True)
 class Exp(_Affine):
     """base ** (shift + scale * x); base -1 means e (Caffe: exp_layer.cpp)."""
 
     types = ("Exp",)
+    acts_on = "values"
+    reads_first = True
     base: float = -1.0
 
     @classmethod
@@ -97,13 +115,21 @@ class Exp(_Affine):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"torch.exp({self.affine_torch(x[0])})"
 
+    @property
+    def gradient_reads(self) -> str:
+        return "y"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * {self.scale!r} * y"
+
 
 @register
-@dataclass(frozen=True)
 class Log(_Affine):
     """log of (shift + scale * x) to a base; base -1 means e (Caffe: log_layer.cpp)."""
 
     types = ("Log",)
+    acts_on = "values"
+    reads_first = True
     base: float = -1.0
 
     @classmethod
@@ -124,3 +150,14 @@ class Log(_Affine):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         y = f"torch.log({self.affine_torch(x[0])})"
         return f"{y} * {self._factor!r}" if self._factor != 1 else y
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    @property
+    def squares_in_place(self) -> bool:
+        return True
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * {self.scale * self._factor!r} / ({self.affine_torch('x')})"

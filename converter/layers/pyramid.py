@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, register, require
+from converter.layers.base import OnnxOps, TorchOps, register, require
+from converter.node import Layer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 LEVELS = (((33, 65), (33, 65)), ((17, 33), (16, 32)), ((13, 25), (10, 20)), ((8, 15), (5, 10)))
 """Windows and steps of ICNet's four averages, for the 33×65 pixels that a Cityscapes image of 1025×2049 comes to."""
 
 
 @register
-@dataclass(frozen=True)
 class ICNetSubgraph(Layer):
     """ICNet's pyramid as one layer: an image plus four averages of it, each interpolated back to its size.
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from converter.graph import Node, Shape, Value, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.graph import Shape, count, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
 from converter.layers.pooling import DRAWN, Pooling, PoolMethod
+from converter.node import Layer, Node, Value
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import SPPParameter
 
 
 @register
-@dataclass(frozen=True)
 class SPP(Layer):
     """Pooling into 1, 2×2, 4×4 … bins, each level flattened, one behind the other (Caffe: spp_layer.cpp).
 
@@ -22,7 +21,7 @@ class SPP(Layer):
     """
 
     types = ("SPP",)
-    height: int = 1
+    pyramid_height: int = 1
     method: PoolMethod = "MAX"
 
     @classmethod
@@ -47,7 +46,7 @@ class SPP(Layer):
             not any(map(is_free, shape[1:])), "the image's size and channels can't be left free: the bins follow it"
         )
         levels = []
-        for bins in (2**level for level in range(self.height)):
+        for bins in (2**level for level in range(self.pyramid_height)):
             kernel = tuple(-(-int(size) // bins) for size in shape[2:])
             pads = tuple((k * bins - int(size) + 1) // 2 for k, size in zip(kernel, shape[2:], strict=True))
             fits = all(p < k for p, k in zip(pads, kernel, strict=True))
@@ -61,7 +60,7 @@ class SPP(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         tops = [level.infer([shape])[0] for level in self._levels(shape)]
-        return tops if self.height == 1 else [(shape[0], sum(count(top[1:]) for top in tops))]
+        return tops if self.pyramid_height == 1 else [(shape[0], sum(count(top[1:]) for top in tops))]
 
     def _pooled(self, node: Node) -> list[tuple[Pooling, Node]]:
         levels = self._levels(node.shape)
@@ -70,12 +69,12 @@ class SPP(Layer):
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         parts = [level.onnx(g, at, x[0])[0] for level, at in self._pooled(node)]
-        if self.height == 1:
+        if self.pyramid_height == 1:
             return parts[0]
         return g.op("Concat", *(g.op("Flatten", part, axis=1) for part in parts), axis=1)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         parts = [level.torch(t, at, x[0])[0] for level, at in self._pooled(node)]
-        if self.height == 1:
+        if self.pyramid_height == 1:
             return parts[0]
         return f"torch.cat([{', '.join(f'({part}).flatten(1)' for part in parts)}], dim=1)"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graph import FreeDim, Shape, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.sizes import FLOAT, INT64, torch_dims
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.sizes import FLOAT, INT64, torch_dims
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.param_dict import dict_of
+from weights.blobproto import MAX_AXES
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class TensorShape(Layer):
     """The sizes of a blob as floats, one an axis (Synopsys' python/shape.py)."""
 
@@ -44,7 +44,6 @@ _TORCH = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 
 
 @register
-@dataclass(frozen=True)
 class PadTensor(Layer):
     """A border around the image, of 0, of its last pixels or mirrored (Synopsys' python/pad.py: numpy's pad).
 
@@ -54,7 +53,7 @@ class PadTensor(Layer):
     types = ("Python pad.PadTensor",)
     rows: tuple[int, int] = (0, 0)
     columns: tuple[int, int] = (0, 0)
-    mode: str = "constant"
+    pad_mode: str = "constant"
 
     @classmethod
     def read(cls, source: NetLayer) -> PadTensor:
@@ -74,7 +73,7 @@ class PadTensor(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         require(len(inputs[0]) == 4, f"the bottom is {format_shape(inputs[0])}; expected 4 axes (N×C×H×W)")
         n, c, h, w = inputs[0]
-        if self.mode == "reflect":
+        if self.pad_mode == "reflect":
             fits = max(self.rows) < int(h) and max(self.columns) < int(w)
             require(fits, f"an image of {format_shape((h, w))} is too small to mirror {self.rows} and {self.columns}")
         return [(n, c, h + sum(self.rows), w + sum(self.columns))]
@@ -82,16 +81,15 @@ class PadTensor(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         (top, bottom), (left, right) = self.rows, self.columns
         pads = g.ints([0, 0, top, left, 0, 0, bottom, right], "pads")
-        fill = [g.scalar(0.0, "zero")] if self.mode == "constant" else []
-        return g.op("Pad", x[0], pads, *fill, mode=_MODES[self.mode])
+        fill = [g.scalar(0.0, "zero")] if self.pad_mode == "constant" else []
+        return g.op("Pad", x[0], pads, *fill, mode=_MODES[self.pad_mode])
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        mode = "" if self.mode == "constant" else f", mode={_TORCH[self.mode]!r}"
+        mode = "" if self.pad_mode == "constant" else f", mode={_TORCH[self.pad_mode]!r}"
         return f"F.pad({x[0]}, {self.columns + self.rows}{mode})"
 
 
 @register
-@dataclass(frozen=True)
 class PythonReshape(Layer):
     """The values of the first bottom in the shape that the second one's values are (Synopsys' python/reshape.py).
 
@@ -112,6 +110,7 @@ class PythonReshape(Layer):
         fixed = len(shape) == 1 and not is_free(shape[0])
         require(fixed, f"the second bottom is {format_shape(shape)}; expected a list of sizes, as many as axes")
         rank = int(shape[0])
+        require(rank <= MAX_AXES, f"{rank} sizes; a blob has {MAX_AXES} axes at most")
         sizes = [int(d) for d in values]
         if len(sizes) != rank:
             sizes = [int(count(sizes)), *[1] * (rank - 1)]

@@ -1,27 +1,18 @@
-"""Forks' layers that move values about: shuffles, transposes, reversals, axes dropped, borders added."""
+"""Forks' layers that move values about: shuffles, transposes, reversals, axes added and dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import (
-    Layer,
-    OnnxOps,
-    TorchOps,
-    canonical_axis,
-    fault,
-    register,
-    require,
-    unsupported,
-)
-from converter.layers.sizes import turned_around
+from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
+from converter.layers.shared.sizes import turned_around
+from converter.node import REFUSED, Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 def fixed_channels(shape: Shape, parts: int, what: str) -> int:
@@ -33,12 +24,11 @@ def fixed_channels(shape: Shape, parts: int, what: str) -> int:
 
 
 @register
-@dataclass(frozen=True)
 class PixelShuffle(Layer):
     """The r·r planes of a channel as its pixels: N×(C·r·r)×H×W to N×C×(H·r)×(W·r) (forks: pixel_shuffle_layer.cpp)."""
 
     types = ("PixelShuffle",)
-    factor: int = 1
+    upscale_factor: int = 1
 
     @classmethod
     def read(cls, source: NetLayer) -> PixelShuffle:
@@ -49,19 +39,18 @@ class PixelShuffle(Layer):
         return cls(factor)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        r, shape = self.factor, inputs[0]
+        r, shape = self.upscale_factor, inputs[0]
         channels = fixed_channels(shape, r * r, f"upscale_factor {r} squared")
         return [(shape[0], channels // (r * r), shape[2] * r, shape[3] * r)]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("DepthToSpace", x[0], blocksize=self.factor, mode="CRD")
+        return g.op("DepthToSpace", x[0], blocksize=self.upscale_factor, mode="CRD")
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.PixelShuffle', self.factor)}({x[0]})"
+        return f"{t.module('nn.PixelShuffle', self.upscale_factor)}({x[0]})"
 
 
 @register
-@dataclass(frozen=True)
 class ShuffleChannel(Layer):
     """Channels as a table of `group` rows, read by columns (ShuffleNet's fork: shuffle_channel_layer.cpp)."""
 
@@ -94,12 +83,11 @@ class ShuffleChannel(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Transpose(Layer):
     """Axes in the order that `dim` lists, all of them named (caffe_ocr's fork: transpose_layer.cpp)."""
 
     types = ("Transpose",)
-    order: tuple[int, ...] = ()
+    dim: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, source: NetLayer) -> Transpose:
@@ -112,18 +100,17 @@ class Transpose(Layer):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
-        require(len(self.order) == len(shape), f"{len(self.order)} dim for a blob of {len(shape)} axes")
-        return [tuple(shape[a] for a in self.order)]
+        require(len(self.dim) == len(shape), f"{len(self.dim)} dim for a blob of {len(shape)} axes")
+        return [tuple(shape[a] for a in self.dim)]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("Transpose", x[0], perm=self.order)
+        return g.op("Transpose", x[0], perm=self.dim)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{x[0]}.permute({', '.join(map(str, self.order))})"
+        return f"{x[0]}.permute({', '.join(map(str, self.dim))})"
 
 
 @register
-@dataclass(frozen=True)
 class Reverse(Layer):
     """An axis from its end to its start (caffe_ocr's fork: reverse_layer.cpp)."""
 
@@ -146,18 +133,26 @@ class Reverse(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Squeeze(Layer):
     """The blob without the axes that `axis` lists, each of size 1; all of size 1 when it lists none (Synopsys' fork:
     squeeze_layer.cpp).
     """
 
     types = ("Squeeze",)
+    acts_on = "shape"
     axes: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, source: NetLayer) -> Squeeze:
         return cls(tuple(source.param.squeeze_param.axis))
+
+    @property
+    def in_place(self) -> str:
+        return REFUSED
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        return [0]
 
     def _dropped(self, shape: Shape) -> list[int]:
         if not self.axes:
@@ -184,7 +179,6 @@ class Squeeze(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Unsqueeze(Layer):
     """The blob with an axis of 1 put in at `dim`, which counts the axes of the top from the end where it is negative.
 
@@ -192,7 +186,8 @@ class Unsqueeze(Layer):
     """
 
     types = ("Unsqueeze",)
-    axis: int = 0
+    acts_on = "shape"
+    dim: int = 0
 
     @classmethod
     def read(cls, source: NetLayer) -> Unsqueeze:
@@ -203,11 +198,11 @@ class Unsqueeze(Layer):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         (shape,) = inputs
-        axis = canonical_axis(self.axis, len(shape) + 1)
+        axis = canonical_axis(self.dim, len(shape) + 1)
         return [(*shape[:axis], 1, *shape[axis:])]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.unsqueeze(x[0], [canonical_axis(self.axis, len(node.shape) + 1)])
+        return g.unsqueeze(x[0], [canonical_axis(self.dim, len(node.shape) + 1)])
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{x[0]}.unsqueeze({canonical_axis(self.axis, len(node.shape) + 1)})"
+        return f"{x[0]}.unsqueeze({canonical_axis(self.dim, len(node.shape) + 1)})"

@@ -15,15 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, fault, filler, register, require, unsupported
+from converter.graph import Shape, count, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, unsupported
+from converter.node import Layer, Parameter
+from converter.tensor import Tensor
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
+
+MOST_STEPS = 10_000
 
 
 @dataclass
@@ -36,7 +41,6 @@ class _Sequence:
     states: list[str]  # empty before the first step when no bottom gives them
 
 
-@dataclass(frozen=True)
 class _Recurrent(Layer):
     """What LSTM and RNN share: bottoms told apart, the parameters, the product that the state doesn't enter."""
 
@@ -70,6 +74,7 @@ class _Recurrent(Layer):
         x, cont = inputs[:2]
         require(len(x) >= 2, f"the first bottom is {format_shape(x)}; expected time × streams × values")
         require(not is_free(x[0]), "the number of time steps can't be left free: the net is unrolled over them")
+        require(x[0] <= MOST_STEPS, f"{x[0]} time steps; the net is unrolled over at most {MOST_STEPS}")
         require(
             tuple(map(int, cont)) == tuple(map(int, x[:2])),
             f"the second bottom is {format_shape(cont)}; expected {format_shape(x[:2])} marks",
@@ -138,6 +143,13 @@ class _Recurrent(Layer):
         tops = t.let("states", f"{module}({', '.join(arguments)})")
         return [f"{tops}[{i}]" for i in range(len(node.outputs))]
 
+    def torch_in_training(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        """States that come in or go out have no gradient (Caffe: recurrent_layer.cpp shares only their values)."""
+        split = len(x) - self.states if self.expose_hidden else len(x)
+        given = [f"{name}.detach()" for name in x[split:]]
+        first, *exposed = self.torch(t, node, *x[:split], *given)
+        return [first, *(f"{state}.detach()" for state in exposed)]
+
     _torch_class: ClassVar[str]
 
 
@@ -148,7 +160,16 @@ def _turned(g: OnnxOps, node: Node, name: str) -> str:
 
 def _steps(g: OnnxOps, x: str, steps: int) -> list[str]:
     """A blob cut into its time steps, each 1×N×…"""
+    marks = g.value(x)
+    if marks is not None:
+        return [g.constant(step, "marks") for step in np.split(marks, steps)]
     return [x] if steps == 1 else g.multi("Split", x, g.ints([1] * steps, "sizes"), outputs=steps, axis=0)
+
+
+def _going_on(g: OnnxOps, cont: str, x: str) -> str:
+    """A state times the mark of its step, but for one that is known to be 1."""
+    marks = g.value(cont)
+    return x if marks is not None and (marks == 1).all() else g.op("Mul", cont, x)
 
 
 def _joined(g: OnnxOps, steps: list[str]) -> str:
@@ -156,7 +177,6 @@ def _joined(g: OnnxOps, steps: list[str]) -> str:
 
 
 @register
-@dataclass(frozen=True)
 class LSTM(_Recurrent):
     """Long short-term memory; a sequence begins anew where `cont` is 0 (Caffe: lstm_layer.cpp, lstm_unit_layer.cpp).
 
@@ -165,8 +185,15 @@ class LSTM(_Recurrent):
     """
 
     types = ("LSTM",)
+    gradient_memory = "inside"
     gates = 4
     states = 2
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        """The last h lies where the first top does, which after one step is as large."""
+        first, *others = super().memory(source)
+        return [first, first, *others[1:]] if others else [first]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         run = self._onnx_sequence(g, node, x)
@@ -175,10 +202,10 @@ class LSTM(_Recurrent):
         out = []
         for gates, cont in zip(run.inputs, run.cont, strict=True):
             if h:
-                gates = g.op("Add", gates, g.op("MatMul", g.op("Mul", cont, h), run.recurrent))
+                gates = g.op("Add", gates, g.op("MatMul", _going_on(g, cont, h), run.recurrent))
             i, f, o, new = g.multi("Split", gates, sizes, outputs=4, axis=2)
             fresh = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
-            kept = g.op("Mul", g.op("Mul", cont, g.op("Sigmoid", f)), c) if c else ""
+            kept = g.op("Mul", _going_on(g, cont, g.op("Sigmoid", f)), c) if c else ""
             c = g.op("Add", kept, fresh) if kept else fresh
             h = g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c))
             out.append(h)
@@ -214,7 +241,6 @@ class LSTM(nn.Module):
 
 
 @register
-@dataclass(frozen=True)
 class RNN(_Recurrent):
     """A net of one hidden layer that reads its own last state; its output is squashed once more (Caffe: rnn_layer.cpp).
 
@@ -222,6 +248,7 @@ class RNN(_Recurrent):
     """
 
     types = ("RNN",)
+    gradient_memory = "inside"
     gates = 1
     states = 1
 
@@ -235,7 +262,7 @@ class RNN(_Recurrent):
         out = []
         for part, cont in zip(run.inputs, run.cont, strict=True):
             if h:
-                part = g.op("Add", part, g.op("MatMul", g.op("Mul", cont, h), run.recurrent))
+                part = g.op("Add", part, g.op("MatMul", _going_on(g, cont, h), run.recurrent))
             h = g.op("Tanh", part)
             out.append(h)
         product = g.op("MatMul", _joined(g, out), _turned(g, node, "weight_o"))
@@ -269,7 +296,6 @@ class RNN(nn.Module):
 
 
 @register
-@dataclass(frozen=True)
 class LSTMUnit(Layer):
     """One step of an LSTM: the next c and h of the last c and the gates (Caffe: lstm_unit_layer.cpp).
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.graph import Shape, Tensor, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, canonical_axis, fault, filler, register, require
+from converter.graph import Shape, format_shape, is_free
+from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require
 from converter.layers.pooling import CONSTANT
-from converter.layers.sizes import int_size
+from converter.layers.shared.sizes import int_size
+from converter.node import Layer, Parameter
+from converter.tensor import Tensor
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 CAFFE_TO_ONNX = (0, 2, 1, 3)
 CAFFE_TO_TORCH = (0, 1, 3, 2)
@@ -35,7 +37,6 @@ def _reordered(tensor: Tensor, order: tuple[int, ...], shape: Shape) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Lstm(Layer):
     """Long short-term memory over time × streams × values, all sequences as long as the blob (lstm_layer_Junhyuk.cpp).
 
@@ -93,7 +94,6 @@ class Lstm(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class ContinuationIndicator(Layer):
     """The marks that LSTM and RNN read, of sequences that all begin with the blob (continuation_indicator_layer.cpp).
 
@@ -102,9 +102,10 @@ class ContinuationIndicator(Layer):
     """
 
     types = ("ContinuationIndicator",)
+    tabulates = True
     bottoms = (0, 1)
-    steps: int = 1
-    streams: int = 1
+    time_step: int = 1
+    batch_size: int = 1
     axis: int = 0
 
     @classmethod
@@ -118,10 +119,10 @@ class ContinuationIndicator(Layer):
         return cls(p.time_step, p.batch_size, p.axis)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        return [(self.steps, inputs[0][canonical_axis(self.axis, len(inputs[0]))] if inputs else self.streams)]
+        return [(self.time_step, inputs[0][canonical_axis(self.axis, len(inputs[0]))] if inputs else self.batch_size)]
 
     def _marks(self, streams: int) -> npt.NDArray[np.float32]:
-        marks = np.ones((self.steps, streams), np.float32)
+        marks = np.ones((self.time_step, streams), np.float32)
         marks[0] = 0
         return marks
 
@@ -131,7 +132,7 @@ class ContinuationIndicator(Layer):
             return g.constant(self._marks(int(streams)), "marks")
         axis = canonical_axis(self.axis, len(node.shape))
         size = g.unsqueeze(int_size(g, x[0], node.shape, axis), [0])
-        shape = g.op("Concat", g.ints([self.steps], "steps"), size, axis=0)
+        shape = g.op("Concat", g.ints([self.time_step], "steps"), size, axis=0)
         return g.op("Expand", g.constant(self._marks(1), "marks"), shape)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, count
-from converter.layers.base import Layer, OnnxOps, TorchOps, canonical_axis, register, shortest
+from converter.layers.base import OnnxOps, TorchOps, canonical_axis, register, shortest
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import ReductionParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 _ONNX_NAMES = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare", "MEAN": "ReduceMean"}
 _TORCH_FORMS = {"SUM": "{x}.sum({d})", "ASUM": "{x}.abs().sum({d})", "SUMSQ": "({x} ** 2).sum({d})"}
 
 
 @register
-@dataclass(frozen=True)
 class Reduction(Layer):
     """`coeff` times the sum, or mean, of all values from `axis` on (Caffe: reduction_layer.cpp).
 
@@ -57,11 +56,14 @@ class Reduction(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Softmax(Layer):
     """exp(x) over its sum along an axis (Caffe: softmax_layer.cpp)."""
 
     types = ("Softmax",)
+    acts_on = "channels"
+    axis_fields = ("softmax_param", "axis")
+    gives_probabilities = True
+    reads_first = True
     axis: int = 1
 
     @classmethod
@@ -77,3 +79,10 @@ class Softmax(Layer):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"torch.softmax({x[0]}, dim={canonical_axis(self.axis, len(node.shape))})"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "y"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"(dy - (dy * y).sum({canonical_axis(self.axis, len(node.shape))}, keepdim=True)) * y"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class Reorg(Layer):
     """N×C×H×W to N×(C·s²)×(H/s)×(W/s), in darknet's order (forks: reorg_layer.hpp, reorg_cpu; darknet: blas.c).
 
@@ -75,7 +74,6 @@ class Reorg(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class DarknetReorg(Reorg):
     """Reorg of stride 2, as a layer in Python (Synopsys' fork: yolov2.py)."""
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from converter.emission import reshape_target
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require
 from converter.layers.rearrange import PixelShuffle
+from converter.layers.shaping import Split
+from converter.node import REFUSED, Layer
+from converter.traits import ActsOn
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class Reshape(Layer):
     """A new shape for `num_axes` axes from `axis` on; 0 copies, one -1 is inferred (Caffe: reshape_layer.cpp).
 
@@ -24,6 +26,8 @@ class Reshape(Layer):
     """
 
     types = ("Reshape",)
+    acts_on: ClassVar[ActsOn] = "shape"
+    gradient_memory = "joined"
     dims: tuple[int, ...] = ()
     axis: int = 0
     num_axes: int = -1
@@ -36,7 +40,7 @@ class Reshape(Layer):
             message = f"pixelshuffler is {p.pixelshuffler}; expected at least 1"
             raise fault(source, message, "reshape_param", "pixelshuffler")
         if p.pixelshuffler > 1:
-            return cls(shuffle=PixelShuffle(p.pixelshuffler))
+            return _Shuffling(shuffle=PixelShuffle(p.pixelshuffler))
         dims = tuple(p.shape.dim)
         if dims.count(-1) > 1:
             raise fault(source, "more than one -1 among the dims; expected at most one", "reshape_param", "shape")
@@ -45,6 +49,14 @@ class Reshape(Layer):
         if p.num_axes < -1:
             raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "reshape_param", "num_axes")
         return cls(dims, p.axis, p.num_axes)
+
+    @property
+    def in_place(self) -> str:
+        return REFUSED
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        return [0] if source.param.reshape_param.pixelshuffler <= 1 else super().memory(source)
 
     def _start_end(self, rank: int) -> tuple[int, int]:
         start = self.axis if self.axis >= 0 else rank + self.axis + 1
@@ -95,7 +107,13 @@ class Reshape(Layer):
                 dims.append(f"{x[0]}.shape[{i - behind + end}]")
             else:
                 dims.append(str(self.dims[i - start]))
-        return f"{x[0]}.reshape({', '.join(dims)})"
+        return f"{x[0]}.reshape({', '.join(dims) or '()'})"
+
+
+class _Shuffling(Reshape):
+    """With `pixelshuffler`: values move, over the map and the channels."""
+
+    acts_on = "map"
 
 
 def _quotient(total: int, known: int, before: Shape, after: Sequence[int]) -> int:
@@ -111,3 +129,13 @@ def _quotient(total: int, known: int, before: Shape, after: Sequence[int]) -> in
         return total // known
     fixed = count(int(d) for d in after if not is_free(d) and d != -1)
     return count(rest) // fixed
+
+
+def same_numbers(before: Shape, after: Shape) -> Layer:
+    """The layer that gives the numbers of a blob another shape of as many values."""
+    if list(map(str, before)) == list(map(str, after)):
+        return Split(1)
+    target = reshape_target(before, after)
+    if after and not any(map(is_free, after)):
+        target[0] = -1  # The batch, which a PyTorch module leaves free.
+    return Reshape(tuple(target))

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import (
-    Layer,
-    OnnxOps,
-    TorchOps,
-    fault,
-    register,
-    require,
-    unsupported,
-)
-from converter.layers.sizes import int_size, torch_dims
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.sizes import int_size, torch_dims
 from converter.layers.unpooling import UNPOOL, check_mask, unpooled_onnx
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 def _check_image(shape: Shape) -> None:
@@ -44,7 +37,6 @@ def repeated_torch(t: TorchOps, x: str, down: int, across: int) -> str:
 
 
 @register
-@dataclass(frozen=True)
 class Upsample(Layer):
     """Two forks' layers of one name, told apart by their bottoms.
 
@@ -57,7 +49,7 @@ class Upsample(Layer):
     types = ("Upsample",)
     bottoms = (1, 2)
     scale: tuple[int, int] = (2, 2)
-    less: tuple[int, int] = (0, 0)
+    pad_out: tuple[int, int] = (0, 0)
     size: tuple[int, int] | None = None
     flat: bool = False
 
@@ -66,7 +58,7 @@ class Upsample(Layer):
         p, section = source.param.upsample_param, "upsample_param"
         if p.dims_num not in (3, 4) or (p.dims_num == 3 and len(source.bottoms) == 2):
             raise fault(source, f"dims_num is {p.dims_num}; expected 4, or 3 without a mask", section, "dims_num")
-        if p.scale < 1 or p.scale != int(p.scale):
+        if not (1 <= p.scale < math.inf and p.scale == int(p.scale)):
             raise unsupported(source, f"scale is {p.scale:g}; expected a whole number, 1 or more", section, "scale")
         scale = (int(p.scale), int(p.scale))
         if p.HasField("scale_h") or p.HasField("scale_w"):
@@ -96,7 +88,7 @@ class Upsample(Layer):
             check_mask(*inputs)
         if self.size is not None:
             return [(*shape[:2], *self.size)]
-        return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.less[i] for i in (0, 1)))]
+        return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.pad_out[i] for i in (0, 1)))]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         if self.flat:
@@ -115,7 +107,7 @@ class Upsample(Layer):
         if axis < 2:
             return size
         scaled = g.op("Mul", size, g.ints([self.scale[axis - 2]], "scale"))
-        return g.op("Sub", scaled, g.ints([self.less[axis - 2]], "less"))
+        return g.op("Sub", scaled, g.ints([self.pad_out[axis - 2]], "less"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         if self.flat:
@@ -126,14 +118,13 @@ class Upsample(Layer):
         sizes = [str(s) for s in self.size or ()]
         for i, size in enumerate(torch_dims(x[0], node.shape)[2:]):
             if self.size is None:
-                less = f" - {self.less[i]}" if self.less[i] else ""
+                less = f" - {self.pad_out[i]}" if self.pad_out[i] else ""
                 fixed = not is_free(node.shape[2 + i])
                 sizes.append(str(int(node.outputs[0].shape[2 + i])) if fixed else f"{size} * {self.scale[i]}{less}")
         return f"unpool({x[0]}, {x[1]}, {', '.join(sizes)})"
 
 
 @register
-@dataclass(frozen=True)
 class UpsampleDarknet(Layer):
     """Each pixel repeated `stride` times down and across (Synopsys' fork: upsample_darknet_layer.cpp)."""
 
@@ -160,7 +151,6 @@ class UpsampleDarknet(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Interp(Layer):
     """Bilinear interpolation whose corners fall on the image's corners (DeepLab's fork: interp_layer.cpp, interp.cpp).
 
@@ -173,9 +163,9 @@ class Interp(Layer):
     types = ("Interp",)
     bottoms = (1, 2)
     size: tuple[int, int] | None = None
-    shrink: int = 1
-    zoom: int = 1
-    full_zoom: int | None = None
+    shrink_factor: int = 1
+    zoom_factor: int = 1
+    full_zoom_factor: int | None = None
     crop: tuple[int, int] = (0, 0)
 
     @classmethod
@@ -188,18 +178,21 @@ class Interp(Layer):
             if getattr(p, name) > 0:
                 raise fault(source, f"{name} is {getattr(p, name)}; expected 0 or less, to crop", section, name)
         crop = (-p.pad_beg, -p.pad_end)
-        shrinks, zooms = p.HasField("shrink_factor"), p.HasField("zoom_factor")
+        shrinks, zooms, by_blob = p.HasField("shrink_factor"), p.HasField("zoom_factor"), p.use_blob_size
         if len(source.bottoms) == 2:
             if shrinks or zooms or p.HasField("height") or p.HasField("width"):
                 raise fault(source, "a size beside that of the second bottom; expected one of the two", section)
             return cls(None, crop=crop)
-        if p.use_blob_size:
+        if by_blob:
             raise fault(source, "use_blob_size with one bottom; expected two", section, "use_blob_size")
         if shrinks != zooms:
+            sizes = ("height", "width", "full_zoom_factor")
+            source.without_effect("one factor alone outweighs it", *(f"{section}.{name}" for name in sizes))
             if zooms and source.dialect == "openvino":
-                return cls(None, full_zoom=p.zoom_factor, crop=crop)
+                return cls(None, full_zoom_factor=p.zoom_factor, crop=crop)
             return cls(None, p.shrink_factor, p.zoom_factor, None, crop)
         if p.HasField("height") and p.HasField("width"):
+            source.without_effect("height and width outweigh it", f"{section}.full_zoom_factor")
             if min(p.height, p.width) < 1:
                 message = f"height and width are {p.height}×{p.width}; expected at least 1×1"
                 raise fault(source, message, section, "height")
@@ -220,9 +213,9 @@ class Interp(Layer):
             return [(*shape[:2], *inputs[1][2:])]
         if self.size is not None:
             return [(*shape[:2], *self.size)]
-        if self.full_zoom is not None:
-            return [(*shape[:2], *(size * self.full_zoom for size in inner))]
-        return [(*shape[:2], *((size - 1) // self.shrink * self.zoom + 1 for size in inner))]
+        if self.full_zoom_factor is not None:
+            return [(*shape[:2], *(size * self.full_zoom_factor for size in inner))]
+        return [(*shape[:2], *((size - 1) // self.shrink_factor * self.zoom_factor + 1 for size in inner))]
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         n, c, h, w = outputs[0]
@@ -250,12 +243,12 @@ class Interp(Layer):
         size = g.unsqueeze(int_size(g, x[like], node.inputs[like].shape, axis), [0])
         if axis < 2 or like:
             return size
-        if self.full_zoom is not None:
+        if self.full_zoom_factor is not None:
             inner = g.op("Sub", size, g.ints([sum(self.crop)], "cropped"))
-            return g.op("Mul", inner, g.ints([self.full_zoom], "zoom"))
+            return g.op("Mul", inner, g.ints([self.full_zoom_factor], "zoom"))
         steps = g.op("Sub", size, g.ints([sum(self.crop) + 1], "cropped"))
-        shrunk = g.op("Div", steps, g.ints([self.shrink], "shrink"))
-        return g.op("Add", g.op("Mul", shrunk, g.ints([self.zoom], "zoom")), g.ints([1], "one"))
+        shrunk = g.op("Div", steps, g.ints([self.shrink_factor], "shrink"))
+        return g.op("Add", g.op("Mul", shrunk, g.ints([self.zoom_factor], "zoom")), g.ints([1], "one"))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         begin, end = self.crop
@@ -270,8 +263,8 @@ class Interp(Layer):
                 sizes.append(str(int(out)))
             elif len(x) == 2:
                 sizes.append(f"{x[1]}.shape[{axis}]")
-            elif self.full_zoom is not None:
-                sizes.append(f"{size} * {self.full_zoom}")
+            elif self.full_zoom_factor is not None:
+                sizes.append(f"{size} * {self.full_zoom_factor}")
             else:
-                sizes.append(f"({size} - 1) // {self.shrink} * {self.zoom} + 1")
+                sizes.append(f"({size} - 1) // {self.shrink_factor} * {self.zoom_factor} + 1")
         return f"F.interpolate({y}, size=({', '.join(sizes)}), mode='bilinear', align_corners=True)"

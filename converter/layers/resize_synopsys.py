@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
 from converter.layers.resize import repeated_onnx, repeated_torch
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from converter.graph import Node
+    from converter.node import Node
 
 
-@dataclass(frozen=True)
 class _Resize(Layer):
     """What both share: where the rows and columns lie, and their number in the top."""
 
@@ -36,7 +35,7 @@ class _Resize(Layer):
     scale: tuple[float, float] = (1.0, 1.0)
     channels_last: bool = False
     align_corners: bool = False
-    half_pixel: bool = False
+    half_pixel_centers: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> Self:
@@ -47,7 +46,7 @@ class _Resize(Layer):
             message = "both align_corners and half_pixel_centers; expected one of them at most"
             raise fault(source, message, section, "half_pixel_centers")
         for name in ("output_height", "output_width", "scale_height", "scale_width"):
-            if p.HasField(name) and getattr(p, name) <= 0:
+            if p.HasField(name) and not 0 < getattr(p, name) < math.inf:
                 raise fault(source, f"{name} is {getattr(p, name):g}; expected a number above 0", section, name)
         height = p.output_height if p.HasField("output_height") else None
         width = p.output_width if p.HasField("output_width") else None
@@ -103,7 +102,6 @@ def _step(before: int, after: int, align_corners: bool) -> np.float32:
 
 
 @register
-@dataclass(frozen=True)
 class ResizeNearestNeighbor(_Resize):
     """Each pixel of the top is one of the bottom (Synopsys' fork: resize_nearest_neighbor_layer.cpp).
 
@@ -112,6 +110,7 @@ class ResizeNearestNeighbor(_Resize):
     """
 
     types = ("ResizeNearestNeighbor",)
+    tabulates = True
     section = "resize_nearest_neighbor_param"
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -126,7 +125,7 @@ class ResizeNearestNeighbor(_Resize):
     def _places(self, before: int, after: int) -> list[int]:
         """The pixel of the bottom for each of the top, along one axis."""
         step, i = _step(before, after, self.align_corners), np.arange(after, dtype=np.float32)
-        where = (i + np.float32(0.5)) * step if self.half_pixel else i * step
+        where = (i + np.float32(0.5)) * step if self.half_pixel_centers else i * step
         whole = np.floor(where.astype(np.float64) + 0.5) if self.align_corners else np.floor(where)
         return [min(int(w), before - 1) for w in whole]
 
@@ -156,7 +155,7 @@ class ResizeNearestNeighbor(_Resize):
         y = x[0]
         for axis, _, after in self._sizes(node):
             y = f"nearest_along({y}, {axis}, {after}{', align_corners=True' * self.align_corners}"
-            y += f"{', half_pixel=True' * self.half_pixel})"
+            y += f"{', half_pixel=True' * self.half_pixel_centers})"
         return y
 
 
@@ -174,7 +173,6 @@ def nearest_along(x, axis, size, align_corners=False, half_pixel=False):
 
 
 @register
-@dataclass(frozen=True)
 class ResizeBilinear(_Resize):
     """Each pixel of the top is mixed from the four around its place (Synopsys' fork: resize_bilinear_layer.cpp).
 
@@ -183,13 +181,14 @@ class ResizeBilinear(_Resize):
     """
 
     types = ("ResizeBilinear",)
+    tabulates = True
     section = "resize_bilinear_param"
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         (out,) = super().infer(inputs)
         free = any(is_free(out[axis]) for axis in self.axes)
         require(not free, "the size of the top can't be left free; state output_height and output_width")
-        fixed = self.align_corners or self.half_pixel or not any(is_free(inputs[0][axis]) for axis in self.axes)
+        fixed = self.align_corners or self.half_pixel_centers or not any(is_free(inputs[0][axis]) for axis in self.axes)
         require(fixed, "the image's size can't be left free without align_corners or half_pixel_centers")
         return [out]
 
@@ -202,14 +201,14 @@ class ResizeBilinear(_Resize):
             sizes = g.op("Concat", batch, g.ints(out, "sizes"), axis=0)
         else:
             sizes = g.ints([int(node.shape[0]), int(channels), *out], "sizes")
-        how = "align_corners" if self.align_corners else "half_pixel" if self.half_pixel else "asymmetric"
+        how = "align_corners" if self.align_corners else "half_pixel" if self.half_pixel_centers else "asymmetric"
         return self._onnx_last(
             g, g.op("Resize", first, "", "", sizes, mode="linear", coordinate_transformation_mode=how)
         )
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         (rows, _, height), (columns, _, width) = self._sizes(node)
-        if not self.align_corners and not self.half_pixel:
+        if not self.align_corners and not self.half_pixel_centers:
             t.helper("linear_along", LINEAR)
             return f"linear_along(linear_along({x[0]}, {rows}, {height}), {columns}, {width})"
         image = self._torch_first(x[0])

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import FreeDim, Shape, count, format_shape
-from converter.layers.base import (
-    UNLIMITED,
-    BottomsDifferError,
-    Layer,
-    OnnxOps,
-    TorchOps,
-    fault,
-    register,
-    require,
-)
-from converter.layers.sizes import INT64
+from converter.layers.base import UNLIMITED, BottomsDifferError, OnnxOps, TorchOps, fault, register, require
+from converter.layers.shared.sizes import INT64
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class BatchReindex(Layer):
     """Items of the first bottom in the order that the second lists, repeated or left out (batch_reindex_layer.cpp).
 
@@ -50,7 +40,6 @@ class BatchReindex(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Filter(Layer):
     """Of each bottom but the last, the items at which the last is not 0 (Caffe: filter_layer.cpp).
 

@@ -1,9 +1,8 @@
-"""Layers that move values without changing them: joining, cutting, reshaping (Caffe: concat, slice, crop …)."""
+"""Layers that move values without changing them: joining, cutting, flattening (Caffe: concat, slice, crop …)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
     BottomsDifferError,
-    Layer,
     OnnxOps,
     TorchOps,
     canonical_axis,
@@ -19,19 +17,23 @@ from converter.layers.base import (
     register,
     require,
 )
+from converter.node import REFUSED, Layer
 from prototxt import NetLayer
 from prototxt.errors import NetError
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class Concat(Layer):
     """Bottoms side by side along an axis (Caffe: concat_layer.cpp)."""
 
     types = ("Concat",)
+    acts_on = "channels"
+    joins = True
+    axis_fields = ("concat_param", "axis", "concat_dim")
+    gradient_memory = "joined"
     bottoms = (1, UNLIMITED)
     axis: int = 1
 
@@ -41,6 +43,11 @@ class Concat(Layer):
         if p.HasField("axis") and p.HasField("concat_dim"):
             raise fault(source, "both axis and concat_dim are given; expected one", "concat_param", "concat_dim")
         return cls(p.concat_dim if p.HasField("concat_dim") else p.axis)
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        """A single bottom is no copy."""
+        return [0] if len(source.bottoms) == 1 else super().memory(source)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         axis = canonical_axis(self.axis, len(inputs[0]))
@@ -57,14 +64,16 @@ class Concat(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Slice(Layer):
     """One blob cut along an axis, at the given points or into equal parts (Caffe: slice_layer.cpp)."""
 
     types = ("Slice",)
+    acts_on = "channels"
+    axis_fields = ("slice_param", "axis", "slice_dim")
+    gradient_memory = "joined"
     tops = (1, UNLIMITED)
     axis: int = 1
-    points: tuple[int, ...] = ()
+    slice_point: tuple[int, ...] = ()
     parts: int = 1
 
     @classmethod
@@ -77,17 +86,22 @@ class Slice(Layer):
             raise fault(source, f"{len(points)} slice_point for {parts} tops; expected {parts - 1}", "slice_param")
         return cls(p.slice_dim if p.HasField("slice_dim") else p.axis, points, parts)
 
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        """A single top is no copy."""
+        return [0] if len(source.tops) == 1 else super().memory(source)
+
     def _bounds(self, shape: Shape) -> list[int]:
         axis = canonical_axis(self.axis, len(shape))
         size = shape[axis]
         require(not is_free(size) or self.parts == 1, f"axis {axis} is cut; it can't be left free")
-        if not self.points:
+        if not self.slice_point:
             require(size % self.parts == 0, f"{size} can't be cut into {self.parts} equal parts along axis {axis}")
             return [i * (size // self.parts) for i in range(self.parts)] + [size]
-        bounds = [0, *self.points, size]
+        bounds = [0, *self.slice_point, size]
         require(
             all(a < b for a, b in pairwise(bounds)),
-            f"slice points {', '.join(map(str, self.points))} do not rise between 0 and {size}",
+            f"slice points {', '.join(map(str, self.slice_point))} do not rise between 0 and {size}",
         )
         return bounds
 
@@ -113,17 +127,25 @@ class Slice(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Split(Layer):
     """The same blob under several names (Caffe: split_layer.cpp)."""
 
     types = ("Split",)
+    acts_on = "values"
     tops = (1, UNLIMITED)
     copies: int = 1
 
     @classmethod
     def read(cls, source: NetLayer) -> Split:
         return cls(len(source.tops))
+
+    @property
+    def in_place(self) -> str:
+        return REFUSED
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        return [0] * len(source.tops)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [inputs[0]] * self.copies
@@ -136,7 +158,6 @@ class Split(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Silence(Layer):
     """Nothing: it only keeps a blob from becoming an output of the net (Caffe: silence_layer.cpp)."""
 
@@ -155,17 +176,26 @@ class Silence(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Flatten(Layer):
     """The axes from `axis` to `end_axis`, both included, as one (Caffe: flatten_layer.cpp)."""
 
     types = ("Flatten",)
+    acts_on = "shape"
+    gradient_memory = "taken"
     axis: int = 1
     end_axis: int = -1
 
     @classmethod
     def read(cls, source: NetLayer) -> Flatten:
         return cls(source.param.flatten_param.axis, source.param.flatten_param.end_axis)
+
+    @property
+    def in_place(self) -> str:
+        return REFUSED
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        return [0]
 
     def _span(self, shape: Shape) -> tuple[int, int]:
         first, last = canonical_axis(self.axis, len(shape)), canonical_axis(self.end_axis, len(shape))
@@ -192,7 +222,6 @@ class Flatten(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Crop(Layer):
     """The first bottom cut to the second's size from `axis` on, at the given offsets (Caffe: crop_layer.cpp)."""
 
@@ -250,11 +279,11 @@ class Crop(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Permute(Layer):
     """Axes in another order; those not named follow in theirs (Caffe SSD: permute_layer.cpp)."""
 
     types = ("Permute",)
+    gradient_memory = "taken"
     order: tuple[int, ...] = ()
 
     @classmethod
@@ -263,6 +292,12 @@ class Permute(Layer):
         if len(set(order)) != len(order):
             raise fault(source, f"order {order} names an axis twice", "permute_param", "order")
         return cls(order)
+
+    @classmethod
+    def memory(cls, source: NetLayer) -> Sequence[int]:
+        """Without anything to move it is no copy."""
+        order = list(source.param.permute_param.order)
+        return [0] if order == list(range(len(order))) else super().memory(source)
 
     def _full(self, rank: int) -> tuple[int, ...]:
         require(all(0 <= a < rank for a in self.order), f"order {self.order} for a blob of {rank} axes")
@@ -279,7 +314,6 @@ class Permute(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class Tile(Layer):
     """A blob repeated along an axis (Caffe: tile_layer.cpp)."""
 

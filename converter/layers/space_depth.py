@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import Layer, OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from converter.graph import Node
+    from converter.node import Node
 
 Sides = tuple[tuple[int, int], ...]
 
 
 @register
-@dataclass(frozen=True)
 class DepthToSpace(Layer):
     """The b·b parts of the depth as the pixels of a square (Synopsys' fork: depth_to_space_layer.cpp).
 
@@ -28,8 +27,8 @@ class DepthToSpace(Layer):
     """
 
     types = ("DepthToSpace",)
-    block: int = 1
-    format: str = "NHWC"
+    block_size: int = 1
+    data_format: str = "NHWC"
 
     @classmethod
     def read(cls, source: NetLayer) -> DepthToSpace:
@@ -42,8 +41,8 @@ class DepthToSpace(Layer):
         return cls(p.block_size, p.data_format)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        shape, b = list(inputs[0]), self.block
-        last = self.format == "NHWC"
+        shape, b = list(inputs[0]), self.block_size
+        last = self.data_format == "NHWC"
         layout = "N×H×W×C" if last else "N×C×H×W"
         require(len(shape) == 4, f"the bottom is {format_shape(inputs[0])}; expected 4 axes ({layout})")
         depth, rows = (3, 1) if last else (1, 2)
@@ -54,19 +53,19 @@ class DepthToSpace(Layer):
         return [tuple(shape)]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        mode = "CRD" if self.format == "CRD" else "DCR"
-        if self.format != "NHWC":
-            return g.op("DepthToSpace", x[0], blocksize=self.block, mode=mode)
-        moved = g.op("DepthToSpace", g.op("Transpose", x[0], perm=(0, 3, 1, 2)), blocksize=self.block, mode=mode)
+        mode = "CRD" if self.data_format == "CRD" else "DCR"
+        if self.data_format != "NHWC":
+            return g.op("DepthToSpace", x[0], blocksize=self.block_size, mode=mode)
+        moved = g.op("DepthToSpace", g.op("Transpose", x[0], perm=(0, 3, 1, 2)), blocksize=self.block_size, mode=mode)
         return g.op("Transpose", moved, perm=(0, 2, 3, 1))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.format == "CRD":
-            return f"{t.module('nn.PixelShuffle', self.block)}({x[0]})"
+        if self.data_format == "CRD":
+            return f"{t.module('nn.PixelShuffle', self.block_size)}({x[0]})"
         t.helper("depth_to_space", DEPTH_TO_SPACE)
-        if self.format != "NHWC":
-            return f"depth_to_space({x[0]}, {self.block})"
-        return f"depth_to_space({x[0]}.permute(0, 3, 1, 2), {self.block}).permute(0, 2, 3, 1)"
+        if self.data_format != "NHWC":
+            return f"depth_to_space({x[0]}, {self.block_size})"
+        return f"depth_to_space({x[0]}.permute(0, 3, 1, 2), {self.block_size}).permute(0, 2, 3, 1)"
 
 
 DEPTH_TO_SPACE = '''
@@ -78,13 +77,12 @@ def depth_to_space(x, block):
 '''
 
 
-@dataclass(frozen=True)
 class _Blocks(Layer):
     """What both directions share: a block size and two amounts for each axis from 1 on."""
 
     section: ClassVar[str]
     amounts: ClassVar[str]
-    block: tuple[int, ...] = ()
+    block_shape: tuple[int, ...] = ()
     sides: Sides = ()
 
     @classmethod
@@ -100,22 +98,20 @@ class _Blocks(Layer):
         return cls(block, tuple(zip(amounts[::2], amounts[1::2], strict=True)))
 
     def _check(self, shape: Shape) -> None:
-        require(
-            len(shape) > len(self.block),
-            f"{len(self.block)} sizes in block_shape for a bottom of {format_shape(shape)}; expected fewer than axes",
-        )
+        sizes = len(self.block_shape)
+        message = f"{sizes} sizes in block_shape for a bottom of {format_shape(shape)}; expected fewer than axes"
+        require(len(shape) > sizes, message)
 
     @property
     def _cut(self) -> list[int]:
         """The axes that blocks of more than one cut."""
-        return [i + 1 for i, b in enumerate(self.block) if b > 1]
+        return [i + 1 for i, b in enumerate(self.block_shape) if b > 1]
 
     def _of(self, axis: int) -> int:
-        return self.block[axis - 1]
+        return self.block_shape[axis - 1]
 
 
 @register
-@dataclass(frozen=True)
 class SpaceToBatchND(_Blocks):
     """Pixels of one place in their blocks as an image of its own, behind a border of 0 (space_to_batch_nd_layer.cpp).
 
@@ -133,7 +129,7 @@ class SpaceToBatchND(_Blocks):
             fits = int(shape[axis]) % self._of(axis) == 0
             require(fits, f"axis {axis} has {shape[axis]} values with its paddings; expected a multiple of its block")
             shape[axis] = shape[axis] // self._of(axis)
-        shape[0] = shape[0] * count(self.block)
+        shape[0] = shape[0] * count(self.block_shape)
         return [tuple(shape)]
 
     def _padded(self, shape: Shape) -> list[int]:
@@ -168,7 +164,7 @@ class SpaceToBatchND(_Blocks):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("space_to_batch", SPACE_TO_BATCH)
-        return f"space_to_batch({x[0]}, {self.block}, {self.sides})"
+        return f"space_to_batch({x[0]}, {self.block_shape}, {self.sides})"
 
 
 SPACE_TO_BATCH = '''
@@ -187,7 +183,6 @@ def space_to_batch(x, block, paddings):
 
 
 @register
-@dataclass(frozen=True)
 class BatchToSpaceND(_Blocks):
     """Images as the pixels of one place in blocks, then a border cut off: SpaceToBatchND undone.
 
@@ -200,7 +195,7 @@ class BatchToSpaceND(_Blocks):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         self._check(inputs[0])
-        shape, images = list(inputs[0]), count(self.block)
+        shape, images = list(inputs[0]), count(self.block_shape)
         fits = int(shape[0]) % images == 0
         require(fits, f"{shape[0]} images; expected a multiple of the {images} pixels of a block")
         for axis, (before, behind) in enumerate(self.sides, 1):
@@ -218,7 +213,7 @@ class BatchToSpaceND(_Blocks):
 
     def _onnx_spread(self, g: OnnxOps, node: Node, x: str) -> str:
         shape, cut = node.shape, self._cut
-        parts = (*(self._of(axis) for axis in cut), shape[0] // count(self.block), *shape[1:])
+        parts = (*(self._of(axis) for axis in cut), shape[0] // count(self.block_shape), *shape[1:])
         order = [len(cut)]
         for axis in range(1, len(shape)):
             order += [len(cut) + axis, *([cut.index(axis)] if axis in cut else [])]
@@ -228,7 +223,7 @@ class BatchToSpaceND(_Blocks):
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("batch_to_space", BATCH_TO_SPACE)
-        return f"batch_to_space({x[0]}, {self.block}, {self.sides})"
+        return f"batch_to_space({x[0]}, {self.block_shape}, {self.sides})"
 
 
 BATCH_TO_SPACE = '''

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import BottomsDifferError, Layer, OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.sizes import FLOAT, INT64, int_size
+from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.sizes import FLOAT, INT64, filled, int_size
+from converter.node import Layer
 from prototxt import NetLayer
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 @register
-@dataclass(frozen=True)
 class CTCGreedyDecoder(Layer):
     """The best class of each step, without repetitions and blanks (forks: ctc_decoder_layer.cpp).
 
@@ -32,8 +31,8 @@ class CTCGreedyDecoder(Layer):
     types = ("CTCGreedyDecoder",)
     bottoms = (1, 3)
     tops = (1, 3)
-    blank: int = -1
-    merges: bool = True
+    blank_index: int = -1
+    ctc_merge_repeated: bool = True
     time_first: bool = False
 
     @classmethod
@@ -52,7 +51,7 @@ class CTCGreedyDecoder(Layer):
         x = inputs[0]
         require(len(x) == 3, f"the first bottom is {format_shape(x)}; expected time × streams × classes")
         require(not is_free(x[2]), "the number of classes can't be left free")
-        require(self.blank < x[2], f"blank_index is {self.blank} of {x[2]} classes")
+        require(self.blank_index < x[2], f"blank_index is {self.blank_index} of {x[2]} classes")
         if len(inputs) == 2 and tuple(map(int, inputs[1][:2])) != tuple(map(int, x[:2])):
             raise BottomsDifferError("marks and scores differ in time × streams")
         if len(inputs) == 2:
@@ -62,13 +61,13 @@ class CTCGreedyDecoder(Layer):
         return [sequence, (x[1], 1, 1, 1)]
 
     def _blank(self, node: Node) -> int:
-        return self.blank if self.blank >= 0 else int(node.shape[2]) - 1
+        return self.blank_index if self.blank_index >= 0 else int(node.shape[2]) - 1
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         best = g.op("ArgMax", x[0], axis=2, keepdims=0)
         counted = self._onnx_within(g, node, x[1]) if len(x) == 2 else ""
         emitted = g.op("Not", g.op("Equal", best, g.constant(np.asarray(self._blank(node), np.int64), "blank")))
-        if self.merges:
+        if self.ctc_merge_repeated:
             streams = self._row(g, node, x[0], -1)
             before = g.op("Concat", streams, g.slice(best, 0, 0, -1), axis=0)
             emitted = g.op("And", emitted, g.op("Not", g.op("Equal", best, before)))
@@ -103,16 +102,17 @@ class CTCGreedyDecoder(Layer):
         place = g.op("Sub", rank, g.constant(np.asarray(1, np.int64), "one"))
         steps = int_size(g, x, node.shape, 0)
         place = g.op("Where", emitted, place, steps)
-        empty = g.op("Expand", g.constant(np.asarray(-1, np.int64), "empty"), g.op("Shape", best))
+        known = None if any(map(is_free, node.shape[:2])) else [int(size) for size in node.shape[:2]]
+        empty = filled(g, g.constant(np.asarray(-1, np.int64), "empty"), best, known)
         room = g.op("Concat", empty, self._row(g, node, x, -1), axis=0)
-        filled = g.slice(g.op("ScatterElements", room, place, best, axis=0), 0, 0, -1)
-        filled = filled if self.time_first else g.op("Transpose", filled, perm=(1, 0))
-        return g.unsqueeze(g.op("Cast", filled, to=FLOAT), [2, 3])
+        found = g.slice(g.op("ScatterElements", room, place, best, axis=0), 0, 0, -1)
+        found = found if self.time_first else g.op("Transpose", found, perm=(1, 0))
+        return g.unsqueeze(g.op("Cast", found, to=FLOAT), [2, 3])
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         t.helper("best_path", BEST_PATH)
         marks = x[1] if len(x) == 2 else "None"
-        options = "" if self.merges else ", merges=False"
+        options = "" if self.ctc_merge_repeated else ", merges=False"
         both = t.let("decoded", f"best_path({x[0]}, {marks}, {self._blank(node)}{options})")
         sequence = f"{both}[0].t()" if self.time_first else f"{both}[0]"
         return [f"{sequence}.unflatten(1, (-1, 1, 1))", f"{both}[1].reshape(-1, 1, 1, 1)"][: len(node.outputs)]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import BottomsDifferError, Layer, OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.sizes import INT64, int_size
+from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.sizes import INT64, int_size
+from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import UnpoolingParameter
 
 if TYPE_CHECKING:
-    from converter.graph import Node
+    from converter.node import Node
 
 
 def check_mask(values: Shape, mask: Shape) -> None:
@@ -40,7 +40,6 @@ def unpool(x, mask, height, width):
 
 
 @register
-@dataclass(frozen=True)
 class UnPooling(Layer):
     """Max pooling undone to a stated size, unpool_h × unpool_w or unpool_size (DeconvNet's fork: unpooling_layer.cpp).
 
@@ -67,6 +66,10 @@ class UnPooling(Layer):
         if min(size) < 1:
             message = f"the size is {size[0]}×{size[1]}; expected unpool_h and unpool_w, or unpool_size, at least 1"
             raise fault(source, message, section)
+        if len(source.bottoms) == 2:
+            steps = ("stride", "stride_h", "stride_w")
+            source.without_effect("the mask says where", *(f"{section}.{name}" for name in steps))
+            return cls(size)
         stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
         if min(stride) < 1:
             raise fault(source, f"stride is {stride[0]}×{stride[1]}; expected at least 1", section, "stride")
@@ -133,7 +136,6 @@ class UnPooling(Layer):
 
 
 @register
-@dataclass(frozen=True)
 class MaxUnPool(Layer):
     """Max pooling undone by its mask, to dst_h × dst_w (inisis' fork: maxunpool_layer.cpp)."""
 

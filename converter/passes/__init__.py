@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from converter.graph import Graph
+from converter.options import Fold
 from converter.passes.fold_batch_norm import fold_batch_norm
 from converter.passes.fold_into_convolution import fold_into_convolution
 
-Fold = Literal["none", "bn", "conv"]
-Log = Callable[[str], None]
-Pass = Callable[[Graph, Log], int]
+Explain = Callable[[str], None]
+Pass = Callable[[Graph, Explain], int]
 
 PASSES: dict[Fold, tuple[Pass, ...]] = {
     "none": (),
@@ -21,6 +20,6 @@ PASSES: dict[Fold, tuple[Pass, ...]] = {
 }
 
 
-def run_passes(graph: Graph, fold: Fold, log: Log) -> dict[str, int]:
+def run_passes(graph: Graph, fold: Fold, log: Explain) -> dict[str, int]:
     """Rewrite the graph in place; how often each pass fired, by name. `log` gets each refusal with its reason."""
     return {step.__name__: step(graph, log) for step in PASSES[fold]}

@@ -10,38 +10,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from converter.graph import Graph, Node
-from converter.layers.arithmetic import Scale
-from converter.layers.normalization import BatchNorm
-from converter.passes.rewrite import covers_channels, merge, only_reader, shares_weights
+from converter.folding import PerChannel
+from converter.graph import Graph
+from converter.node import Node
+from converter.passes.rewrite import Rewriting, shares_weights
 
 
 def fold_batch_norm(graph: Graph, log: Callable[[str], None]) -> int:
     """Merge every BatchNorm with the Scale behind it; how many were merged."""
-    readers = graph.users()
+    rewriting = Rewriting(graph)
     merged = 0
-    for norm in [n for n in graph.nodes if isinstance(n.layer, BatchNorm)]:
-        scale, refusal = only_reader(graph, readers, norm)
-        if scale is not None and not isinstance(scale.layer, Scale):
-            continue
+    for norm in [n for n in graph.nodes if n.layer.normalises]:
+        scale, refusal = rewriting.only_reader(norm)
         if scale is not None:
-            refusal = _refusal(norm, scale)
+            if not isinstance(scale.layer, PerChannel) or not scale.layer.scales:
+                continue
+            refusal = _refusal(norm, scale, scale.layer)
         if scale is None or refusal:
             log(f"fold_batch_norm: {norm.name} left alone: {refusal}")
             continue
         tensors = {**norm.tensors, "gamma": scale.tensors["weight"]}
         if "bias" in scale.tensors:
             tensors["beta"] = scale.tensors["bias"]
-        merge(graph, norm, scale, Node(norm.layer, norm.inputs, scale.outputs, tensors, norm.origins + scale.origins))
+        both = Node(norm.layer, norm.inputs, scale.outputs, tensors, norm.origins + scale.origins)
+        rewriting.merge(norm, scale, both)
         merged += 1
+    rewriting.finish()
     return merged
 
 
-def _refusal(norm: Node, scale: Node) -> str:
+def _refusal(norm: Node, scale: Node, layer: PerChannel) -> str:
     if "gamma" in norm.tensors:
         return "it has gamma and beta already"
     if len(scale.inputs) != 1:
         return f"{scale.name} takes its factor from a bottom"
-    if len(norm.shape) < 2 or not covers_channels(scale):
-        return f"{scale.name} covers other axes than the channels"
+    if why := layer.unfoldable(scale):
+        return f"{scale.name} {why}"
     return shares_weights(norm, scale)

@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from converter.graph import Graph, Node
-from converter.layers.arithmetic import Bias, Scale
+from converter.graph import Graph
+from converter.node import Node
 
 
-def only_reader(graph: Graph, readers: Mapping[int, Sequence[Node]], node: Node) -> tuple[Node | None, str]:
-    """The one node that reads a node's one output, or None and the reason why there is none."""
-    if len(node.outputs) != 1:
-        return None, f"it has {len(node.outputs)} tops"
-    (top,) = node.outputs
-    if graph.is_output(top):
-        return None, f"top {top.name!r} is an output"
-    users = readers.get(id(top), [])
-    if len(users) != 1:
-        return None, f"top {top.name!r} has {len(users)} users"
-    return users[0], ""
+class Rewriting:
+    """A graph while a pass goes over it: nodes are put in others' places, and the list is made anew at the end.
 
+    Taking each out of the list as it goes would cost a walk through all of them, as would asking anew for the readers.
+    A value keeps its readers while nodes are merged, but for those that were merged themselves.
+    """
 
-def covers_channels(node: Node) -> bool:
-    """Whether a Scale or Bias has one value a channel, channels being axis 1."""
-    layer = node.layer
-    return (
-        isinstance(layer, (Scale, Bias))
-        and len(node.shape) >= 2
-        and layer.beside([v.shape for v in node.inputs]) == (node.shape[1], *[1] * (len(node.shape) - 2))
-    )
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._readers = graph.users()
+        self._outputs = {id(value) for value in graph.outputs}
+        self._nodes: list[Node | None] = list(graph.nodes)
+        self._places = {id(node): place for place, node in enumerate(graph.nodes)}
+
+    def only_reader(self, node: Node) -> tuple[Node | None, str]:
+        """The one node that reads a node's one output, or None and the reason why there is none."""
+        if len(node.outputs) != 1:
+            return None, f"it has {len(node.outputs)} tops"
+        (top,) = node.outputs
+        if id(top) in self._outputs:
+            return None, f"top {top.name!r} is an output"
+        users = self._readers.get(id(top), [])
+        if len(users) != 1:
+            return None, f"top {top.name!r} has {len(users)} users"
+        return users[0], ""
+
+    def merge(self, first: Node, second: Node, merged: Node) -> None:
+        """Put `merged` where `first` stood and drop `second`; the merged node writes the second's tops."""
+        merged.cautions = first.cautions + second.cautions
+        for value in merged.outputs:
+            value.producer = merged
+        place = self._places[id(merged)] = self._places[id(first)]
+        self._nodes[place] = merged
+        self._nodes[self._places[id(second)]] = None
+
+    def finish(self) -> None:
+        """Give the graph its nodes."""
+        self._graph.nodes[:] = [node for node in self._nodes if node is not None]
 
 
 def shares_weights(*nodes: Node) -> str:
     """Why these nodes' weights may not be rewritten; empty if they may."""
     shared = [tensor.name for node in nodes for tensor in node.tensors.values() if tensor.shared]
     return f"{shared[0]!r} is shared with another layer" if shared else ""
-
-
-def merge(graph: Graph, first: Node, second: Node, merged: Node) -> None:
-    """Put `merged` where `first` stood and drop `second`; the merged node writes the second's tops."""
-    for value in merged.outputs:
-        value.producer = merged
-    graph.nodes[graph.nodes.index(first)] = merged
-    graph.nodes.remove(second)

@@ -11,17 +11,18 @@ buffers are Caffe's own blobs in Caffe's own order of values, BatchNorm's sums a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from converter.api import Options
-from converter.build import build
-from converter.emission import placed
+from converter.building.build import build
+from converter.building.parameters import MakeParameter, StartingParameters
 from converter.graph import Graph
-from converter.parameters import MakeParameter, StartingParameters
-from converter.torch_model import TorchModel, Training, emit_torch, learning_rates, live_module
+from converter.node import placed
+from converter.options import Options
+from converter.targets.torch_model import EmittedModel, Training, emit_torch, learning_rates, live_module
 from converter.training.learnable import Learnable
-from converter.training.objective import loss_weights, training_outputs
+from converter.training.objective import loss_weights, scores_of, training_outputs
 from prototxt import Net
 from prototxt.errors import Position, RequestError, UnsupportedError
 from weights import Weights
@@ -67,7 +68,7 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
         net: loaded in phase TRAIN.
         weights: what it starts from, by layer name; layers that these lack start from the net's fillers, as in Caffe
             (where the net states none, 0).
-        options: input shapes and outputs; by default every blob that no layer reads or that has a loss weight.
+        options: input shapes and outputs, which come beside every blob that no layer reads or that has a loss weight.
         seed: of the fillers' random numbers, which are numpy's.
 
     Raises:
@@ -76,8 +77,7 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
         MissingDependencyError: torch is not installed.
     """
     options, training = options or Options(), training_of(net)
-    if not options.outputs:
-        check_has_loss(net, training)
+    check_has_loss(net, training, options.outputs)
     make = StartingParameters(seed)
     graph = training_graph(net, weights, options, make)
     model = emit_torch(graph, training=training)
@@ -92,24 +92,36 @@ def training_of(net: Net) -> Training:
     return Training(loss_weights(net), net.message.force_backward)
 
 
-def check_has_loss(net: Net, training: Training) -> None:
-    """Refuse a net whose training would lower nothing.
+def check_has_loss(net: Net, training: Training, outputs: Sequence[str]) -> None:
+    """Refuse a net whose training would lower nothing, and say how to go on.
 
     Raises:
-        RequestError: no blob has a loss weight.
+        RequestError: no blob has a loss weight, and no outputs are asked for, on which the caller puts a loss.
     """
-    if not training.loss_weights:
-        message = "the net has no loss to train by; is this the training net (train_val.prototxt)?"
-        raise RequestError(message, position=Position(net.path))
+    if training.loss_weights or outputs:
+        return
+    found = scores_of(net)
+    message = "the net has no loss to train by; is there a training net (train_val.prototxt)?"
+    if found:
+        loss = f"torch.nn.functional.cross_entropy(outputs[{found!r}], labels)"
+        message += (
+            f" Without one, put a loss on its scores in PyTorch: ask for them with --outputs {found} "
+            f"(Options(outputs=[{found!r}])) and train by {loss}"
+        )
+    else:
+        ends = ", ".join(training_outputs(net))
+        message += " Without one, ask for what your own loss reads with --outputs"
+        message += f" (the net ends in {ends})" if ends else ""
+    raise RequestError(f"{message}; docs/training.md, 'From a deploy net', has an example", position=Position(net.path))
 
 
 def training_graph(net: Net, weights: Weights | None, options: Options, make: MakeParameter) -> Graph:
-    """The graph of a training net with all its losses, nothing folded."""
-    outputs = options.outputs or training_outputs(net)
-    return build(net, weights, input_shapes=options.input_shapes, outputs=outputs, make=make)
+    """The graph of a training net with all its losses and what is asked for beside them, nothing folded."""
+    outputs = list(dict.fromkeys([*training_outputs(net), *options.outputs]))
+    return build(net, weights, input_shapes=options.input_shapes, outputs=outputs, make=make, training=True)
 
 
-def learnables(graph: Graph, model: TorchModel) -> tuple[Learnable, ...]:
+def learnables(graph: Graph, model: EmittedModel) -> tuple[Learnable, ...]:
     """Caffe's learnable blobs in its order, a shared one once.
 
     Raises:

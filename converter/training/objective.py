@@ -8,6 +8,7 @@ A top with a weight counts as the sum of its values.
 
 from __future__ import annotations
 
+from converter.layers.base import registry
 from prototxt import Net, NetLayer
 from prototxt.errors import NetError
 
@@ -45,3 +46,17 @@ def training_outputs(net: Net) -> list[str]:
     weights = loss_weights(net)
     made = dict.fromkeys(top for layer in net.layers if layer.bottoms for top in layer.tops)
     return [top for top in made if top not in read or top in weights]
+
+
+def scores_of(net: Net) -> str:
+    """The blob that a loss on classes would read: what the net's last layer of its kind turns into probabilities.
+
+    Empty where there is none, or where it is written over by them.
+    """
+    ends = training_outputs(net)
+    for layer in reversed(net.layers):
+        known = registry().get(layer.kind)
+        gives = known is not None and known.gives_probabilities
+        if gives and layer.tops[0] in ends and layer.bottoms[0] != layer.tops[0]:
+            return layer.bottoms[0]
+    return ""

@@ -29,7 +29,7 @@ from prototxt import Position
 from prototxt.caffe_pb2 import SolverParameter
 from prototxt.errors import RequestError, UnsupportedError
 
-Where: TypeAlias = Callable[[str], "Position | None"]
+FieldPosition: TypeAlias = Callable[[str], "Position | None"]
 
 FLT_MAX = float(np.finfo(np.float32).max)
 _f32 = np.float32
@@ -94,7 +94,7 @@ _RULES: dict[str, _Rule] = {
 POLICIES = tuple(_RULES)
 
 
-def check_policy(solver: SolverParameter, where: Where = _nowhere) -> None:
+def check_policy(solver: SolverParameter, where: FieldPosition = _nowhere) -> None:
     """Refuse a policy that is unknown or lacks what it needs.
 
     Args:
@@ -154,7 +154,7 @@ class Schedule:
         last_event: the iteration that found it, or lowered the rate since (`plateau`).
     """
 
-    def __init__(self, solver: SolverParameter, where: Where = _nowhere) -> None:
+    def __init__(self, solver: SolverParameter, where: FieldPosition = _nowhere) -> None:
         """Check the policy; see `check_policy` for `where` and for what is raised."""
         check_policy(solver, where)
         self._solver = solver

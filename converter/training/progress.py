@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Progress:
+class Iteration:
     """One iteration.
 
     Attributes:
@@ -36,8 +36,8 @@ class Hooks:
             number. Leaves the module in the mode it found it in.
     """
 
-    progress: Callable[[Progress], object] | None = None
-    display: Callable[[Progress], object] | None = None
+    progress: Callable[[Iteration], object] | None = None
+    display: Callable[[Iteration], object] | None = None
     test: Callable[[int], object] | None = None
 
 

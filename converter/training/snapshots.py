@@ -15,8 +15,10 @@ import numpy.typing as npt
 from converter.training.learnable import Learnable
 from prototxt import Net
 from prototxt.errors import CaffeModelError, Position, RequestError, WeightsError, raise_all
-from weights import Blob, LayerRecord, LayerWeights, Weights, blob_from_array, format_shape
+from prototxt.words import format_shape
+from weights import Blob, LayerRecord, LayerWeights, Weights, blob_from_array
 from weights.match import hole
+from weights.strings import message_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +68,7 @@ def layers_to_write(
                 owner = owners.setdefault(spec.name, (layer.name, index))
                 if owner in blobs and index not in found:
                     found[index] = blobs[owner] if repeat_shared else hole()
-        layers.append(LayerRecord(layer.name, layer.type, _filled(found), layer.param.SerializeToString()))
+        layers.append(LayerRecord(layer.name, layer.type, _filled(found), message_bytes(layer.param)))
     return layers
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from converter.training.learnable import Learnable
 from converter.training.policies import Schedule
-from converter.training.progress import Hooks, Progress, SmoothedLoss
+from converter.training.progress import Hooks, Iteration, SmoothedLoss
 from converter.training.settings import Settings, load_settings
 from converter.training.snapshots import (
     arrays_for,
@@ -93,7 +93,7 @@ class Solver:
         self.optimizer = make_optimizer(self.settings, self._learnables, self._tensors)
         self._smoothed = SmoothedLoss(self.settings.param.average_loss)
 
-    def step(self, forward: Callable[[], torch.Tensor]) -> Progress:
+    def step(self, forward: Callable[[], torch.Tensor]) -> Iteration:
         """One iteration.
 
         Args:
@@ -120,7 +120,7 @@ class Solver:
         self.optimizer.step()
         self.rate = rate
         self.iteration += 1
-        return Progress(self.iteration - 1, rate, total / passes, smoothed)
+        return Iteration(self.iteration - 1, rate, total / passes, smoothed)
 
     def run(
         self,
@@ -130,7 +130,7 @@ class Solver:
         *,
         hooks: Hooks | None = None,
         snapshots: bool = True,
-    ) -> Progress | None:
+    ) -> Iteration | None:
         """Train: tests, displays and snapshots where the solver file wants them.
 
         Args:

@@ -12,10 +12,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from converter.graph import Node, Shape, is_free
-from converter.layers.base import Layer, OnnxOps, Parameter, TorchOps, register, require, shortest
-from prototxt import NetLayer
-from verify.layers import registry as check
+from resnet_convert.plugin import (
+    Array,
+    Call,
+    Layer,
+    NetLayer,
+    Node,
+    OnnxOps,
+    Parameter,
+    Sensitivity,
+    Shape,
+    TorchOps,
+    check,
+    is_free,
+    register,
+    require,
+    shortest,
+)
 
 SECTION = {"strength": 0.5, "falloff": ("LINEAR", "SQUARE")}
 SQUARE = 1
@@ -75,14 +88,14 @@ class Vignette(nn.Module):
 '''
 
 
-def gains(call: check.Call, tops: Sequence[check.Array]) -> list[check.Sensitivity]:
+def gains(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     """How far an error of the bottom can grow: by the largest gain."""
     (gain,) = call.parameters.take([(call.x.shape[1],)])
-    return [check.Sensitivity(2, (float(np.abs(gain).max()),))]
+    return [Sensitivity(2, (float(np.abs(gain).max()),))]
 
 
-@check.register("Vignette", error=gains)
-def vignette(call: check.Call) -> list[check.Array]:
+@check("Vignette", error=gains)
+def vignette(call: Call) -> list[Array]:
     """The same once more, pixel by pixel and from the formula, so that a slip above does not pass."""
     section = call.layer.section("vignette_param")
     (gain,) = call.parameters.take([(call.x.shape[1],)])

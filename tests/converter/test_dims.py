@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.dims import FreeDim, count, format_shape, is_free
+from converter.dims import FreeDim, count, format_formulas, format_shape, is_free
 
 H = FreeDim(20, "H")
 
@@ -42,11 +42,31 @@ def test_shapes_read_well() -> None:
     assert format_shape(()) == "scalar"
 
 
+@pytest.mark.parametrize(
+    ("dim", "short"),
+    [
+        (H, "H"),
+        (H - 2, "H-2"),
+        (2 * (H - 1) + 1, "2*H-1"),
+        ((H + 2 * 3 - 7) // 2 + 1, "H/2"),
+        (-(-((H - 7) // 2 + 1) // 4) + 1, "H/8"),
+        (3 * ((H - 1) // 2) + 4, "3*H/2"),
+        ((H // 3) * (FreeDim(40, "W") // 2), "H*W/6"),
+        (H // 2 + FreeDim(40, "W") // 4, "H/2+W/4"),
+        (H // 2 - H // 4, "H/4"),
+        (H // FreeDim(3, "W"), "floor(H/W)"),
+    ],
+)
+def test_people_see_about_what_a_formula_comes_to(dim: FreeDim, short: str) -> None:
+    assert dim.short == format_shape([dim]) == short
+    assert format_formulas([dim]) == str(dim)
+
+
 steps = st.lists(st.tuples(st.sampled_from(["+", "-", "*", "//"]), st.integers(1, 9)), max_size=8)
 
 
 @given(steps, st.integers(30, 300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_formula_is_true_for_every_size(steps: list[tuple[str, int]], size: int) -> None:
     def apply(x: int) -> int:
         for sign, number in steps:

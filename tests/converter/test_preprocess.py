@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import assert_close, run_onnx, run_torch
 
-from converter.api import Options, prepare
-from converter.preprocess import Preprocessing, read_mean
+from converter.api import prepare
+from converter.options import Options, Preprocessing
 from prototxt import parse_net
 from prototxt.errors import CaffeModelError, RequestError
+from tests.golden import assert_close, run_onnx, run_torch
+from weights.mean import read_mean
 
 RNG = np.random.default_rng(11)
 NET = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 7 dim: 5 } } }

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden import assert_close, run_onnx, run_torch
 
-from converter.api import Options, prepare
+from converter.api import prepare
+from converter.options import Options
 from prototxt import format_net, load_net, parse_net, resnet
+from tests.golden import assert_close, run_onnx, run_torch
 from verify import run
 from weights import open_weights
 
+SLOW = [pytest.param(depth, marks=pytest.mark.slow) for depth in (44, 110, 18, 34, 50, 101, 152)]
 
-@pytest.mark.parametrize("depth", [20, 32, 44, 56, 110, 18, 34, 50, 101, 152])
+
+@pytest.mark.parametrize("depth", [20, 32, 56, *SLOW])
 def test_every_resnet_of_the_paper_converts(depth: int, tmp_path: Path) -> None:
     net = parse_net(format_net(resnet(depth)))
     classes = 10 if depth in (20, 32, 44, 56, 110) else 1000

@@ -79,7 +79,9 @@ def prelu(draw: Draw) -> Drawn:
 @drawn("ELU")
 @st.composite
 def elu(draw: Draw) -> Drawn:
-    return Drawn(layer("ELU", section("elu_param", alpha=draw(maybe(number(0, 1, 1.5))))), {"x": blob(draw)})
+    factor = draw(maybe(number(0, 1, 1.0507, -2)))
+    params = section("elu_param", alpha=draw(maybe(number(0, 1, 1.5))), **{"lambda": factor})
+    return Drawn(layer("ELU", params), {"x": blob(draw)})
 
 
 @drawn("Power")

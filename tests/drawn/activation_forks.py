@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
 
 from tests.drawn.base import Draw, Drawn, blob, drawn, layer, maybe, number, section
@@ -12,6 +13,12 @@ from tests.drawn.base import Draw, Drawn, blob, drawn, layer, maybe, number, sec
 def selu(draw: Draw) -> Drawn:
     params = section("selu_param", **{"lambda": draw(maybe(number(1, 0.5))), "alpha": draw(maybe(number(1, 2.5)))})
     return Drawn(layer("SeLu", params), {"x": blob(draw)})
+
+
+@drawn("Mish")
+@st.composite
+def mish(draw: Draw) -> Drawn:
+    return Drawn(layer("Mish"), {"x": blob(draw) * np.float32(draw(st.sampled_from((1, 10))))})
 
 
 @drawn("SeLuDropout")

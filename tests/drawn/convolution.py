@@ -1,4 +1,4 @@
-"""Convolutions over one, two or three spatial axes, forwards and backwards."""
+"""Convolutions over none to three spatial axes, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,14 @@ def padding(draw: Draw, axes: int, sided: bool) -> tuple[dict[str, object], tupl
 
 
 def geometry(draw: Draw, axes: int, *, sided: bool = True, transposed: bool = False) -> Geometry:
-    """A window and an image that it fits, as small as it can be or a little larger."""
+    """A window and an image that it fits, as small as it can be or a little larger.
+
+    The smallest image is not what the kernel covers: it may lack less than a stride of that. Without spatial axes one
+    number, or none, stands for each field.
+    """
+    if not axes:
+        names = draw(st.lists(st.sampled_from(("kernel_size", "stride", "dilation", "pad")), unique=True))
+        return Geometry({name: draw(st.integers(1, 4)) for name in names}, (), ())
     kernel, stride, dilation = values(draw, axes, 1, 4), values(draw, axes, 1, 5), values(draw, axes, 1, 3)
     if draw(st.booleans()):
         dilation = (1,) * axes
@@ -65,7 +72,7 @@ def geometry(draw: Draw, axes: int, *, sided: bool = True, transposed: bool = Fa
     if transposed:  # The image must be larger than what padding takes off the top.
         least = [max(1, -(-(p - e + 1) // s) + 1) for p, e, s in zip(ends, extents, stride, strict=True)]
     else:
-        least = [max(1, e - p) for e, p in zip(extents, ends, strict=True)]
+        least = [max(1, e - p - draw(st.integers(0, s - 1))) for e, p, s in zip(extents, ends, stride, strict=True)]
     return Geometry(given, kernel, tuple(size + draw(st.integers(0, 4 if axes < 3 else 2)) for size in least))
 
 
@@ -81,13 +88,16 @@ def case(draw: Draw, kind: str, group: int | None, channels: int, outputs: int, 
     if len(lead) != 1 or draw(st.booleans()):
         rank = len(lead) + 1 + len(found.sizes)
         given["axis"] = draw(st.sampled_from((len(lead), len(lead) - rank)))
+    rectifies = kind == "Convolution" and draw(st.booleans())
+    if rectifies:
+        given |= {"relu": True, "negative_slope": draw(maybe(st.sampled_from((0, 0.25))))}
     params = section(
         "convolution_param",
         *draw(st.sampled_from(([], [uniform("weight_filler"), uniform("bias_filler")]))),
         num_output=outputs,
         bias_term=draw(maybe(st.booleans())),
         group=group,
-        engine=draw(ENGINES),
+        engine=draw(maybe(st.just("MKLDNN"))) if rectifies else draw(ENGINES),
         force_nd_im2col=draw(maybe(st.booleans())),
         **given,
     )
@@ -100,7 +110,7 @@ def case(draw: Draw, kind: str, group: int | None, channels: int, outputs: int, 
 @st.composite
 def convolution(draw: Draw) -> Drawn:
     group = draw(st.integers(1, 3))
-    found = geometry(draw, draw(st.sampled_from((1, 2, 2, 3))))
+    found = geometry(draw, draw(st.sampled_from((0, 1, 2, 2, 3))))
     channels, outputs = (group * n for n in shape(draw, 2, least=1, most=3))
     return case(draw, "Convolution", group if group > 1 else draw(maybe(st.just(1))), channels, outputs, found)
 
@@ -109,7 +119,7 @@ def convolution(draw: Draw) -> Drawn:
 @st.composite
 def deconvolution(draw: Draw) -> Drawn:
     group = draw(st.integers(1, 3))
-    found = geometry(draw, draw(st.sampled_from((1, 2, 2, 3))), sided=False, transposed=True)
+    found = geometry(draw, draw(st.sampled_from((0, 1, 2, 2, 3))), sided=False, transposed=True)
     channels, outputs = (group * n for n in shape(draw, 2, least=1, most=3))
     return case(draw, "Deconvolution", group if group > 1 else draw(maybe(st.just(1))), channels, outputs, found)
 
@@ -118,7 +128,7 @@ def deconvolution(draw: Draw) -> Drawn:
 @st.composite
 def depthwise(draw: Draw) -> Drawn:
     channels = draw(st.integers(1, 4))
-    found, group = geometry(draw, draw(st.sampled_from((1, 2, 2, 3)))), draw(st.sampled_from((None, channels)))
+    found, group = geometry(draw, draw(st.sampled_from((0, 1, 2, 2, 3)))), draw(st.sampled_from((None, channels)))
     return case(draw, "DepthwiseConvolution", group, channels, channels * draw(st.integers(1, 3)), found)
 
 
@@ -128,17 +138,17 @@ def depthwise_too(draw: Draw) -> Drawn:
     """Any `group`, which is not looked at; any `num_output`, of which only multiples of the channels count."""
     channels = draw(st.integers(1, 4))
     outputs, group = draw(maybe(st.integers(0, 9))), draw(maybe(st.integers(1, 5)))
-    found = geometry(draw, draw(st.sampled_from((1, 2, 2, 3))))
+    found = geometry(draw, draw(st.sampled_from((0, 1, 2, 2, 3))))
     return case(draw, "ConvolutionDepthwise", group, channels, outputs, found)  # type: ignore[arg-type]
 
 
 @drawn("Im2col")
 @st.composite
 def im2col(draw: Draw) -> Drawn:
-    """Over two spatial axes: PyTorch unfolds no others."""
-    found, lead = geometry(draw, 2), draw(st.sampled_from(((2,), ())))
+    found = geometry(draw, draw(st.sampled_from((1, 2, 2, 3))))
+    lead = draw(st.sampled_from(((2,), (2,), (), (2, 3))))
     given = dict(found.fields)
-    if not lead or draw(st.booleans()):
-        given["axis"] = draw(st.sampled_from((len(lead), -3)))
+    if len(lead) != 1 or draw(st.booleans()):
+        given["axis"] = draw(st.sampled_from((len(lead), -1 - len(found.sizes))))
     params = section("convolution_param", force_nd_im2col=draw(maybe(st.booleans())), **given)
     return Drawn(layer("Im2col", params), {"x": normal(draw, *lead, draw(st.integers(1, 3)), *found.sizes)})

@@ -21,6 +21,9 @@ def inner_product(draw: Draw) -> Drawn:
         bias_term=draw(maybe(st.booleans())),
         axis=draw(maybe(st.just(1))) if place == 1 else place,
         transpose=draw(maybe(st.booleans())),
+        relu=draw(maybe(st.booleans())),
+        negative_slope=draw(maybe(st.just(0.25))),
+        normalize=draw(maybe(st.booleans())),
     )
     return Drawn(layer("InnerProduct", params), {"x": x})
 

@@ -59,7 +59,7 @@ def labelled(draw: Draw, scores: Array, classes: int) -> dict[str, Array]:
 @st.composite
 def multinomial_logistic_loss(draw: Draw) -> Drawn:
     """Entries may be 0, whose logarithm is cut off."""
-    sizes = shape(draw, draw(st.integers(2, 4)), most=6)
+    sizes = shape(draw, draw(st.integers(1, 4)), most=6)
     scores = generator(draw).random(sizes).astype(np.float32) * np.float32(0.9)
     if draw(st.booleans()):
         scores[:1] = 0
@@ -70,7 +70,7 @@ def multinomial_logistic_loss(draw: Draw) -> Drawn:
 @drawn("HingeLoss")
 @st.composite
 def hinge_loss(draw: Draw) -> Drawn:
-    scores = blob(draw, least=2, most=4)
+    scores = blob(draw, most=4)
     params = section("hinge_loss_param", norm=draw(maybe(st.sampled_from(("L1", "L2")))))
     return Drawn(layer("HingeLoss", params, "scores labels"), labelled(draw, scores, scores[0].size))
 
@@ -91,10 +91,13 @@ def euclidean_loss(draw: Draw) -> Drawn:
 def contrastive_loss(draw: Draw) -> Drawn:
     """Pairs near each other and far apart, on either side of the margin."""
     items, values = shape(draw, 2, most=7)
-    sizes = (items, values, *draw(st.sampled_from(((), (1, 1)))))
+    sizes, others = (draw(st.sampled_from(((items, values), (items, values, 1, 1)))) for _ in range(2))
+    if draw(st.booleans()):
+        sizes, others = (items,), (items, 1)
     source = generator(draw)
     first = source.standard_normal(sizes).astype(np.float32)
     second = first + source.standard_normal(sizes).astype(np.float32) * np.float32(draw(st.sampled_from((0.1, 1))))
+    second = second.reshape(others)
     labels = source.choice(np.float32([0, 1, 0.5, 2]), items).reshape(items, *draw(st.sampled_from(((), (1,)))))
     params = section(
         "contrastive_loss_param",

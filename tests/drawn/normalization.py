@@ -28,6 +28,40 @@ def batch_norm(draw: Draw) -> Drawn:
     return Drawn(layer("BatchNorm", params), {"x": x}, blobs={"it": blobs})
 
 
+@drawn("BatchNorm")
+@st.composite
+def batch_norm_with_scale(draw: Draw) -> Drawn:
+    """Scale and bias inside, in either order of NVIDIA's, or as Intel's, with `relu` perhaps; the blobs tell."""
+    x = blob(draw, least=2)
+    forms = draw(
+        st.sampled_from(("scale_bias: true", "scale_filler { value: 1 } bias_filler {}", "", "engine: MKLDNN"))
+    )
+    intel = not forms.startswith("scale")
+    own = x.ndim > 2 and intel and draw(st.booleans())
+    params = section(
+        "batch_norm_param",
+        forms,
+        use_global_stats=False if own else draw(maybe(st.booleans() if not intel else st.just(True))),
+        eps=draw(maybe(st.sampled_from((1e-5, 1e-7, 0.001, 0.5)))),
+        moving_average_fraction=draw(maybe(st.just(0.9))),
+        relu=draw(maybe(st.booleans())) if intel else None,
+    )
+    source, channels = generator(draw), x.shape[1]
+    factor = draw(st.sampled_from((0, 1, 1, 999.98236)))
+    mean, variance = source.standard_normal(channels), source.uniform(0.1, 4, channels)
+    scale, bias = source.standard_normal(channels), source.standard_normal(channels)
+    statistics = [mean * (factor or 1), variance * (factor or 1), np.asarray([factor])]
+    orders = [[*statistics, scale, bias], [scale, bias, *statistics]]
+    if intel:
+        orders.append([*statistics, scale])
+    if forms.startswith("engine"):
+        orders.append([scale, bias])
+    blobs = draw(st.sampled_from(orders))
+    cudnn = draw(st.booleans())
+    shaped = [b.reshape((1, -1, 1, 1) if cudnn else -1).astype(np.float32) for b in blobs]
+    return Drawn(layer("BatchNorm", params), {"x": x}, blobs={"it": shaped})
+
+
 @drawn("LRN")
 @st.composite
 def lrn(draw: Draw) -> Drawn:
@@ -72,4 +106,21 @@ def normalize(draw: Draw) -> Drawn:
         eps=draw(maybe(st.sampled_from((1e-10, 1e-5, 0.5)))),
         add_eps_before_sqrt=draw(maybe(st.booleans())),
     )
+    params = params or "norm_param { }"
     return Drawn(layer("Normalize", params), {"x": normal(draw, *shape(draw, draw(st.integers(2, 4)), most=6))})
+
+
+@drawn("Normalize")
+@st.composite
+def unit_vectors(draw: Draw) -> Drawn:
+    """happynear's, with or without its section; of at most 4 axes."""
+    kind, through = draw(maybe(st.sampled_from(("L1", "L2")))), draw(maybe(st.booleans()))
+    params = section("normalize_param", *[f"normalize_type: '{kind}'"] * bool(kind), bp_norm=through)
+    x = normal(draw, *shape(draw, draw(st.integers(1, 4)), most=6)) * np.float32(draw(st.sampled_from((1, 0.01))))
+    return Drawn(layer("Normalize", params, tops=draw(st.sampled_from(("out", "out norms")))), {"x": x})
+
+
+@drawn("L2Normalize")
+@st.composite
+def l2_normalize(draw: Draw) -> Drawn:
+    return Drawn(layer("L2Normalize"), {"x": blob(draw)})

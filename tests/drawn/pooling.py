@@ -75,7 +75,14 @@ def pooling(draw: Draw) -> Drawn:
         before, after = (tuple(draw(st.integers(0, k - 1)) for k in kernel) for _ in "ab")  # type: ignore[assignment]
         given |= dict(zip(("pad_t", "pad_l", "pad_b", "pad_r"), (*before, *after), strict=True))
     sizes = tuple(max(1, k - a - b) + draw(st.integers(0, 7)) for k, a, b in zip(kernel, before, after, strict=True))
-    params = section("pooling_param", pool=method, **given, **rounding(draw))
+    params = section(
+        "pooling_param",
+        pool=method,
+        avg_include_pad=draw(maybe(st.booleans())),
+        axis=draw(maybe(st.sampled_from((1, -3)))),
+        **given,
+        **rounding(draw),
+    )
     masked = method in (None, "MAX") and draw(st.booleans())
     make = of_one_sign if method == "STOCHASTIC" else apart
     x = make(draw, *pair(draw, 1, 3), *sizes)

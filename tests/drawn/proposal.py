@@ -70,3 +70,39 @@ def proposal(draw: Draw) -> Drawn:
     )  # nothing may sink below the 0 of small ones
     tops = draw(st.sampled_from(("rois", "rois probs")))
     return Drawn(layer("Proposal", f"proposal_param {{ {params} }}", " ".join(feeds), tops), feeds)
+
+
+@drawn("RPROI")
+@st.composite
+def rproi(draw: Draw) -> Drawn:
+    """TensorRT's plugin; features that no rounding of a corner moves to another bin would be rare, so they are flat."""
+    ratios, scales = draw(RATIOS), draw(SCALES)
+    stride, images = draw(st.sampled_from((4, 8, 16))), draw(st.integers(1, 2))
+    anchors = len(ratios) * len(scales)
+    h, w = shape(draw, 2, least=1, most=9)
+    rng = generator(draw)
+    scores = apart(draw, images, 2 * anchors, h, w)
+    offsets = rng.standard_normal((images, 4 * anchors, h, w)) * draw(st.sampled_from((0.1, 0.5, 1.5)))
+    info = [[h * stride * rng.uniform(0.7, 1), w * stride * rng.uniform(0.8, 1.1), rng.uniform(0.4, 2)]] * images
+    features = np.broadcast_to(rng.standard_normal((images, 3, 1, 1)), (images, 3, h, w))
+    feeds = {
+        "scores": scores,
+        "offsets": offsets.astype(np.float32),
+        "features": np.ascontiguousarray(features, np.float32),
+        "info": np.asarray(info, np.float32).reshape(images, 1, 1, 3),
+    }
+    pooled_h, pooled_w = shape(draw, 2, least=1, most=4)
+    params = fields(
+        feature_stride=stride,
+        prenms_top=draw(COUNTS),
+        nms_max_out=draw(st.sampled_from((1, 4, 30))),
+        anchor_ratio_count=len(ratios),
+        anchor_scale_count=len(scales),
+        iou_threshold=draw(LIMITS),
+        min_box_size=draw(maybe(st.sampled_from((1, 8, 30)))),
+        anchor_ratio=ratios,
+        anchor_scale=scales,
+    )
+    pool = fields(pooled_h=pooled_h, pooled_w=pooled_w, spatial_scale=1 / stride)
+    text = f"region_proposal_param {{ {params} }} roi_pooling_param {{ {pool} }}"
+    return Drawn(layer("RPROI", text, " ".join(feeds), "rois pooled"), feeds)

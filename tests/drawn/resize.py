@@ -31,6 +31,26 @@ def interp(draw: Draw) -> Drawn:
     return Drawn(layer("Interp", f"interp_param {{ {params} }}"), feeds, tolerance=1e-4)
 
 
+@drawn("BilinearInterpolate")
+@st.composite
+def bilinear_interpolate(draw: Draw) -> Drawn:
+    """Sizes of the top from 2 on, or 1 without align_corners."""
+    n, c, h, w = shape(draw, 4, least=1)
+    corners = draw(maybe(st.booleans()))
+    least = 1 if corners is False else 2
+    if draw(st.booleans()) and max(h, w) > 1:
+        factor = max(draw(st.sampled_from((0.5, 1, 1.3, 2, 2.7))), (least + 0.01) / min(h, w))
+        params = fields(scale_factor=factor)
+    else:
+        size = {"dst_h": draw(st.integers(least, 12)), "dst_w": draw(st.integers(least, 12))}
+        if min(h, w) >= least and draw(st.integers(0, 3)) == 0:
+            size.pop(draw(st.sampled_from(sorted(size))))
+        params = fields(**size)
+    params += " " + fields(align_corners=corners)
+    text = layer("BilinearInterpolate", f"bilinear_interpolate_param {{ {params} }}")
+    return Drawn(text, {"x": normal(draw, n, c, h, w)}, tolerance=1e-4)
+
+
 @drawn("Upsample")
 @st.composite
 def upsample(draw: Draw) -> Drawn:

@@ -84,3 +84,62 @@ def moved_boxes(draw: Draw) -> Drawn:
     count = draw(st.integers(1, 9))
     text = python("bbox_transform_inv_layer", "BBoxTransformInvLayer", "x offsets", "out")
     return Drawn(text, {"x": 20 * normal(draw, count, 4), "offsets": normal(draw, count, 4)})
+
+
+def align_features(draw: Draw) -> tuple[tuple[int, ...], float, Array]:
+    """Features, spatial_scale and regions for a layer that samples between features."""
+    n, c = shape(draw, 2, least=1, most=4)
+    features = (n, c, draw(st.integers(1, 20)), draw(st.integers(1, 20)))
+    scale = draw(st.sampled_from(SCALES))
+    rng = generator(draw)
+    count = draw(st.integers(1, 6))
+    size = np.array([features[3], features[2]]) / scale
+    low = rng.uniform(-0.3, 1.0, (count, 2)) * size
+    high = low + rng.uniform(-0.1, 0.8, (count, 2)) * size
+    rois = np.concatenate([rng.integers(0, n, (count, 1)), low, high], axis=1).astype(np.float32)
+    return features, scale, rois.reshape(count, 5, 1, 1) if draw(st.booleans()) else rois
+
+
+@drawn("ROIAlign")
+@st.composite
+def roi_align_of_means(draw: Draw) -> Drawn:
+    """Detectron's; between a sampling_ratio and none, which asks for as many samples as a bin is long."""
+    features, scale, rois = align_features(draw)
+    pooled_h, pooled_w = shape(draw, 2, least=1, most=6)
+    ratio = draw(st.sampled_from((-1, 0, 1, 2, 3)))
+    params = fields(pooled_h=pooled_h, pooled_w=pooled_w, spatial_scale=scale, sampling_ratio=ratio)
+    text = layer("ROIAlign", f"roi_align_param {{ {params} }}", "x rois")
+    return Drawn(text, {"x": normal(draw, *features), "rois": rois}, tolerance=1e-4)
+
+
+@drawn("ROIAlign")
+@st.composite
+def roi_align_of_corners(draw: Draw) -> Drawn:
+    """Cascade R-CNN's, with the Pooling that tells it."""
+    features, scale, rois = align_features(draw)
+    pooled_h, pooled_w = shape(draw, 2, least=1, most=6)
+    ratio = draw(maybe(st.sampled_from([0.0, 0.1, 0.25])))
+    params = fields(pooled_h=pooled_h, pooled_w=pooled_w, spatial_scale=scale, pad_ratio=ratio)
+    text = layer("ROIAlign", f"roi_pooling_param {{ {params} }}", "x rois", "grid")
+    text += ' layer { name: "mean" type: "Pooling" bottom: "grid" top: "out" '
+    text += "pooling_param { pool: AVE kernel_size: 2 stride: 1 } }"
+    return Drawn(text, {"x": normal(draw, *features), "rois": rois}, ("grid", "out"), tolerance=1e-4)
+
+
+@drawn("ROIAlign")
+@st.composite
+def roi_align_of_middles(draw: Draw) -> Drawn:
+    """zuokai's, in both ways of sampling and both of interpolating."""
+    features, scale, rois = align_features(draw)
+    pooled_h, pooled_w = shape(draw, 2, least=1, most=6)
+    several, kind = draw(maybe(st.booleans())), draw(maybe(st.sampled_from((0, 1))))
+    params = fields(
+        pooled_h=pooled_h,
+        pooled_w=pooled_w,
+        spatial_scale=scale,
+        pad_ratio=draw(maybe(st.sampled_from([0.0, 0.1, 0.25]))),
+        bi_type=0 if several is None and kind is None else kind,
+        is_multi_interpolate=several,
+    )
+    text = layer("ROIAlign", f"roi_pooling_param {{ {params} }}", "x rois")
+    return Drawn(text, {"x": normal(draw, *features), "rois": rois}, tolerance=1e-4)

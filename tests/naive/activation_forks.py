@@ -47,3 +47,14 @@ def spatial_dropout() -> Naive:
     code = "python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
     code += "param_str: \"{'phase': 'TEST', 'p': '0.1'}\" }"
     return Naive(layer("Python", code), {"x": x}, {("it", "out"): x * (1.0 / (1.0 - 0.1))})
+
+
+@case("mish")
+def mish() -> Naive:
+    """mish_layer.cpp of the YOLO v4 forks: x - 2 x / ((exp(x) + 1)² + 1)."""
+    x = 4 * random(9, 2, 3, 4)
+    y = np.empty_like(x)
+    for place in np.ndindex(*x.shape):
+        value = float(x[place])
+        y[place] = value - 2 * value / ((math.exp(value) + 1) ** 2 + 1)
+    return Naive(layer("Mish"), {"x": x}, {("it", "out"): y})

@@ -113,3 +113,44 @@ def unit() -> Naive:
     text = layer("LSTMUnit", "", "c gates cont", "next_c next_h")
     answers = {("it", "next_c"): next_c, ("it", "next_h"): next_h}
     return Naive(text, {"c": c, "gates": gates, "cont": cont}, answers)
+
+
+def interpolated(x: Array, rows: int, columns: int, corners: bool) -> Array:
+    """bilinear_interpolate_layer.cpp: where each pixel lies, held within the image, and the two it lies between."""
+    n, c, height, width = x.shape
+    y = np.empty((n, c, rows, columns), np.float32)
+    for i, j in np.ndindex(rows, columns):
+        at = []
+        for size, count, k in ((height, rows, i), (width, columns, j)):
+            place = (size - 1) / (count - 1) * k if corners else size / count * (k + 0.5) - 0.5
+            place = max(0.0, min(place, size - 1.0))
+            low = min(max(math.floor(place), 0), size - 2)
+            at.append((low, place - low))
+        (h, down), (w, across) = at
+        upper = (1 - across) * x[:, :, h, w] + across * x[:, :, h, w + 1]
+        lower = (1 - across) * x[:, :, h + 1, w] + across * x[:, :, h + 1, w + 1]
+        y[:, :, i, j] = (1 - down) * upper + down * lower
+    return y
+
+
+@case("bilinear_interpolate")
+def corner_on_corner() -> Naive:
+    x = random(12, 2, 3, 4, 5)
+    text = layer("BilinearInterpolate", "bilinear_interpolate_param { dst_h: 9 dst_w: 7 }")
+    return Naive(text, {"x": x}, {("it", "out"): interpolated(x, 9, 7, True)})
+
+
+@case("bilinear_interpolate_half_pixels")
+def half_pixels() -> Naive:
+    """int(4 · 1.7) is 6, int(5 · 1.7) is 8."""
+    x = random(13, 2, 3, 4, 5)
+    text = layer("BilinearInterpolate", "bilinear_interpolate_param { scale_factor: 1.7 align_corners: false }")
+    return Naive(text, {"x": x}, {("it", "out"): interpolated(x, 6, 8, False)})
+
+
+@case("bilinear_interpolate_one_size")
+def one_size() -> Naive:
+    """The width that is not given stays."""
+    x = random(14, 2, 3, 4, 5)
+    text = layer("BilinearInterpolate", "bilinear_interpolate_param { dst_h: 6 }")
+    return Naive(text, {"x": x}, {("it", "out"): interpolated(x, 6, 5, True)})

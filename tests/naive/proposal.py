@@ -124,3 +124,74 @@ def ported() -> Naive:
     )
     text = layer("Proposal", params, "scores offsets info", "rois probs")
     return Naive(text, feeds, {("it", "rois"): rois, ("it", "probs"): probs})
+
+
+def fused_boxes(
+    scores: Array, offsets: Array, info: Array, ratios: list[float], scales: list[float], stride: int, least: float
+) -> list[tuple[float, Box]]:
+    """bboxDeltas2Proposals for one image: score and box by anchor, row and column; too small ones score -inf."""
+    made = []
+    anchors = []
+    for ratio in ratios:
+        width = math.floor(math.sqrt(stride * stride / ratio) + 0.5)
+        anchors += [(width * s, math.floor(width * ratio + 0.5) * s) for s in scales]
+    height, width, scale = map(float, info)
+    for a, (aw, ah) in enumerate(anchors):
+        for row, column in np.ndindex(scores.shape[1:]):
+            dx, dy, dw, dh = map(float, offsets[4 * a : 4 * a + 4, row, column])
+            cx, cy = (stride - 1) / 2 + column * stride + dx * aw, (stride - 1) / 2 + row * stride + dy * ah
+            bw, bh = math.exp(dw) * aw, math.exp(dh) * ah
+            xs = [min(max(x, 0.0), width - 1) for x in (cx - bw / 2, cx + bw / 2)]
+            ys = [min(max(y, 0.0), height - 1) for y in (cy - bh / 2, cy + bh / 2)]
+            small = xs[1] - xs[0] + 1 < least * scale or ys[1] - ys[0] + 1 < least * scale
+            score = -math.inf if small else float(scores[len(anchors) + a, row, column])
+            made.append((score, (xs[0], ys[0], xs[1], ys[1])))
+    return made
+
+
+def pooled_features(features: Array, box: Array, pooled: tuple[int, int], scale: float) -> Array:
+    """ROIPoolingForwardKernelAligned for one region."""
+    x0, y0, x1, y1 = (math.floor(float(v) * scale + 0.5) for v in box)
+    bins = ((y0, max(y1 - y0 + 1, 1) / pooled[0]), (x0, max(x1 - x0 + 1, 1) / pooled[1]))
+    top = np.zeros((len(features), *pooled), np.float32)
+    for i, j in np.ndindex(pooled):
+        ends = [
+            (math.floor(k * step) + start, math.ceil((k + 1) * step) + start)
+            for k, (start, step) in ((i, bins[0]), (j, bins[1]))
+        ]
+        (top_row, bottom_row), (left, right) = (
+            (min(max(a, 0), size), min(max(b, 0), size)) for (a, b), size in zip(ends, features.shape[1:], strict=True)
+        )
+        for c in range(len(features)):
+            inside = [features[c, y, x] for y in range(top_row, bottom_row) for x in range(left, right)]
+            top[c, i, j] = max(inside, default=0)
+    return top
+
+
+@case("rproi")
+def fused() -> Naive:
+    """TensorRT's plugin: two images of different sizes; small boxes come last but do come; rows are filled up."""
+    ratios, scales, most = [0.5, 1, 2], [2, 4], 50
+    scores, offsets = np.abs(random(41, 2, 12, 6, 8)), random(42, 2, 24, 6, 8) * np.float32(0.5)
+    features = random(43, 2, 3, 6, 8)
+    info = np.asarray([[46, 60, 1.5], [44, 62, 0.75]], np.float32).reshape(2, 1, 1, 3)
+    rows, pooled = np.zeros((2, 1, most, 4), np.float32), np.zeros((2 * most, 3, 2, 3), np.float32)
+    found = []
+    for n in range(2):
+        every = fused_boxes(scores[n], offsets[n], info[n].ravel(), ratios, scales, 8, 8)
+        kept = rows_of(every, 200, most, 0.2)[0][:, 1:]
+        rows[n, 0, : len(kept)] = kept
+        smallest = min(b[2] - b[0] + 1 for b in kept.tolist()), min(b[3] - b[1] + 1 for b in kept.tolist())
+        found.append((len(kept), bool(min(smallest) < 8 * info[n].ravel()[2])))
+        for r in range(most):
+            pooled[n * most + r] = pooled_features(features[n], rows[n, 0, r], (2, 3), 0.125)
+    assert all(10 < count < most for count, _ in found), found
+    assert found[0][1], found
+    params = (
+        "region_proposal_param { feature_stride: 8 prenms_top: 200 nms_max_out: 50 anchor_ratio_count: 3 "
+        "anchor_scale_count: 2 iou_threshold: 0.2 min_box_size: 8 anchor_ratio: 0.5 anchor_ratio: 1 anchor_ratio: 2 "
+        "anchor_scale: 2 anchor_scale: 4 } roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.125 }"
+    )
+    feeds = {"scores": scores, "offsets": offsets, "features": features, "info": info}
+    text = layer("RPROI", params, " ".join(feeds), "rois pooled")
+    return Naive(text, feeds, {("it", "rois"): rows, ("it", "pooled"): pooled})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from prototxt import parse_net
+from prototxt import dialects, parse_net
+from prototxt.caffe_pb2 import LayerParameter
 from prototxt.dialects import DIALECTS
 from prototxt.errors import RequestError
 
@@ -31,6 +34,20 @@ def test_without_evidence_it_is_the_first_and_that_is_told_too() -> None:
     ]
 
 
+def test_what_a_whole_net_shows_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def count(layers: Sequence[LayerParameter]) -> str:
+        looked.append(len(layers))
+        return original(layers)
+
+    original = dialects._whole_steps
+    monkeypatch.setattr(dialects, "_whole_steps", count)
+    net = parse_net(INPUT % (64, 96) + ZOOM + ZOOM.replace('"up"', '"down"'))
+    assert [layer.dialect for layer in net.layers] == ["", "openvino", "openvino"]
+    assert looked == [3]
+
+
 def test_nothing_is_said_where_the_forks_agree() -> None:
     assert parse_net(INPUT % (64, 96) + SIZE).readings == []
     assert parse_net(INPUT % (64, 96)).layers[0].dialect == ""
@@ -46,8 +63,8 @@ def test_the_user_overrides(asked: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"ReLU": "openvino"}, "--dialect ReLU=openvino: 'ReLU' has one meaning only; several have BN, "),
-        ({"Interp": "ssd"}, "no such fork of Interp; known are deeplab, openvino"),
+        ({"Sigmoid": "openvino"}, "--dialect Sigmoid=openvino: 'Sigmoid' has one meaning only; several have BN, "),
+        ({"Interp": "ssd"}, "no such fork of Interp; known are caffe_ocr, cambricon, "),
         ({"": "nobody"}, "--dialect nobody: no such fork; known are "),
     ],
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from prototxt import load_net, load_solver, parse_net
 from prototxt.caffe_pb2 import BlobProto, LayerParameter, NetParameter, SolverParameter
+from prototxt.careful import is_solver
 from prototxt.check import MOST_FAULTS
 from prototxt.errors import CaffeModelError, ErrorGroup, PrototxtError
-from prototxt.parse import is_solver, parse
+from prototxt.names import to_bytes
+from prototxt.parse import parse
 from prototxt.repair import repair
 from prototxt.scan import scan
 from prototxt.source import read_text
@@ -29,6 +31,7 @@ from prototxt.source import read_text
 LAYER = 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" %s }'
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = "pooling_param.pool; expected MAX, AVE or STOCHASTIC"
+LEAVE_OUT = " (--allow-unknown leaves such fields out)"
 INT32 = "-2147483648 to 2147483647"
 UNUSUAL = """
 layer {
@@ -53,12 +56,22 @@ def test_what_text_format_reads_we_read_equally() -> None:
 @pytest.mark.parametrize(
     ("field", "column", "message"),
     [
-        ("foo: 1", 0, "unknown field 'foo' in a layer"),
-        ("relu_params { }", 0, "unknown field 'relu_params' in a layer; did you mean 'relu_param'?"),
+        ("foo: 1", 0, f"unknown field 'foo' in a layer{LEAVE_OUT}"),
+        ("conv_param { }", 0, f"unknown field 'conv_param' in a layer{LEAVE_OUT}"),
+        (
+            "BatchNormParam { }",
+            0,
+            f"unknown field 'BatchNormParam' in a layer; did you mean 'batch_norm_param'?{LEAVE_OUT}",
+        ),
+        ("relu_params { }", 0, f"unknown field 'relu_params' in a layer; did you mean 'relu_param'?{LEAVE_OUT}"),
         ("pooling_param { pool: MAXX }", 22, f"unknown value 'MAXX' for {METHODS}"),
         ("pooling_param { pool: 7 }", 22, f"unknown value '7' for {METHODS}"),
         ("pooling_param { pool: 'AVE' }", 22, "pooling_param.pool is 'AVE'; expected a name without quotes, AVE"),
-        ("pooling_param { poool: MAX }", 16, "unknown field 'poool' in pooling_param; did you mean 'pool'?"),
+        (
+            "pooling_param { poool: MAX }",
+            16,
+            f"unknown field 'poool' in pooling_param; did you mean 'pool'?{LEAVE_OUT}",
+        ),
         ("input_param { shape { dim: 1x2 } }", 27, "input_param.shape.dim is '1x2'; expected a whole number"),
         ("convolution_param { pad: 1.5 }", 25, "convolution_param.pad is '1.5'; expected a whole number"),
         ("convolution_param { pad: 09 }", 25, "convolution_param.pad is '09'; expected a whole number"),
@@ -72,15 +85,25 @@ def test_what_text_format_reads_we_read_equally() -> None:
         ("loss_weight: 1.2.3", 13, "loss_weight is '1.2.3'; expected a number"),
         ("loss_weight: 01", 13, "loss_weight is '01'; expected a number"),
         ("loss_weight: 1e", 13, "loss_weight is '1e'; expected a number"),
+        (
+            "loss_weight: '{{w}}'",
+            13,
+            "loss_weight is '{{w}}'; expected a number: it belongs to a template; fill it in first",
+        ),
+        ("\udcc8: 1", 0, "unexpected byte 0xc8 outside of a string"),
         ("bottom: data", 8, "bottom is 'data'; expected a quoted string"),
         ("bottom: 3", 8, "bottom is '3'; expected a quoted string"),
         ("name: 'b'", 0, "name is given twice, first on line 1"),
         ("relu_param { } relu_param { }", 15, "relu_param is given twice, first on line 1"),
         ("phase: [TEST]", 8, "phase is a list; expected one value"),
         ("bottom: 'a\\q'", 8, "bottom has the escape '\\q', which means nothing; a backslash is written '\\\\'"),
-        ("bottom: '\\377'", 8, "bottom is '\\377', which is not UTF-8"),
         ("bottom: '\\ud800'", 8, "bottom is '\\ud800', which is not UTF-8"),
-        ("bottom: '\udcff'", 8, "bottom is '\\udcff', which is not UTF-8"),
+        (
+            "bottom: '\udc95\\\udc8e'",
+            8,
+            "bottom has a backslash before the byte \\x8e, which Caffe refuses, though in GBK and Shift-JIS a "
+            "backslash may be the half of a character; a backslash is written '\\\\'",
+        ),
         ("bottom: '\\U00110000'", 8, "bottom has the escape '\\U00110000', which is no character"),
     ],
 )
@@ -103,7 +126,7 @@ layer { blobs { data: x } }
         parse_net(text, "n.prototxt")
     assert all(type(fault) is PrototxtError for fault in caught.value.errors)
     assert str(caught.value).splitlines() == [
-        "n.prototxt:1:1: error: unknown field 'nam'; did you mean 'name'?",
+        "n.prototxt:1:1: error: unknown field 'nam'; did you mean 'name'? (--allow-unknown leaves such fields out)",
         "n.prototxt:3:3: error: unknown field 'typ' in a layer; did you mean 'type'?",
         "n.prototxt:5:10: error: convolution_param.pad is '-1'; expected 0 to 4294967295",
         "n.prototxt:6:5: error: unknown field 'kernal_size' in convolution_param; did you mean 'kernel_size'?",
@@ -225,7 +248,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 def test_a_file_that_is_not_utf_8_is_read_byte_by_character(tmp_path: Path) -> None:
     path = tmp_path / "n.prototxt"
     path.write_bytes(b"# \xb0\xc1\xff\n" + (LAYER % "").replace("x", "\xe9").encode("latin-1"))
-    assert load_net(path).layers[0].bottoms == ("é",)
+    assert to_bytes(load_net(path).layers[0].bottoms[0]) == b"\xe9"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +311,13 @@ def test_huge_numbers_cost_nothing() -> None:
 
 def test_a_message_as_deep_as_the_scanner_allows_does_not_escape() -> None:
     assert error("layer { include { " * 49).count("\n") == 0
-    assert error("foo { " * 99 + "}" * 99) == "n.prototxt:1:1: error: unknown field 'foo'"
+    assert error("foo { " * 99 + "}" * 99) == f"n.prototxt:1:1: error: unknown field 'foo'{LEAVE_OUT}"
+
+
+def test_escapes_that_protobufs_python_parser_leaves_are_read_as_caffe_does() -> None:
+    assert parse("name: 'a\\?'", NetParameter)[0].name == "a?"
+    assert parse("name: '\\X41\\x42'", NetParameter)[0].name == "AB"
+    assert parse("raw_data: '\\?\\377'", BlobProto)[0].raw_data == b"?\xff"
 
 
 def test_bytes_need_not_be_text() -> None:
@@ -310,9 +339,9 @@ SEEDS = [
 
 
 @st.composite
-def mutated(draw: Callable[..., Any]) -> str:
+def mutated(draw: Callable[..., Any], seeds: Sequence[str] = SEEDS) -> str:
     """A prototxt with up to four splices: something cut out, something put in."""
-    text: str = draw(st.sampled_from(SEEDS))
+    text: str = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.integers(0, 12)))
@@ -333,17 +362,23 @@ def protobufs(text: str, cls: Any) -> Any:
     return None
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=1500)
 @given(mutated())
 def test_on_mutated_text_we_agree_with_text_format_or_refuse(text: str) -> None:
     message, theirs = ours(text, NetParameter), protobufs(text, NetParameter)
     if message is not None and theirs is not None:
         assert message == theirs
-    elif message is not None:
-        assert repair(*scan(text, "n"))  # layers half way between two forms; text_format refuses them
+    elif message is not None:  # what text_format alone refuses
+        assert holds_other_bytes_than_utf8(message) or repair(*scan(text, "n"))  # layers half way between two forms
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+def holds_other_bytes_than_utf8(message: Any) -> bool:
+    """Whether a string of it holds bytes that are no UTF-8, which Caffe takes as they are."""
+    held = to_bytes(text_format.MessageToString(message, as_utf8=True))
+    return held != held.decode("utf-8", "replace").encode()
+
+
+@settings(max_examples=600)
 @given(mutated(), st.booleans())
 def test_whatever_the_text_only_our_own_errors_escape(text: str, allow_unknown: bool) -> None:
     for phase in ("TEST", "TRAIN"):
@@ -353,7 +388,7 @@ def test_whatever_the_text_only_our_own_errors_escape(text: str, allow_unknown: 
                 assert layer.where("convolution_param", "pad").line >= layer.position.line >= 1
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_real_prototxts_with_bytes_changed_only_raise_our_own_errors(data: st.DataObject, shared: Path) -> None:
     files = sorted((shared / "golden" / "upgrade").glob("1[0-3]?/before.prototxt"))
@@ -385,13 +420,14 @@ def test_a_placeholder_is_left_out_when_unknowns_are_allowed(caplog: pytest.LogC
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["\n", "a:1\n", "a{}", "#\n", "layer{}\n"], ids=repr)
 def test_a_large_file_of_nothing_takes_bounded_memory_and_time(unit: str, tmp_path: Path) -> None:
     path = tmp_path / "n.prototxt"
     path.write_text("x " + unit * ((16_000_000 - 2) // len(unit)))
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
     code = f"{limit}from prototxt import load_net\nload_net({str(path)!r}, allow_unknown=True)"
-    start = time.perf_counter()
+    start = os.times().children_user
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert "prototxt.errors.PrototxtError" in done.stderr
-    assert time.perf_counter() - start < 20
+    assert os.times().children_user - start < 20

@@ -82,8 +82,18 @@ def test_a_span_holds_the_whole_field_and_its_separator() -> None:
         (", a: 1", "n.prototxt:1:1: error: expected a field name, found ','"),
         ("3: 1", "n.prototxt:1:1: error: expected a field name, found '3'"),
         ("{ a: 1 }", "n.prototxt:1:1: error: expected a field name, found '{'"),
-        ("a: 1\n{{ input }}", "n.prototxt:2:1: error: expected a field name, found '{'; an unfilled template?"),
-        ("{% if x %}", "n.prototxt:1:1: error: expected a field name, found '{'; an unfilled template?"),
+        ("a: 1\n{{ input }}", "n.prototxt:2:1: error: '{{ input }}' belongs to a template; fill it in first"),
+        ("a: 1\nb { c: {height} }", "n.prototxt:2:8: error: '{height}' belongs to a template; fill it in first"),
+        ("layer {{\n name: 'a' }}", "n.prototxt:1:7: error: '{{' belongs to a template; fill it in first"),
+        ("a { b: ${x} }", "n.prototxt:1:8: error: '${x}' belongs to a template; fill it in first"),
+        ("a: $N", "n.prototxt:1:4: error: '$N' belongs to a template; fill it in first"),
+        ("a: %d", "n.prototxt:1:4: error: '%d' belongs to a template; fill it in first"),
+        ("a: %(n)d", "n.prototxt:1:4: error: '%(n)d' belongs to a template; fill it in first"),
+        ("<% for %>", "n.prototxt:1:1: error: '<% for %>' belongs to a template; fill it in first"),
+        ("a: '{{x}}' }", "n.prototxt:1:12: error: unexpected '}'; nothing is open here"),
+        ("a: 1 } # {{x}}", "n.prototxt:1:6: error: unexpected '}'; nothing is open here"),
+        ("a { b }", "n.prototxt:1:7: error: expected ':' or '{' after 'b', found '}'"),
+        ("{% if x %}", "n.prototxt:1:1: error: '{% if x %}' belongs to a template; fill it in first"),
         (
             "layers {\n layer { x: 1\n}\nlayers {\n}\n",
             "n.prototxt:4:1: error: 'layers {' of line 1 is not closed before the next layers",
@@ -111,7 +121,7 @@ def test_broken_grammar_is_named_with_its_place(text: str, message: str) -> None
 
 def test_a_long_token_is_cut_and_control_characters_are_escaped() -> None:
     start = "n.prototxt:1:3: error: expected ':' or '{' after 'a', found "
-    assert error("a b" + "c" * 5000) == f"{start}'b{'c' * 58}…'"
+    assert error("a b" + "c" * 5000) == f"{start}'b{'c' * 29}…{'c' * 29}'"
     assert error('a "\x1b[2J"') == f'{start}"\\x1b[2J"'
 
 
@@ -153,9 +163,9 @@ def test_nesting_is_allowed_to_a_depth_and_no_further() -> None:
     ids=lambda text: repr(text[:6]),
 )
 def test_text_made_to_hurt_fails_at_once(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         scan(text, "n")
     except PrototxtError as caught:
         assert len(str(caught)) < 400  # noqa: PT017
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

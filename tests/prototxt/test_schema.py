@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,12 @@ FACTS: list[tuple[str, str, int, object]] = [
     ("LayerParameter", "detectnet_groundtruth_param", 6801, None),  # NVIDIA
     ("LayerParameter", "yolov3_param", 603, None),  # MobileNet-YOLO
     ("LayerParameter", "bn_param", 45, None),  # SegNet
+    ("LayerParameter", "normalize_param", 214, None),  # happynear
+    ("LayerParameter", "layer_norm_param", 277, None),  # Synopsys
+    ("LayerParameter", "deformable_convolution_param", 999, None),  # unsky
+    ("LayerParameter", "modulated_deformable_convolution_param", 9999999, None),  # zhanglonghao1992
+    ("LayerParameter", "convolution3d_param", 6661, None),  # C3D 1.1
+    ("LayerParameter", "pooling3d_param", 6662, None),  # C3D 1.1
     ("AccuracyParameter", "top_k", 1, 1),
     ("BatchNormParameter", "moving_average_fraction", 2, pytest.approx(0.999)),
     ("BatchNormParameter", "eps", 3, pytest.approx(1e-5)),
@@ -69,6 +76,13 @@ FACTS: list[tuple[str, str, int, object]] = [
     ("FlattenParameter", "end_axis", 2, -1),
     ("InfogainLossParameter", "axis", 2, 1),
     ("InnerProductParameter", "transpose", 6, False),
+    ("InnerProductParameter", "normalize", 7, False),  # happynear
+    ("ConvolutionParameter", "kernel_shape", 7778, None),  # video-caffe
+    ("PoolingParameter", "stride_shape", 7779, None),  # video-caffe
+    ("Convolution3DParameter", "temporal_pad", 12, 0),  # C3D 1.1
+    ("Pooling3DParameter", "kernel_depth", 5, 0),  # C3D 1.1
+    ("DeformableConvolutionParameter", "dilation", 18, []),  # unsky
+    ("GroupNormParameter", "group_num", 2, 32),  # GroupNorm-caffe
     ("LossParameter", "normalization", 3, 1),
     ("LRNParameter", "local_size", 1, 5),
     ("LRNParameter", "beta", 3, 0.75),
@@ -95,8 +109,7 @@ FACTS: list[tuple[str, str, int, object]] = [
 
 
 def schema() -> descriptor_pb2.FileDescriptorProto:
-    (file,) = descriptor_pb2.FileDescriptorSet.FromString((FOLDER / "caffe.desc").read_bytes()).file
-    return file
+    return descriptor_pb2.FileDescriptorProto.FromString((FOLDER / "caffe.desc").read_bytes())
 
 
 def fields() -> Iterator[tuple[str, FieldDescriptor]]:
@@ -135,8 +148,8 @@ def test_the_stub_names_every_message_and_field() -> None:
 
 
 def test_every_number_of_our_own_lies_where_no_fork_has_one() -> None:
-    # 8266711 and 8266712 are Fast R-CNN's; 32768 and 32769 are OpenCV's.
-    own = {f.number for _, f in fields() if f.number >= 20001} - {8266711, 8266712, 32768, 32769}
+    # 8266710 is caffe_ocr's; 8266711 and 8266712 are Fast R-CNN's; 32768 and 32769 are OpenCV's.
+    own = {f.number for _, f in fields() if f.number >= 20001} - {8266710, 8266711, 8266712, 32768, 32769, 9999999}
     assert own
     assert max(own) < 21000
 
@@ -191,3 +204,34 @@ assert caffe_pb2.LayerParameter(name="a").SerializeToString() == b"\\x0a\\x01a"
 assert theirs(name=3).SerializeToString() == b"\\x38\\x03"
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=FOLDER.parent)
+
+
+def test_without_the_c_library_the_messages_are_the_same() -> None:
+    code = (
+        "from prototxt.caffe_pb2 import TEST, NetParameter, Phase, V1LayerParameter\n"
+        "net = NetParameter(name='n', input=['x'])\n"
+        "net.layer.add(name='c', type='Convolution', phase=TEST).convolution_param.kernel_size.append(3)\n"
+        "net.layers.add(type=V1LayerParameter.RELU)\n"
+        "assert NetParameter.FromString(net.SerializeToString()) == net\n"
+        "print(net.SerializeToString().hex(), Phase.Name(TEST), type(net).__name__)\n"
+    )
+    run = [sys.executable, "-c", code]
+    said = [
+        subprocess.run(
+            run,
+            cwd=FOLDER.parent,
+            env={**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": kind},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for kind in ("upb", "python")
+    ]
+    assert said[0] == said[1] != ""
+
+
+def test_a_class_is_made_once_and_other_names_are_none() -> None:
+    assert caffe_pb2.BlobShape is getattr(caffe_pb2, "BlobShape")  # noqa: B009
+    assert type(caffe_pb2.LayerParameter().blobs.add().shape) is caffe_pb2.BlobShape
+    with pytest.raises(AttributeError, match="no attribute 'NoSuchParameter'"):
+        getattr(caffe_pb2, "NoSuchParameter")  # noqa: B009

@@ -62,7 +62,7 @@ def test_a_float_has_the_fewest_digits_that_give_it_back(value: float, text: str
     assert format_net(message) == SLOPE % text
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32 - 1))
 def test_every_float32_comes_back_bit_for_bit(bits: int) -> None:
     (value,) = struct.unpack("<f", struct.pack("<I", bits))
@@ -73,14 +73,14 @@ def test_every_float32_comes_back_bit_for_bit(bits: int) -> None:
     assert struct.pack("<f", back) == struct.pack("<f", value) or (math.isnan(back) and math.isnan(value))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.floats())
 def test_every_double_comes_back(value: float) -> None:
     again, _, _ = parse(format_net(BlobProto(double_data=[value])), BlobProto)
     assert again.double_data[0] == value or math.isnan(value)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.text(), st.binary())
 def test_any_text_and_any_bytes_come_back(name: str, data: bytes) -> None:
     layer, _, _ = parse(format_net(LayerParameter(name=name)), LayerParameter)

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 import resnet_convert
-from converter.cli import main
 from converter.training.module import Trainable, trainable
 from converter.training.objective import loss_weights
 from prototxt import Net, parse_net
 from prototxt.errors import CaffeModelError, NetError, UnsupportedError
+from resnet_convert.cli.main import main
+from weights import ArrayWeights
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 
@@ -179,6 +180,13 @@ def test_a_blob_shared_by_name_is_one_parameter_with_the_total_gradient() -> Non
     torch.testing.assert_close(gradient, difference.T @ (x - y) / 4)
 
 
+def test_weights_for_another_number_of_classes_say_how_to_learn_the_layer_anew() -> None:
+    net = training_net(TWO, {"x": (5, 6), "l": (5,)})
+    weights = ArrayWeights({"b": [np.ones((1000, 4)), np.ones(1000)]}, path="w.caffemodel")
+    with pytest.raises(CaffeModelError, match=r"is 1000×4, but .* makes it 3×4; to learn it anew, give the layer"):
+        trainable(net, weights)
+
+
 def test_the_first_sharer_that_states_a_rate_decides_it() -> None:
     text = "".join(
         f'layer {{ name: "{n}" type: "InnerProduct" bottom: "{x}" top: "{n}" param {{ name: "w" {rate} }} '
@@ -314,7 +322,67 @@ def test_training_goes_with_torch_alone(words: list[str], message: str, capsys: 
 def test_a_net_without_a_loss_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["convert", str(DIGITS / "deploy.prototxt"), str(DIGITS / "digits_resnet.caffemodel"), "--train"]
     assert main([*words, "--to", "torch"]) == 2
-    assert "the net has no loss to train by" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the net has no loss to train by; is there a training net (train_val.prototxt)? " in said
+    assert "ask for them with --outputs fc10 (Options(outputs=['fc10']))" in said
+    assert "cross_entropy(outputs['fc10'], labels); docs/training.md, 'From a deploy net', has an example" in said
+    assert "\n## From a deploy net\n" in (DIGITS.parents[1] / "docs" / "training.md").read_text()
+
+
+def test_a_deploy_net_trains_by_a_loss_on_the_scores_asked_for() -> None:
+    options = resnet_convert.Options(outputs=["fc10"], input_shapes={"data": (8, 1, 16, 16)})
+    weights = DIGITS / "digits_resnet.caffemodel"
+    module = resnet_convert.load(DIGITS / "deploy.prototxt", weights, options=options, train=True)
+    outputs = module(torch.zeros(8, 1, 16, 16))
+    assert set(outputs) == {"prob", "fc10"}
+    torch.nn.functional.cross_entropy(outputs["fc10"], torch.arange(8)).backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("tail", "hint"),
+    [
+        ('layer { name: "p" type: "Softmax" bottom: "x" top: "x" }', "what your own loss reads .* ends in x"),
+        ('layer { name: "b" type: "Power" bottom: "x" top: "box" }', "what your own loss reads .* ends in box"),
+    ],
+)
+def test_a_net_without_scores_is_told_what_it_ends_in(tail: str, hint: str) -> None:
+    with pytest.raises(CaffeModelError, match=f"no loss to train by.*{hint}"):
+        made_of(tail, x=(2, 3))
+
+
+SILENT = f"""
+layer {{ name: "a" type: "InnerProduct" bottom: "x" top: "a" inner_product_param {{ num_output: 4 {XAVIER} }} }}
+layer {{ name: "aux" type: "InnerProduct" bottom: "a" top: "aux" inner_product_param {{ num_output: 2 {XAVIER} }} }}
+layer {{ name: "bn" type: "BatchNorm" bottom: "aux" top: "bn" batch_norm_param {{ moving_average_fraction: 0.5 }} }}
+layer {{ name: "quiet" type: "Silence" bottom: "bn" bottom: "y" }}
+layer {{ name: "s" type: "InnerProduct" bottom: "a" top: "s" inner_product_param {{ num_output: 3 {XAVIER} }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "s" bottom: "l" top: "loss" }}
+"""
+
+
+def test_a_branch_that_only_silence_reads_stays_with_its_blobs_and_its_statistics() -> None:
+    made = made_of(SILENT, x=(5, 6), y=(5,), l=(5,))
+    counts = [("a", 2), ("aux", 2), ("bn", 3), ("s", 2)]
+    assert [(each.layer, each.index) for each in made.learnables] == [(n, i) for n, k in counts for i in range(k)]
+    assert made.inputs == ("x", "l")  # what Silence alone reads need not be fed
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    outputs = made.module(x, torch.zeros(5))
+    assert set(outputs) == {"loss"}
+    state = made.module.state_dict()
+    a = x @ state["a.weight"].T + state["a.bias"]
+    aux = a @ state["aux.weight"].T + state["aux.bias"]
+    torch.testing.assert_close(state["bn.mean"], aux.mean(0))
+    torch.testing.assert_close(state["bn.variance"], aux.var(0))
+    made.module.objective(outputs).backward()
+    assert made.module.get_parameter("aux.weight").grad is None
+
+
+def test_outputs_asked_for_come_beside_the_losses() -> None:
+    options = resnet_convert.Options(outputs=("s",))
+    net = training_net(SILENT, {"x": (5, 6), "y": (5,), "l": (5,)})
+    outputs = trainable(net, None, options=options).module(torch.randn(5, 6), torch.zeros(5))
+    assert list(outputs) == ["loss", "s"]
 
 
 def test_from_python() -> None:

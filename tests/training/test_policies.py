@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from training.golden_net import solver_cases
 
 from converter.training.policies import FLT_MAX, Schedule, rate
 from converter.training.settings import load_settings
 from prototxt import Position
 from prototxt.caffe_pb2 import SolverParameter
 from prototxt.errors import RequestError, UnsupportedError
+from tests.training.golden_net import solver_cases
 
 
 def solver(text: str) -> SolverParameter:

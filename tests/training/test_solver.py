@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training.golden_net import SolverCase, solver_cases, trajectory_error
 
 from converter.training.learnable import Learnable
-from converter.training.progress import Hooks, Progress, SmoothedLoss
+from converter.training.progress import Hooks, Iteration, SmoothedLoss
 from converter.training.settings import load_settings
 from converter.training.solver import Solver
 from prototxt import caffe_pb2, parse_net
 from prototxt.errors import CaffeModelError, ErrorGroup, PrototxtError, RequestError, UnsupportedError, WeightsError
+from tests.training.golden_net import SolverCase, solver_cases, trajectory_error
 from weights import ArrayWeights, open_weights, read_solverstate, write_caffemodel, write_solverstate
 
 # Caffe and torch add float32 numbers in different orders; over 12 updates this is what is left of it (seen: 2.1e-6).
@@ -207,7 +207,7 @@ def test_a_step_by_hand(tmp_path: Path) -> None:
     batches = iter([(1.0, 1.0), (3.0, 3.0)])
     done = solver.step(lambda: module(*next(batches)))
     # y - target: 2 and 4; losses 2 and 8; gradients 2 and 12, mean 7, with the decay 8; a = 2 - 0.125 · 8
-    assert done == Progress(iteration=0, rate=0.125, loss=5.0, smoothed_loss=5.0)
+    assert done == Iteration(iteration=0, rate=0.125, loss=5.0, smoothed_loss=5.0)
     assert module.a.item() == 1
     assert module.b.item() == 1
     assert (solver.iteration, solver.rate) == (1, 0.125)

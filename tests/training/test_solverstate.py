@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import caffe_bytes as wire
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from prototxt import caffe_pb2
 from prototxt.errors import MissingDependencyError, RequestError, WeightsError
+from tests.weights import caffe_bytes as wire
 from weights import SolverState, blob_from_array, open_weights, read_solverstate, write_solverstate
 
 SMALL = (
@@ -317,7 +317,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(wire.mutated((SMALL, SMALL + PLATEAU)))
 @example(SMALL)
 @example(SMALL + PLATEAU)
@@ -339,7 +339,7 @@ def test_a_mutated_state_is_refused_or_read_as_protobuf_reads_it(folder: Path, d
         assert np.array_equal(ours, values, equal_nan=True) or theirs.raw_data
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_mutated_hdf5_state_is_refused_or_read(folder: Path, data: st.DataObject) -> None:
     whole = folder / "whole.solverstate.h5"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from converter.training.optimizers import CaffeSGD
@@ -23,6 +24,7 @@ def example() -> tuple[str, str]:
     return found[1], found[2]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_example_prints_what_the_document_shows() -> None:
     program, shown = example()
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -62,6 +64,19 @@ def test_rescaled_buffers_make_torchs_sgd_take_caffes_steps() -> None:
         caffe.step()
         other.step()
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_deploy_example_trains_as_the_document_shows() -> None:
+    """Word for word but for losses and errors, which round otherwise on another processor."""
+    found = re.search(r"<!-- deploy example -->\n```python\n(.*?)```\n\n```\n(.*?)```", TEXT, re.DOTALL)
+    assert found
+    ran = subprocess.run([sys.executable, "-c", found[1]], cwd=ROOT, capture_output=True, text=True, check=True)
+    figures = re.compile(r"(loss|error) ([\d.]+)")
+    assert figures.sub(r"\1 x", ran.stdout) == figures.sub(r"\1 x", found[2])
+    before, *_, after = [float(value) for kind, value in figures.findall(ran.stdout) if kind == "error"]
+    assert before == 49.5  # of 297: a layer that is 0 calls them all even
+    assert after < 3
 
 
 def test_python_in_the_document_parses() -> None:

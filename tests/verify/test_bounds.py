@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from prototxt import Net, parse_net
-from verify.bounds import LAMBDA, PROBE, UNIT_ROUNDOFF, estimate, perturbed
+from verify.bounds import LAMBDA, PROBE, UNIT_ROUNDOFF, estimate, motion_of, perturbed
 from verify.comparison import compare
-from verify.engines import Answers, Array
+from verify.engines.engine import Answers, Array
 from verify.interpreter import Trace, run
-from verify.report import Row
+from verify.report.records import Row
 from weights import ArrayWeights
 
 INPUT = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 3 dim: 14 dim: 13 } } } "
@@ -271,3 +271,87 @@ def test_a_softmax_that_saturates_may_turn_over_with_its_input() -> None:
     assert run(net, None, perturbed(fed)).blobs["prob"].tolist() == trace.blobs["prob"].tolist()
     assert estimate(net, None, trace)["prob", "prob"] < 0.1
     assert estimate(net, None, trace, feed_errors={"data": np.full(300, 100.0)})["prob", "prob"] > 1
+
+
+NORMALISED = {
+    "MVN": "type: 'MVN'",
+    "BatchNorm": "type: 'BatchNorm' batch_norm_param { use_global_stats: false }",
+}
+
+
+def normalised(kind: str, x: Array) -> tuple[Net, ArrayWeights, Trace]:
+    """Each channel less its mean over its deviation."""
+    dims = " ".join(f"dim: {d}" for d in x.shape)
+    net = parse_net(
+        f"layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ shape {{ {dims} }} }} }} "
+        f"layer {{ name: 'y' {NORMALISED[kind]} bottom: 'x' top: 'y' }}"
+    )
+    stored = [np.zeros(x.shape[1], np.float32)] * 2 + [np.ones(1, np.float32)]
+    weights = ArrayWeights({"y": stored} if kind == "BatchNorm" else {})
+    return net, weights, run(net, weights, {"x": x})
+
+
+@pytest.mark.parametrize("kind", NORMALISED)
+def test_of_few_values_near_each_other_the_mean_rounds_away_digits_that_the_bound_gives(kind: str) -> None:
+    x = (1000 + np.random.default_rng(8).standard_normal((1, 4, 1, 3)) / 10).astype(np.float32)
+    net, weights, trace = normalised(kind, x)
+    # Term by term in float32, with the mean of the values in their own order and in the opposite one.
+    for order in (slice(None), slice(None, None, -1)):
+        total = np.zeros((1, 4, 1, 1), np.float32)
+        for place in range(3)[order]:
+            total += x[..., place : place + 1] * np.float32(1 / 3)
+        centred = x - total
+        eps = np.float32(1e-9 if kind == "MVN" else 0)
+        root = np.sqrt((centred**2).mean(axis=3, keepdims=True) + np.float32(0 if kind == "MVN" else 1e-5)) + eps
+        answer = centred / root
+        assert np.abs(answer - trace.blobs["y"]).max() > 1e-4
+        (row,) = compare(trace, Answers({("y", "y"): answer}, {}), estimate(net, weights, trace))[0]
+        assert row.ok
+
+
+@pytest.mark.parametrize("kind", NORMALISED)
+def test_a_channel_of_zeros_does_not_loosen_the_bound_of_the_others(kind: str) -> None:
+    x = np.random.default_rng(9).standard_normal((2, 5, 4, 3)).astype(np.float32)
+    x[:, 2] = 0
+    net, weights, trace = normalised(kind, x)
+    answer = trace.blobs["y"] * np.float32(1.0001)
+    (row,) = compare(trace, Answers({("y", "y"): answer}, {}), estimate(net, weights, trace))[0]
+    assert not row.ok
+
+
+def test_a_constant_channel_may_come_out_as_anything_a_normalised_row_can_hold() -> None:
+    """Its mean is off by a rounding, which is all that is left, and eps is far below that."""
+    x = np.full((1, 2, 1, 3), 1.7, np.float32)
+    net, weights, trace = normalised("MVN", x)
+    for answer, ok in ((np.ones((1, 2, 1, 3), np.float32), True), (np.full((1, 2, 1, 3), 3, np.float32), False)):
+        (row,) = compare(trace, Answers({("y", "y"): answer}, {}), estimate(net, weights, trace))[0]
+        assert row.ok is ok
+
+
+def test_a_share_of_a_large_exponent_is_a_large_share_of_the_power() -> None:
+    net = parse_net(
+        "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } } "
+        "layer { name: 'y' type: 'Exp' bottom: 'x' top: 'y' exp_param { base: 2 scale: 30 } }"
+    )
+    trace = run(net, None, {"x": np.float32([[4.0, -3.0]])})
+    for share, ok in ((2.0**-19, True), (2.0**-12, False)):
+        answer = trace.blobs["y"] * np.float32(1 + share)
+        (row,) = compare(trace, Answers({("y", "y"): answer}, {}), estimate(net, None, trace))[0]
+        assert row.ok is ok
+
+
+def test_a_weighted_pool_whose_sum_cancels_rounds_as_the_sum_does() -> None:
+    net = parse_net(
+        "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 1 dim: 2 dim: 2 } } } "
+        "layer { name: 'y' type: 'Pooling' bottom: 'x' top: 'y' pooling_param { pool: STOCHASTIC kernel_size: 2 } }"
+    )
+    near, far = (
+        estimate(net, None, run(net, None, {"x": np.float32([[[[3, -3 + gap], [2, -2]]]])}))["y", "y"]
+        for gap in (1e-3, 1.0)
+    )
+    assert 1e4 * far < near < math.inf
+
+
+def test_a_blob_without_axes_moves_like_any_other() -> None:
+    moved = motion_of(np.asarray(np.float32(3)), [np.asarray(np.float32(5)), np.asarray(np.float32(-1))])
+    assert (moved.peak, moved.largest, moved.tame) == (3.0, 4.0, True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe_answers import answers
 
 from prototxt import load_net
+from tests.verify.caffe_answers import answers
 from verify import run
 from weights import open_weights
 

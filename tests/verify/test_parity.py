@@ -8,21 +8,21 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import handmade
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from prototxt import load_net, parse_net
 from prototxt.errors import MissingDependencyError, RequestError
+from tests.verify import handmade
 from verify import run
 from verify.bounds import estimate
 from verify.comparison import compare
-from verify.engines import Answers, ModelInput
+from verify.engines.engine import Answers, ModelInput
 from verify.inputs import input_shapes, load_image, seeded
 from verify.parity import judge, verify_model
-from verify.preprocessing import Preprocessing, read_preprocessing
-from verify.report import Report
+from verify.preprocessing import BakedPreprocessing, read_preprocessing
+from verify.report.records import Report
 from weights import open_weights
 
 Array = npt.NDArray[np.float32]
@@ -166,13 +166,13 @@ def test_baked_in_preprocessing_is_undone_for_the_reference(tmp_path: Path) -> N
 
 def test_preprocessing_is_scale_times_the_reordered_image_less_the_mean() -> None:
     image = np.float32([[[[10.0]], [[20.0]], [[30.0]]]])
-    done = Preprocessing("data", np.float32([[[1]], [[2]], [[3]]]), 0.5, rgb=True).apply(image)
+    done = BakedPreprocessing("data", np.float32([[[1]], [[2]], [[3]]]), 0.5, rgb=True).apply(image)
     np.testing.assert_array_equal(done.ravel(), [(30 - 1) / 2, (20 - 2) / 2, (10 - 3) / 2])
 
 
 def test_a_mean_image_is_cut_at_its_centre() -> None:
     mean = np.arange(35, dtype=np.float32).reshape(1, 5, 7)
-    done = Preprocessing("data", mean).apply(np.zeros((1, 1, 3, 3), np.float32))
+    done = BakedPreprocessing("data", mean).apply(np.zeros((1, 1, 3, 3), np.float32))
     np.testing.assert_array_equal(-done[0, 0], mean[0, 1:4, 2:5])
 
 

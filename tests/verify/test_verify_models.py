@@ -1,61 +1,103 @@
-"""Several models of one net: it runs once for all that ask the same of it; data that nobody reads is not asked for."""
+"""Several models of one net, what a check reads and holds on its way; data that nobody reads is not asked for."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import handmade
 import numpy as np
 import pytest
 
-import verify.parity
 from prototxt import parse_net
+from tests.verify import handmade
 from verify import run, verify_model, verify_models
-from verify.bounds import estimate, study
-from verify.comparison import Alone, compare, substitutes
-from verify.engines import Answers
+from verify.bounds import estimate
+from verify.comparison import compare
+from verify.engines.engine import Answers, Array, Blobs
 from verify.inputs import exact_inputs, seeded
-from weights import ArrayWeights
+from verify.keys import Key
+from verify.walk import walk
+from weights import ArrayWeights, Blob
 
 
-def count_runs(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    ran: list[object] = []
-    real = verify.parity.run
-
-    def counted(*given: object, **more: object) -> object:
-        if "instead" not in more:  # those are each model's own
-            ran.append(given)
-        return real(*given, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(verify.parity, "run", counted)
-    return ran
-
-
-def test_models_that_hold_the_same_layers_share_one_run_of_the_net(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran = count_runs(monkeypatch)
+def test_each_model_is_compared_on_what_it_holds(tmp_path: Path) -> None:
     right = handmade.write_onnx(tmp_path / "right.onnx")
+    cut = handmade.write_onnx(tmp_path / "cut.onnx", tops=handmade.TOPS[:3])
     learned = handmade.parameters()
     learned["score"][1] = learned["score"][1] * np.float32(1.01)
     wrong = handmade.write_onnx(tmp_path / "wrong.onnx", learned=learned)
     said: list[str] = []
-    reports = verify_models(handmade.net(), handmade.weights(), [right, wrong, right], progress=said.append)
-    assert [report.ok for report in reports] == [True, False, True]
+    reports = verify_models(
+        handmade.net(),
+        handmade.weights(),
+        [right, wrong, cut],
+        progress=lambda doing, done, total: None if total else said.append(doing),
+    )
+    assert [report.ok for report in reports[:2]] == [True, False]
+    assert [len(report.rows) for report in reports] == [4, 4, 2]
     assert reports[1].first_bad is not None
     assert reports[1].first_bad.layer == "score"
-    assert len(ran) == 1
-    assert sum("interpreter" in words for words in said) == 1
+    assert sum("interpreter" in words for words in said) == 3
     assert sum(str(wrong) in words for words in said) == 2  # loaded and run
 
 
-def test_a_model_that_is_fed_otherwise_gets_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = count_runs(monkeypatch)
-    plain = handmade.write_onnx(tmp_path / "plain.onnx")
-    baked = handmade.write_onnx(tmp_path / "cut.onnx", tops=handmade.TOPS[:3])
-    reports = verify_models(handmade.net(), handmade.weights(), [plain, baked])
-    assert [len(report.rows) for report in reports] == [4, 2]
-    assert len(ran) == 2
+def test_each_learned_blob_is_read_once_for_the_reference_its_probe_and_the_layers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Blob] = []
+    real = Blob.array
+    monkeypatch.setattr(Blob, "array", lambda blob: (read.append(blob), real(blob))[1])
+    assert verify_model(handmade.net(), handmade.weights(), handmade.write_onnx(tmp_path / "m.onnx")).ok
+    assert len(read) == sum(map(len, handmade.parameters().values()))
+
+
+def test_a_net_that_jumps_on_the_way_is_gone_through_again_with_both_signs_of_the_probe() -> None:
+    """A quotient's gain is infinite where the divisor is 0, which only running the layer can tell."""
+    net = parse_net(
+        'layer { name: "in" type: "Input" top: "x" top: "y" '
+        "input_param { shape { dim: 2 dim: 3 } shape { dim: 2 dim: 3 } } } "
+        'layer { name: "q" type: "Eltwise" bottom: "x" bottom: "y" top: "q" eltwise_param { operation: DIV } }'
+    )
+    fed = {"x": np.float32([[1, 2, 3], [4, 5, 6]]), "y": np.float32([[1, 2, 0], [4, 5, 6]])}
+    trace = run(net, None, fed)
+    asked: list[Blobs] = []
+
+    def model() -> Blobs:
+        asked.append(Blobs.of(Answers(trace.tops, {})))
+        return asked[-1]
+
+    found = walk(net, None, fed, model)
+    assert len(asked) == 2
+    rows, _ = found.rows.finished(found.outputs, {})
+    assert [(row.layer, row.bound) for row in rows] == [("q", estimate(net, None, trace)["q", "q"])]
+
+
+def test_no_blob_is_held_that_no_layer_reads_any_more() -> None:
+    """Of a chain, the model's blobs are asked for one at a time, and each is gone before the second one after it."""
+    text = 'layer { name: "l0" type: "Input" top: "l0" input_param { shape { dim: 1 dim: 5 } } } '
+    text += " ".join(
+        f'layer {{ name: "l{i}" type: "Power" bottom: "l{i - 1}" top: "l{i}" power_param {{ scale: 1.5 }} }}'
+        for i in range(1, 20)
+    )
+    net, fed = parse_net(text), {"l0": np.float32([[1, 2, 3, 4, 5]])}
+    trace = run(net, None, fed)
+    alive: list[weakref.ref[object]] = []
+    most = 0
+
+    def blobs() -> Iterator[tuple[Sequence[Key], Array]]:
+        nonlocal most
+        for step in trace.steps[1:]:
+            value = step.value.copy()
+            alive.append(weakref.ref(value))
+            yield (step.key,), value
+            del value
+            most = max(most, sum(ref() is not None for ref in alive))
+
+    keys = [step.key for step in trace.steps[1:]]
+    found = walk(net, None, fed, lambda: Blobs(blobs()), keys=keys)
+    assert len(found.rows.finished(found.outputs, {})[0]) == 19
+    assert most <= 2
 
 
 def test_labels_that_a_model_without_its_loss_does_not_read_need_no_shape(tmp_path: Path) -> None:
@@ -117,11 +159,9 @@ def test_a_small_mistake_deep_in_a_net_is_found_at_its_layer_though_the_rounding
     trace = run(net, source, x)
     other = run(net, ArrayWeights({**learned, "b": [learned["b"][0] * np.float32(1.001)]}), x)
     answers = Answers(other.tops, {})
-    rounding = study(net, source, trace)
-    instead = substitutes(trace, answers, rounding.bounds())
-    alone = Alone(run(net, source, x, instead=instead), rounding.bounds(instead))
-    whole = compare(trace, answers, rounding.bounds())[0]
-    rows = compare(trace, answers, rounding.bounds(), alone)[0]
+    whole = compare(trace, answers, estimate(net, source, trace))[0]
+    found = walk(net, source, x, lambda: Blobs.of(answers))
+    rows, _ = found.rows.finished(found.outputs, {})
     assert all(row.ok for row in whole)
     assert [row.layer for row in rows if not row.ok] == ["b"]
     assert max(row.own_share for row in rows if row.layer != "b") < 0.5

@@ -15,20 +15,21 @@ from time import perf_counter
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from prototxt.errors import RequestError
-from verify.engines import Array
-from verify.evaluation.agreement import StoredScores, agree
-from verify.evaluation.intervals import CONFIDENCE, judge, wilson
-from verify.evaluation.journal import Journal, default_path
-from verify.evaluation.local import run_local
+from verify.engines.engine import Array
 from verify.evaluation.orders import suspect_order
-from verify.evaluation.plan import Plan
+from verify.evaluation.published.intervals import CONFIDENCE, judge, wilson
 from verify.evaluation.records import Agreement, Counted, Evaluation, Expected, Verdict
-from verify.evaluation.results import BatchResult, Results, merge
-from verify.evaluation.scorers import Scorer, ScorerSpec
-from verify.evaluation.summaries import by_class, curve, misjudged
-from verify.evaluation.transform import Transform
+from verify.evaluation.running.agreement import StoredScores, agree
+from verify.evaluation.running.journal import Journal, default_path
+from verify.evaluation.running.local import run_local
+from verify.evaluation.running.plan import Plan
+from verify.evaluation.running.results import BatchResult, Results, merge
+from verify.evaluation.running.scorers import Scorer, ScorerSpec
+from verify.evaluation.running.transform import Transform
+from verify.evaluation.shown.summaries import by_class, curve, misjudged
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Setting:
         resume: go on with the journal of an interrupted run.
         journal: where it lies; by default in the user's folder for state, until the run is complete.
         judge: what runs the Caffe files, for the agreement, and on which images.
-        caffe_scores: an .npy file with scores that the original Caffe gave, to compare with.
+        caffe_scores: scores that the original Caffe gave, or an .npy file of them, to compare with.
         scores: an .npy file to write all scores into, N×K in the order of the data set.
         thumbnails: how many misjudged images are shown.
         confidence: of the intervals.
@@ -76,7 +77,7 @@ class Setting:
     resume: bool = False
     journal: Path | None = None
     judge: tuple[ScorerSpec, Plan] | None = None
-    caffe_scores: Path | None = None
+    caffe_scores: Path | npt.NDArray[np.float32] | None = None
     scores: Path | None = None
     thumbnails: int = 0
     confidence: float = CONFIDENCE
@@ -95,7 +96,7 @@ def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
     """
     scorer = spec.open()
     keepers = _keepers(plan, setting)
-    with _journal(setting) as journal:
+    with _journal(setting, plan) as journal:
         # Scores are not in the journal: who wants them all gets them all computed.
         before = [] if keepers else list(journal.done.values())
         begun = perf_counter()
@@ -146,17 +147,17 @@ def describe_transforms(transforms: Sequence[Transform]) -> str:
     return f"{transforms[0]}; and the same at {sizes}, averaged"
 
 
-def _journal(setting: Setting) -> Journal:
+def _journal(setting: Setting, plan: Plan) -> Journal:
     """The run's journal; where nobody named a place, a folder that cannot be written is no reason to fail."""
     if setting.journal is not None:
-        return Journal(setting.journal, setting.run, resume=setting.resume)
+        return Journal(setting.journal, setting.run, plan, resume=setting.resume)
     try:
-        return Journal(default_path(setting.run), setting.run, resume=setting.resume)
+        return Journal(default_path(setting.run), setting.run, plan, resume=setting.resume)
     except RequestError as error:
         if setting.resume:
             raise
         log.warning("an interrupted run could not be resumed: %s", error)
-        return Journal(Path(os.devnull), setting.run, resume=False)
+        return Journal(Path(os.devnull), setting.run, plan, resume=False)
 
 
 def _run(
@@ -196,7 +197,7 @@ def _keepers(plan: Plan, setting: Setting) -> list[_Scores | StoredScores]:
 def _batches(plan: Plan, spec: ScorerSpec, scorer: Scorer, runner: Runner, done: set[int]) -> Iterator[BatchResult]:
     if runner == "local":
         return run_local(plan, scorer, done=done)
-    from verify.evaluation.ray_runner import run_ray
+    from verify.evaluation.running.on_ray import run_ray
 
     return run_ray(plan, spec, done=done)
 

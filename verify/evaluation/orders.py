@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from verify.evaluation.results import Results
-from verify.evaluation.synsets import ilsvrc_to_caffe
+from verify.evaluation.datasets.synsets import ilsvrc_to_caffe
+from verify.evaluation.running.results import Results
 
 FEWEST = 20
 """Images without which nothing is said."""

@@ -15,12 +15,12 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from verify.report import Json, plain
+from verify.report.records import Json, plain
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """H×W×C, as OpenCV decodes them: BGR, or one channel."""
 
-Outcome: TypeAlias = Literal["pass", "fail", "too few", "none"]
+Judgement: TypeAlias = Literal["pass", "fail", "too few", "none"]
 """`none`: nothing was expected, so nothing is judged."""
 
 
@@ -127,7 +127,7 @@ class Expected:
 class Verdict:
     """Whether what was measured agrees with what was published; `reasons` are sentences, the deciding one first."""
 
-    outcome: Outcome
+    outcome: Judgement
     reasons: tuple[str, ...] = ()
 
 

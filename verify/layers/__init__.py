@@ -1,13 +1,10 @@
-"""Caffe's layers in numpy, one module a family; importing this package registers them all."""
+"""Caffe's layers in numpy, one module a family; `find` loads a module when one of its types is asked for.
+
+`prototxt.families` says in which module a type stands.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 from verify.layers.registry import find, known_types
-
-for _module in sorted(m.name for m in iter_modules(__path__)):
-    import_module(f"{__name__}.{_module}")
 
 __all__ = ["find", "known_types"]

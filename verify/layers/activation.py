@@ -31,7 +31,9 @@ def sigmoid(x: Wide) -> Wide:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-@register("ReLU", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))))
+@register(
+    "ReLU", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))), keeps_shape=True
+)
 def relu(call: Call) -> list[Array]:
     """max(x, 0) + negative_slope * min(x, 0).
 
@@ -49,7 +51,9 @@ def relu(call: Call) -> list[Array]:
     return [narrow(y)]
 
 
-@register("ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu6_param.negative_slope))))
+@register(
+    "ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu6_param.negative_slope))), keeps_shape=True
+)
 def relu6(call: Call) -> list[Array]:
     """min(max(x, 0) + negative_slope * min(x, 0), threshold), 0 and 6 unless inisis' fields are given."""
     p = call.param.relu6_param
@@ -68,7 +72,7 @@ def _slopes(call: Call) -> Array:
     return slope.reshape((-1,) + (1,) * (call.x.ndim - 2))
 
 
-@register("PReLU", error=_prelu_error)
+@register("PReLU", error=_prelu_error, keeps_shape=True)
 def prelu(call: Call) -> list[Array]:
     """ReLU with a learned slope a channel, or one for all (channel_shared)."""
     return [narrow(rectify(wide(call.x), wide(_slopes(call))))]
@@ -76,15 +80,16 @@ def prelu(call: Call) -> list[Array]:
 
 def _elu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     """Caffe takes 1 from exp(x), which near 0 is off by the rounding of 1, not of the top."""
-    alpha = abs(call.param.elu_param.alpha)
-    return [Sensitivity(1, (max(1.0, alpha),), own=alpha * 2.0**-23)]
+    p = call.param.elu_param
+    factor, alpha = abs(getattr(p, "lambda")), abs(p.alpha)
+    return [Sensitivity(1, (factor * max(1.0, alpha),), own=factor * alpha * 2.0**-23)]
 
 
-@register("ELU", error=_elu_error)
+@register("ELU", error=_elu_error, keeps_shape=True)
 def elu(call: Call) -> list[Array]:
-    """x, and below zero alpha * (exp(x) - 1)."""
-    x = wide(call.x)
-    return [narrow(np.maximum(x, 0) + call.param.elu_param.alpha * np.expm1(np.minimum(x, 0)))]
+    """x, and below zero alpha * (exp(x) - 1); NVIDIA's elu_layer.cpp multiplies both by lambda."""
+    x, p = wide(call.x), call.param.elu_param
+    return [narrow(getattr(p, "lambda") * (np.maximum(x, 0) + p.alpha * np.expm1(np.minimum(x, 0))))]
 
 
 def _sigmoid_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
@@ -92,65 +97,65 @@ def _sigmoid_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(1, (0.25,), own=2.0**-23)]
 
 
-@register("Sigmoid", error=_sigmoid_error)
+@register("Sigmoid", error=_sigmoid_error, keeps_shape=True)
 def sigmoid_layer(call: Call) -> list[Array]:
     """1 / (1 + exp(-x))."""
     return [narrow(sigmoid(wide(call.x)))]
 
 
-@register("TanH")
+@register("TanH", keeps_shape=True)
 def tanh(call: Call) -> list[Array]:
     """Hyperbolic tangent."""
     return [narrow(np.tanh(wide(call.x)))]
 
 
-@register("AbsVal")
+@register("AbsVal", keeps_shape=True)
 def absval(call: Call) -> list[Array]:
     """|x|."""
     return [np.abs(call.x)]
 
 
-@register("BNLL")
+@register("BNLL", keeps_shape=True)
 def bnll(call: Call) -> list[Array]:
     """log(1 + exp(x))."""
     return [narrow(np.logaddexp(0.0, wide(call.x)))]
 
 
-@register("Swish", error=bounded_slope(lambda call: 1.1))
+@register("Swish", error=bounded_slope(lambda call: 1.1), keeps_shape=True)
 def swish(call: Call) -> list[Array]:
     """x * sigmoid(beta * x); its slope never passes 1.1, whatever beta."""
     x = wide(call.x)
     return [narrow(x * sigmoid(call.param.swish_param.beta * x))]
 
 
-@register("HardSigmoid", error=bounded_slope(lambda call: abs(call.param.hardsigmoid_param.alpha)))
+@register("HardSigmoid", error=bounded_slope(lambda call: abs(call.param.hardsigmoid_param.alpha)), keeps_shape=True)
 def hard_sigmoid(call: Call) -> list[Array]:
     """alpha * x + beta, kept within 0 and 1 (forks)."""
     p = call.param.hardsigmoid_param
     return [narrow(np.clip(p.alpha * wide(call.x) + p.beta, 0.0, 1.0))]
 
 
-@register("HardSwish", error=bounded_slope(lambda call: 1.5))
+@register("HardSwish", error=bounded_slope(lambda call: 1.5), keeps_shape=True)
 def hard_swish(call: Call) -> list[Array]:
     """x * min(max(x + 3, 0), 6) / 6 (forks); the slope is 1.5 just below x = 3."""
     x = wide(call.x)
     return [narrow(x * np.clip(x + 3.0, 0.0, 6.0) / 6.0)]
 
 
-@register("Clip")
+@register("Clip", keeps_shape=True)
 def clip(call: Call) -> list[Array]:
     """x kept within min and max; both must be given."""
     p = call.param.clip_param
     return [np.clip(call.x, np.float32(p.min), np.float32(p.max))]
 
 
-@register("Threshold", error=jumps)
+@register("Threshold", error=jumps, keeps_shape=True)
 def threshold(call: Call) -> list[Array]:
     """1 where x > threshold, else 0."""
     return [(call.x > np.float32(call.param.threshold_param.threshold)).astype(np.float32)]
 
 
-@register("Dropout")
+@register("Dropout", keeps_shape=True)
 def dropout(call: Call) -> list[Array]:
     """x, since Caffe scales while training; with a fork's `scale_train: false` x * (1 - dropout_ratio).
 
@@ -158,6 +163,8 @@ def dropout(call: Call) -> list[Array]:
     """
     call.require(not call.train, "drops at random in phase TRAIN, which has no answer to compare with")
     p = call.param.dropout_param
+    call.ignores("the mean of all draws is what no draw gives", "dropout_param.sample_weights_test")
     if p.scale_train:
+        call.ignores("Caffe scales while it trains", "dropout_param.dropout_ratio")
         return [call.x]
     return [narrow(wide(call.x) * (1.0 - p.dropout_ratio))]

@@ -21,21 +21,21 @@ def _selu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(2, (factor * max(1.0, abs(p.alpha)),), own=factor * abs(p.alpha) * 2.0**-23)]
 
 
-@register("SeLu", error=_selu_error)
+@register("SeLu", error=_selu_error, keeps_shape=True)
 def selu(call: Call) -> list[Array]:
     """lambda · x where x > 0, else lambda · alpha · (exp(x) - 1)."""
     p, x = call.param.selu_param, wide(call.x)
     return [narrow(getattr(p, "lambda") * np.where(x > 0, x, p.alpha * np.expm1(np.minimum(x, 0))))]
 
 
-@register("SeLuDropout")
+@register("SeLuDropout", keeps_shape=True)
 def selu_dropout(call: Call) -> list[Array]:
     """A copy, out of training."""
     call.require(not call.train, "draws at random in training")
     return [call.x.copy()]
 
 
-@register("BReLU")
+@register("BReLU", keeps_shape=True)
 def brelu(call: Call) -> list[Array]:
     """The larger of x and minval, then the smaller of that and maxval."""
     p = call.param.brelu_param
@@ -59,3 +59,9 @@ def _spatial_dropout_error(call: Call, tops: Sequence[Array]) -> list[Sensitivit
 def spatial_dropout(call: Call) -> list[Array]:
     """x / (1 - p): the layer multiplies by 1 / (1 - p) in either phase, and drops channels in training alone."""
     return [narrow(wide(call.x) / _kept(call))]
+
+
+@register("Mish", error=lambda call, tops: [Sensitivity(8, (1.2,))], keeps_shape=True)
+def mish(call: Call) -> list[Array]:
+    """x · tanh(log(1 + exp(x))); its slope is below 1.1."""
+    return [narrow(wide(call.x) * np.tanh(np.logaddexp(0, wide(call.x))))]

@@ -37,8 +37,10 @@ def _terms(call: Call) -> tuple[Wide, Wide]:
     slope, bias, *stored = _stored(call, call.x.shape[1])
     if not stored:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+        call.ignores("two blobs hold no statistics", *(f"bn_param.{name}" for name in ("moving_average", "eps")))
         if p.bn_mode == p.INFERENCE:
             return slope, bias
+    call.ignores("four blobs outweigh it", "bn_param.bn_mode")
     if not stored or (call.train and not p.frozen) or (p.HasField("moving_average") and not p.moving_average):
         mean, variance = _of_batch(call)
         factor = slope / np.sqrt(variance + (p.eps if stored else SEGNET_EPS))
@@ -54,7 +56,7 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(4, (largest(factor),))]
 
 
-@register("BN", error=_error)
+@register("BN", error=_error, keeps_shape=True)
 def bn(call: Call) -> list[Array]:
     """slope · (x - mean) / sqrt(variance + eps) + bias.
 

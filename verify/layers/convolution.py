@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution and Im2col over any number of spatial axes (Caffe: conv, deconv and im2col layers).
+"""Convolution and Deconvolution over any number of spatial axes (Caffe: conv_layer.cpp, deconv_layer.cpp).
 
     convolution    y[o] = sum over c, k of W[o, c, k] x[c, stride·p + dilation·k - pad] + b[o]
     deconvolution  its transpose: x[c, p] W[c, o, k] is added at stride·p + dilation·k - pad
@@ -14,10 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prototxt.caffe_pb2 import LayerParameter
+from prototxt.words import format_shape
 from verify.layers.inner_product import row_norm
-from verify.layers.parameters import shape_text
 from verify.layers.registry import Array, Call, Sensitivity, Wide, blocks, narrow, register, wide
-from verify.layers.window import Window, pad_wide, read_window
+from verify.layers.shared.fused import rectified
+from verify.layers.shared.window import Window, pad_wide, read_window
 
 BLOCK_VALUES = 1 << 21
 """Column values gathered at once (16 MB): larger is no faster, measured on ResNet-50."""
@@ -29,7 +31,10 @@ DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 
 
 def _groups(call: Call, channels: int) -> int:
-    return channels if call.layer.type in DEPTHWISE else call.param.convolution_param.group
+    if call.layer.type not in DEPTHWISE:
+        return call.param.convolution_param.group
+    call.ignores("a group for each channel", "convolution_param.group")
+    return channels
 
 
 def _outputs(call: Call, channels: int) -> int:
@@ -60,7 +65,7 @@ def _learned(call: Call, window: Window, channel: int, *, transposed: bool) -> t
     return weight, (bias[0] if bias else None), group
 
 
-def _fold_lead(x: Array, channel: int) -> Array:
+def fold_lead(x: Array, channel: int) -> Array:
     """Axes before the channels as one: samples × channels × spatial."""
     return x.reshape((math.prod(x.shape[:channel]), *x.shape[channel:]))
 
@@ -71,10 +76,13 @@ def _check_pairs(call: Call) -> None:
     call.same_shapes()
 
 
-def _positions(call: Call, window: Window, channel: int) -> tuple[int, ...]:
+def positions(call: Call, window: Window, channel: int) -> tuple[int, ...]:
+    """Sizes of the top behind the channels; refuses a kernel larger than the padded bottom, and a top too large."""
     sizes = call.x.shape[channel + 1 :]
     out = window.slides(sizes)
-    small = f"kernel {shape_text(window.extent)} is larger than {shape_text(sizes)} with pad {shape_text(window.pad)}"
+    small = (
+        f"kernel {format_shape(window.extent)} is larger than {format_shape(sizes)} with pad {format_shape(window.pad)}"
+    )
     call.require(all(size > 0 for size in out), small)
     call.room((*call.x.shape[: channel + 1], *window.padded(sizes)))
     call.room((*call.x.shape[:channel], call.param.convolution_param.num_output, *out))
@@ -91,15 +99,23 @@ def _conv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(fan_in, tuple(gain * (i == place) for i in range(count))) for place in range(len(tops))]
 
 
-@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=_conv_error)
+def _by_item(param: LayerParameter) -> bool:
+    return param.convolution_param.axis > 0
+
+
+@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=_conv_error, by_item=_by_item)
 def convolution(call: Call) -> list[Array]:
     """The same weights over each bottom, one top each; output sizes round down."""
+    p = call.param.convolution_param
+    call.require(p.fusion_type == p.NONE_FUSION, "adds a bottom to its sum (fusion_type)")
+    call.require(not p.relu or call.layer.type == "Convolution", "has relu: true, which only Convolution looks at")
     window, channel = read_window(call)
     _check_pairs(call)
-    out = _positions(call, window, channel)
+    out = positions(call, window, channel)
     weight, bias, group = _learned(call, window, channel, transposed=False)
     shape = (*call.x.shape[:channel], weight.shape[0], *out)
-    return [convolve(_fold_lead(x, channel), weight, bias, window, group).reshape(shape) for x in call.bottoms]
+    tops = [convolve(fold_lead(x, channel), weight, bias, window, group).reshape(shape) for x in call.bottoms]
+    return [rectified(call, top, "convolution_param") for top in tops]
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, group: int) -> Array:
@@ -107,25 +123,29 @@ def convolve(x: Array, weight: Array, bias: Array | None, window: Window, group:
     out = window.slides(x.shape[2:])
     y: Array = np.empty((x.shape[0], weight.shape[0], *out), np.float32)
     spread = (1,) * len(out)
-    offset = np.zeros((weight.shape[0], *spread)) if bias is None else wide(bias).reshape(-1, *spread)
+    offset = None if bias is None else wide(bias).reshape(-1, *spread)
     if weight.shape[1] == 1 and group > 1:
         _by_channel(x, weight, offset, window, y)
-    else:
-        ins, outs = x.shape[1] // group, weight.shape[0] // group
-        for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
-            part = slice(g * outs + block.start, g * outs + block.stop)
-            rows = wide(weight[part].reshape(block.stop - block.start, -1))
-            for n in range(x.shape[0]):
-                _by_columns(x[n, g * ins : (g + 1) * ins], rows, offset[part], window, y[n, part])
+        return y
+    if window.is_point(strided=True):
+        x, window = window.met(x), window.unstrided()
+    ins, outs = x.shape[1] // group, weight.shape[0] // group
+    for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
+        part = slice(g * outs + block.start, g * outs + block.stop)
+        rows = wide(weight[part].reshape(block.stop - block.start, -1))
+        for n in range(x.shape[0]):
+            _by_columns(
+                x[n, g * ins : (g + 1) * ins], rows, None if offset is None else offset[part], window, y[n, part]
+            )
     return y
 
 
-def _by_columns(x: Array, rows: Wide, offset: Wide, window: Window, y: Array) -> None:
+def _by_columns(x: Array, rows: Wide, offset: Wide | None, window: Window, y: Array) -> None:
     """One sample and group: gather the windows of some output rows as columns, multiply, store."""
     if window.is_point():
         flat, target = x.reshape(x.shape[0], -1), y.reshape(y.shape[0], -1)
         for part in blocks(flat.shape[1], BLOCK_VALUES // max(1, x.shape[0])):
-            target[:, part] = rows @ wide(flat[:, part]) + offset.reshape(-1, 1)
+            _store(rows @ wide(flat[:, part]), offset, target[:, part])
         return
     spatial = len(window.kernel)
     view = window.view(pad_wide(x, window))
@@ -135,16 +155,24 @@ def _by_columns(x: Array, rows: Wide, offset: Wide, window: Window, y: Array) ->
     for part in blocks(y.shape[1], BLOCK_VALUES // max(1, per_row)):
         columns = view[(*(slice(None),) * (1 + spatial), part)]
         product = rows @ columns.reshape(rows.shape[1], -1)
-        y[:, part] = product.reshape(y[:, part].shape) + offset
+        _store(product.reshape(y[:, part].shape), offset, y[:, part])
 
 
-def _by_channel(x: Array, weight: Array, offset: Wide, window: Window, y: Array) -> None:
+def _store(product: Wide, offset: Wide | None, y: Array) -> None:
+    """Add the bias and round."""
+    if offset is None:
+        y[...] = product
+    else:
+        np.add(product, offset.reshape(-1, *(1,) * (y.ndim - 1)), out=y, casting="same_kind")
+
+
+def _by_channel(x: Array, weight: Array, offset: Wide | None, window: Window, y: Array) -> None:
     """One input channel a group: a sum of shifted images, all channels at once."""
     repeat = weight.shape[0] // x.shape[1]
     taps = wide(weight.reshape(weight.shape[0], -1))
     for n in range(x.shape[0]):
         padded = pad_wide(x[n], window)
-        total = np.broadcast_to(offset, y[n].shape).copy()
+        total: Wide = np.zeros(y[n].shape) if offset is None else np.broadcast_to(offset, y[n].shape).copy()
         for tap, place in zip(taps.T, itertools.product(*map(range, window.kernel)), strict=True):
             shifted = padded[(slice(None), *_shift(window, place, y.shape[2:]))]
             factor = tap.reshape(-1, *(1,) * len(place))
@@ -173,17 +201,19 @@ def _deconv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 @register("Deconvolution", bottoms=(1, None), error=_deconv_error)
 def deconvolution(call: Call) -> list[Array]:
     """The transpose of Convolution: weights are inputs × outputs/group × kernel, sizes grow by the stride."""
+    call.require(not call.param.convolution_param.relu, "has relu: true, which only Intel's Convolution looks at")
     window, channel = read_window(call)
     _check_pairs(call)
     out = window.spreads(call.x.shape[channel + 1 :])
-    call.require(all(size > 0 for size in out), f"pad {shape_text(window.pad)} leaves nothing of the top")
+    call.require(all(size > 0 for size in out), f"pad {format_shape(window.pad)} leaves nothing of the top")
     call.room((*call.x.shape[:channel], call.param.convolution_param.num_output, *out))
     weight, bias, group = _learned(call, window, channel, transposed=True)
     shape = (*call.x.shape[:channel], weight.shape[1] * group, *out)
-    return [_spread(_fold_lead(x, channel), weight, bias, window, group).reshape(shape) for x in call.bottoms]
+    return [spread(fold_lead(x, channel), weight, bias, window, group).reshape(shape) for x in call.bottoms]
 
 
-def _spread(x: Array, weight: Array, bias: Array | None, window: Window, group: int) -> Array:
+def spread(x: Array, weight: Array, bias: Array | None, window: Window, group: int) -> Array:
+    """The transpose of `convolve`: samples × channels × spatial with channels × outputs/group × kernel."""
     sizes = x.shape[2:]
     canvas_sizes = window.padded(window.spreads(sizes))
     outs = weight.shape[1]
@@ -200,15 +230,3 @@ def _spread(x: Array, weight: Array, bias: Array | None, window: Window, group: 
             canvas += wide(bias).reshape(-1, *(1,) * len(sizes))
         result[n] = narrow(canvas[(slice(None), *inner)])
     return result
-
-
-@register("Im2col")
-def im2col(call: Call) -> list[Array]:
-    """The columns themselves: channels × kernel positions, over output positions."""
-    window, channel = read_window(call)
-    out = _positions(call, window, channel)
-    view = window.view(pad_wide(_fold_lead(call.x, channel), window))
-    spatial = len(out)
-    columns = view.transpose((0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial)))
-    shape = (*call.x.shape[:channel], call.x.shape[channel] * math.prod(window.kernel), *out)
-    return [narrow(columns.reshape(shape))]

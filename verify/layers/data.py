@@ -4,18 +4,58 @@ from __future__ import annotations
 
 import numpy as np
 
+from prototxt import NetLayer
 from verify.layers.registry import Array, Call, register
 
-FED = (
-    "Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData", "BboxData",
-    "DenseImageData", "ImageSegData", "LaneData",
-)  # fmt: skip
-"""Layers whose tops are always fed."""
+Shape = tuple[int, ...]
 
 MUST_BE_FED = "must be fed: the net does not hold its values"
 
 
-@register(*FED, bottoms=0, always_fed=True)
+def stated_shape(layer: NetLayer, place: int) -> Shape | None:
+    """The shape that Input or DummyData states for a top, or for all."""
+    stated = layer.param.input_param.shape or layer.param.dummy_data_param.shape
+    return tuple(stated[min(place, len(stated) - 1)].dim) if stated else None
+
+
+def _of_memory(layer: NetLayer, place: int) -> Shape | None:
+    p = layer.param.memory_data_param
+    return (p.batch_size, p.channels, p.height, p.width) if place == 0 else (p.batch_size,)
+
+
+def _of_database(layer: NetLayer, place: int) -> Shape | None:
+    t, batch = layer.param.transform_param, layer.param.data_param.batch_size
+    channels = len(t.mean_value) if len(t.mean_value) > 1 else 3 * t.force_color + t.force_gray
+    return _cropped(layer, batch, channels) if place == 0 else (batch,) if batch else None
+
+
+def _of_annotations(layer: NetLayer, place: int) -> Shape | None:
+    """How many boxes a batch has is not written."""
+    return _of_database(layer, place) if place == 0 else None
+
+
+def _of_list(layer: NetLayer, place: int) -> Shape | None:
+    p = layer.param.image_data_param
+    return (
+        _cropped(layer, p.batch_size, 3 if p.is_color else 1)
+        if place == 0
+        else (p.batch_size,)
+        if p.batch_size
+        else None
+    )
+
+
+def _cropped(layer: NetLayer, batch: int, channels: int) -> Shape | None:
+    """Images of a data layer, where batch, channels and crop are all written; else only the files know."""
+    crop = layer.param.transform_param.crop_size
+    return (batch, channels, crop, crop) if batch and channels and crop else None
+
+
+@register("MemoryData", bottoms=0, always_fed=True, shape=_of_memory)
+@register("Data", bottoms=0, always_fed=True, shape=_of_database)
+@register("AnnotatedData", bottoms=0, always_fed=True, shape=_of_annotations)
+@register("ImageData", bottoms=0, always_fed=True, shape=_of_list)
+@register("Input", "HDF5Data", "WindowData", bottoms=0, always_fed=True)
 def fed(call: Call) -> list[Array]:
     """Never computes: its values come from outside."""
     raise call.fail(MUST_BE_FED)
@@ -29,7 +69,7 @@ def hdf5_output(call: Call) -> list[Array]:
     return []
 
 
-@register("Parameter", bottoms=0)
+@register("Parameter", bottoms=0, never_fed=True, gives_blob=True)
 def parameter(call: Call) -> list[Array]:
     """A learned blob of the given shape, copied: the trace may outlive the file."""
     (blob,) = call.parameters.take([tuple(call.param.parameter_param.shape.dim)])

@@ -32,7 +32,10 @@ def landmarks(feeding: Feeding) -> Array:
 
 
 def _maps_jump(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    return [Sensitivity(4, (UNBOUNDED,)) for _ in tops]
+    """What is taken from 1 rounds as 1 does, however little is left."""
+    p = call.param.au_mask_based_land_param
+    own = 2.0**-22 * (1 + 200 * abs(p.fill_coeff))
+    return [Sensitivity(4, (UNBOUNDED,), own) for _ in tops]
 
 
 def _span(centre: np.floating, half: np.floating, scale: np.floating, size: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from verify.layers.registry import Array, Call, Feeding, Sensitivity, Wide, blocks, jumps, narrow, register, wide
+from verify.layers.shared.fused import rectified
 
 BLOCK_VALUES = 1 << 22
 """Weight values widened to float64 at once (32 MB)."""
@@ -19,6 +20,15 @@ def row_norm(rows: Array) -> float:
     return math.sqrt(float(np.max(squares, initial=0.0)))
 
 
+def _unit_rows(rows: Array) -> Array:
+    """Rows over sqrt(sum of squares + 1e-6), as happynear's inner_product_layer.cpp makes them in the blob itself.
+
+    It takes a row to be as many values as there are inputs, whichever way round the matrix lies.
+    """
+    lengths = np.sqrt((wide(rows) ** 2).sum(axis=1, keepdims=True) + 1e-6)
+    return narrow(wide(rows) / lengths)
+
+
 def _matrix(call: Call) -> tuple[Array, Array | None, int]:
     """Weights as outputs × inputs, bias, and the axis from which the bottom is flattened."""
     p = call.param.inner_product_param
@@ -28,6 +38,8 @@ def _matrix(call: Call) -> tuple[Array, Array | None, int]:
     if p.bias_term:
         shapes.append((outputs,))
     weight, *bias = call.parameters.take(shapes)
+    if p.normalize:
+        weight = _unit_rows(weight.reshape(outputs, inputs)).reshape(shapes[0])
     return (weight.T if p.transpose else weight), (bias[0] if bias else None), axis
 
 
@@ -36,7 +48,12 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
 
 
-@register("InnerProduct", error=_error)
+@register(
+    "InnerProduct",
+    error=_error,
+    scores=lambda layer: layer.param.inner_product_param.num_output,
+    by_item=lambda param: param.inner_product_param.axis > 0,
+)
 def inner_product(call: Call) -> list[Array]:
     """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
     weight, bias, axis = _matrix(call)
@@ -46,7 +63,8 @@ def inner_product(call: Call) -> list[Array]:
         out[:, part] = x @ wide(weight[part]).T
     if bias is not None:
         out += bias
-    return [narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))]
+    top = narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))
+    return [rectified(call, top, "inner_product_param")]
 
 
 def _rows(feeding: Feeding) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from verify.layers.reduction import softmax_along
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, labels, largest, narrow, register, wide
+from verify.layers.shared.rounding import UNIT_ROUNDOFF, of_sum
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -30,14 +31,34 @@ def _errors(call: Call, sigma: float) -> Wide:
     return errors
 
 
-def _smooth_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    """Slopes are the weights at most, and each of them adds up over all values."""
+def _smooth_sums(call: Call, sigma: float, axis: tuple[int, ...] | None) -> Sensitivity:
+    """Of sums along some axes: slopes are the weights at most, and what each value rounds, its difference does."""
     weights = [np.abs(wide(b)) for b in call.bottoms[2:]]
     inside = weights[0] if weights else np.ones(call.x.shape)
     outside = weights[1] if len(weights) > 1 else np.ones(call.x.shape)
     difference = np.abs(wide(call.x) - wide(call.bottoms[1]))
-    gains = [float((inside * outside).sum())] * 2 + [float((difference * outside).sum()), float(np.sum(difference))]
-    return [Sensitivity(4 + call.x.size, tuple(gains[: len(call.bottoms)])) for _ in tops]
+    errors = np.abs(_errors(call, sigma))
+    slopes = outside * np.minimum(sigma * sigma * inside * difference, 1.0)
+    by_bottom = (slopes * inside, slopes * inside, slopes * difference, errors)
+    gains = [float(np.sqrt((gain**2).sum(axis=axis)).max(initial=0.0)) for gain in by_bottom]
+    terms = outside * errors
+    own = of_sum(terms.size if axis is None else call.x.shape[1]) * terms.sum(axis=axis)
+    own = own + 4 * UNIT_ROUNDOFF * (terms + 2 * slopes * inside * difference).sum(axis=axis)
+    return Sensitivity(1, tuple(gains[: len(call.bottoms)]), largest(np.asarray(own)))
+
+
+def _smooth_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    total = _smooth_sums(call, call.param.smooth_l1_loss_param.sigma, None)
+    by = call.x.shape[0]
+    return [Sensitivity(1, tuple(gain / by for gain in total.gains), total.own / by)]
+
+
+def _ohem_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    places = call.x.size // call.x.shape[1]
+    by = _divisor(call, places, call.x.shape[0], places)
+    total = _smooth_sums(call, 1.0, None)
+    first = Sensitivity(1, tuple(gain / by for gain in total.gains), total.own / by)
+    return [first, _smooth_sums(call, 1.0, (1,))][: len(tops)]
 
 
 @register("SmoothL1Loss", bottoms=(2, 4), error=_smooth_error)
@@ -56,13 +77,14 @@ def _divisor(call: Call, places: int, batch: int, counted: int) -> float:
     mode: int = p.VALID
     if p.HasField("normalization"):
         mode = p.normalization
+        call.ignores("normalization outweighs it", "loss_param.normalize")
     elif p.HasField("normalize"):
         mode = p.VALID if p.normalize else p.BATCH_SIZE
     counts: dict[int, float] = {p.FULL: places, p.VALID: counted, p.BATCH_SIZE: batch, p.NONE: 1.0}
     return max(1.0, p.pre_fixed_normalizer if mode == p.PRE_FIXED else float(counts[mode]))
 
 
-@register("SmoothL1LossOHEM", bottoms=(2, 3), error=_smooth_error)
+@register("SmoothL1LossOHEM", bottoms=(2, 3), error=_ohem_error)
 def smooth_l1_loss_ohem(call: Call) -> list[Array]:
     """The sum over a divisor, and the sums of each place over the channels."""
     call.require(call.x.ndim >= 2, f"needs a bottom of 2 axes or more, it has {call.x.ndim}")

@@ -1,4 +1,4 @@
-"""Pooling and spatial pyramid pooling over height and width (Caffe: pooling_layer.cpp, spp_layer.cpp).
+"""Pooling over height and width (Caffe: pooling_layer.cpp).
 
     positions = ceil((size + 2 pad - kernel) / stride) + 1,  one less where the last would start at size + pad or later
 
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+from verify.layers.shared.rounding import of_sum
 
 LOWEST = np.float32(np.finfo(np.float32).min)
 
@@ -51,8 +52,22 @@ class Axis:
         return np.array([min(s + self.kernel, self.size + self.after) - s for s in self.starts], np.float64)
 
 
-def _pair(both: int, h: int, w: int) -> tuple[int, int]:
-    return (h, w) if h or w else (both, both)
+def _pair(call: Call, both: str, height: str, width: str) -> tuple[int, int]:
+    """What one field says for both axes, or two for each: never all of them, never one of the two (Caffe's CHECKs)."""
+    p = call.param.pooling_param
+    each = p.HasField(height), p.HasField(width)
+    call.require(not (p.HasField(both) and any(each)), f"has {both}, and {height} or {width}")
+    call.require(all(each) or not any(each), f"needs {height} and {width} together")
+    return (getattr(p, height), getattr(p, width)) if all(each) else (getattr(p, both), getattr(p, both))
+
+
+def _kernel(call: Call) -> tuple[int, int]:
+    """Caffe refuses `kernel_size` beside both others, not beside one of them, which it then does not look at."""
+    p = call.param.pooling_param
+    size, height, width = (p.HasField(name) for name in ("kernel_size", "kernel_h", "kernel_w"))
+    if size and height != width:
+        return p.kernel_size, p.kernel_size
+    return _pair(call, "kernel_size", "kernel_h", "kernel_w")
 
 
 def _axes(call: Call) -> tuple[Axis, Axis]:
@@ -62,8 +77,8 @@ def _axes(call: Call) -> tuple[Axis, Axis]:
     if p.global_pooling:
         kernel: tuple[int, int] = (sizes[0], sizes[1])
     else:
-        kernel = _pair(p.kernel_size, p.kernel_h, p.kernel_w)
-    stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+        kernel = _kernel(call)
+    stride = _pair(call, "stride", "stride_h", "stride_w")
     call.require(min(kernel) > 0, f"kernel {kernel[0]}×{kernel[1]} is not positive")
     call.require(min(stride) > 0, f"stride {stride[0]}×{stride[1]} is not positive")
     if p.pad_type:
@@ -74,7 +89,9 @@ def _axes(call: Call) -> tuple[Axis, Axis]:
         call.require(not padded and stride == (1, 1), "global_pooling allows no pad and no stride but 1")
     for pad in (before, after):
         call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
-    down = not p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.FLOOR
+    down = p.round_mode == p.FLOOR
+    if p.HasField("ceil_mode"):
+        down = not p.ceil_mode
     made = []
     for size, k, s, a, b in zip(sizes, kernel, stride, before, after, strict=True):
         span = size + a + b - k
@@ -91,7 +108,7 @@ def _pads(call: Call) -> tuple[tuple[int, int], tuple[int, int]]:
     p = call.param.pooling_param
     sides = (p.pad_t, p.pad_l), (p.pad_b, p.pad_r)
     if not any(map(any, sides)):
-        pad = _pair(p.pad, p.pad_h, p.pad_w)
+        pad = _pair(call, "pad", "pad_h", "pad_w")
         return pad, pad
     others = p.HasField("pad") or p.HasField("pad_h") or p.HasField("pad_w")
     call.require(not others, "has pad_l, pad_r, pad_t or pad_b and another pad")
@@ -101,6 +118,7 @@ def _pads(call: Call) -> tuple[tuple[int, int], tuple[int, int]]:
 def _same_axes(call: Call, kernel: tuple[int, int], stride: tuple[int, int]) -> tuple[Axis, Axis]:
     """TensorFlow's SAME."""
     p = call.param.pooling_param
+    call.ignores("SAME rounds up", "pooling_param.round_mode", "pooling_param.ceil_mode")
     call.require(p.pad_type == 1, f"pad_type {p.pad_type} is unknown, expected 0 or 1")
     others = p.HasField("pad") or p.HasField("pad_h") or p.HasField("pad_w")
     call.require(not others and not any(map(any, _pads(call))), "has pad_type and another pad")
@@ -156,7 +174,7 @@ def _first_largest(window: Array, top: int, left: int, width: int) -> npt.NDArra
     return np.where(flat.max(axis=2) > LOWEST, (top + row) * width + left + column, -1)
 
 
-def _weighted(x: Array, axes: tuple[Axis, Axis]) -> Array:
+def weighted(x: Array, axes: tuple[Axis, Axis]) -> Array:
     """STOCHASTIC in phase TEST: values weighted by their share of the window's sum; 0 where that is not positive."""
     lengths = np.outer(axes[0].lengths(), axes[1].lengths())
     sums = wide(average(x, axes)) * lengths
@@ -164,9 +182,26 @@ def _weighted(x: Array, axes: tuple[Axis, Axis]) -> Array:
     return narrow(np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0))
 
 
+def weighted_error(x: Array, axes: tuple[Axis, Axis]) -> Sensitivity:
+    """Squares over the sum: where values take each other off, the sum's own rounding is much of it, or its sign."""
+    lengths = np.outer(axes[0].lengths(), axes[1].lengths())
+    inputs = (x, np.abs(x), narrow(wide(x) ** 2))
+    sums, magnitudes, squares = (np.nan_to_num(wide(average(values, axes)) * lengths) for values in inputs)
+    lengths = np.maximum(lengths, 0)  # a window behind the image holds nothing
+    off = of_sum(axes[0].kernel * axes[1].kernel + 1) * magnitudes
+    if bool(np.any((np.abs(sums) <= 2 * off) & (off > 0))):
+        return Sensitivity(1, (UNBOUNDED,), UNBOUNDED)
+    positive = np.where(sums > 0, sums, np.inf)
+    shares = squares / positive
+    gains = (2 * np.sqrt(squares) + np.sqrt(lengths) * shares) / positive
+    return Sensitivity(1, (float(gains.max(initial=0.0)),), float((2 * shares * off / positive).max(initial=0.0)))
+
+
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     p = call.param.pooling_param
     rows, columns = _axes(call)
+    if p.pool == p.STOCHASTIC:
+        return [weighted_error(call.x, (rows, columns))]
     fan_in = 1 if p.pool == p.MAX else rows.kernel * columns.kernel
     mask = [Sensitivity(1, (UNBOUNDED,))] if len(tops) > 1 else []
     return [Sensitivity(fan_in, (1.0,)), *mask]
@@ -177,44 +212,23 @@ def pooling(call: Call) -> list[Array]:
     """MAX (a second top gets the positions), AVE, AVE_EXC_PAD, or STOCHASTIC; sizes round up but for FLOOR."""
     p = call.param.pooling_param
     call.require(not p.output_shift_instead_division and not p.saturate, "computes in whole numbers, not in floats")
+    call.require(p.axis in (1, -3), f"has its channels at axis {p.axis}, expected 1")
     axes = _axes(call)
     call.require(len(call.layer.tops) == 1 or p.pool == p.MAX, "only MAX has a second top")
+    if p.pool != p.AVE:
+        call.ignores("it takes no average", "pooling_param.avg_include_pad")
     if p.pool == p.MAX:
         mask = [positions_of_maximum(call.x, axes)] if len(call.layer.tops) > 1 else []
         return [maximum(call.x, axes), *mask]
     if p.pool in (p.AVE, p.AVE_EXC_PAD):
-        return [average(call.x, axes, inside=p.pool == p.AVE_EXC_PAD)]
+        return [average(call.x, axes, inside=p.pool == p.AVE_EXC_PAD or _excludes_pad(call))]
     call.require(not call.train, "STOCHASTIC draws at random in phase TRAIN, which has no answer to compare with")
     call.require(not any(a.pad or a.after for a in axes), "STOCHASTIC takes no pad")
-    return [_weighted(call.x, axes)]
+    return [weighted(call.x, axes)]
 
 
-def _pyramid_axis(size: int, bins: int) -> Axis:
-    """`bins` windows that cover `size`: the kernel rounds up, the pad shares out what is too much."""
-    kernel = -(-size // bins)
-    pad = (kernel * bins - size + 1) // 2
-    span = size + 2 * pad - kernel
-    count = -(-span // kernel) + 1
-    if pad and (count - 1) * kernel >= size + pad:
-        count -= 1
-    return Axis(size, kernel, kernel, pad, pad, count)
-
-
-@register("SPP", error=lambda call, tops: [Sensitivity(call.x[0, 0].size, (1.0,))])
-def spp(call: Call) -> list[Array]:
-    """Pooling into 1, 4, 16… bins, `pyramid_height` levels, flattened one behind the other; one alone stays 4-D."""
-    p = call.param.spp_param
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    call.require(p.pyramid_height > 0, f"pyramid_height {p.pyramid_height} is not positive")
-    call.require(p.pool != p.STOCHASTIC or not call.train, "STOCHASTIC draws at random in phase TRAIN")
-    pool = {p.MAX: maximum, p.AVE: average, p.STOCHASTIC: _weighted}[p.pool]
-    levels = []
-    for bins in (2**level for level in range(p.pyramid_height)):
-        axes = (_pyramid_axis(call.x.shape[2], bins), _pyramid_axis(call.x.shape[3], bins))
-        for axis in axes:
-            call.require(axis.pad < axis.kernel, f"{bins}×{bins} bins need a pad of {axis.pad}, not below the kernel")
-            call.require(p.pool != p.STOCHASTIC or axis.pad == 0, f"{bins}×{bins} bins need a pad: STOCHASTIC has none")
-        levels.append(pool(call.x, axes))
-    if len(levels) == 1:
-        return levels
-    return [np.concatenate([level.reshape(call.x.shape[0], -1) for level in levels], axis=1)]
+def _excludes_pad(call: Call) -> bool:
+    """Intel's `avg_include_pad: false`; its mkl_ and mkldnn_pooling_layer.cpp look at it, its pooling_layer.cpp not."""
+    p = call.param.pooling_param
+    call.require(p.avg_include_pad or p.engine not in (p.CAFFE, p.CUDNN), "has avg_include_pad for another engine")
+    return not p.avg_include_pad

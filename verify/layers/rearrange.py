@@ -1,69 +1,17 @@
-"""Forks' layers that move values without computing: borders, reversals, axes dropped or put in another order.
+"""Forks' layers that move values without computing: reversals, shuffles, axes dropped or put in another order.
 
-Facts from the sources of Synopsys' fork (pad_layer.cpp, squeeze_layer.cpp, depth_to_space_layer.cpp) and of the forks
-for reading text in images, caffe_ocr among them (reverse_layer.cpp, transpose_layer.cpp).
+Facts from the sources of Synopsys' fork (squeeze_layer.cpp) and of the forks for reading text in images, caffe_ocr
+among them (reverse_layer.cpp, transpose_layer.cpp).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from verify.layers.registry import Array, Call, register
+from verify.layers.registry import Array, Call, register, whole
 
 
-@register("Pad")
-def pad(call: Call) -> list[Array]:
-    """A border of `constant_values`; `paddings` has two numbers an axis, before and behind, the first axis first.
-
-    inisis' layer of the name (pad_layer.cpp) has a border of an image alone; four sides below 0 cut.
-    """
-    p = call.param.pad_param
-    if any(p.HasField(name) for name in ("pad_type", "pad_u", "pad_d", "pad_l", "pad_r", "pad_value")):
-        return [_framed(call)]
-    widths = list(p.paddings)
-    wanted = 2 * call.x.ndim
-    call.require(len(widths) == wanted, f"has {len(widths)} paddings for {call.x.ndim} axes, expected {wanted}")
-    pairs = list(zip(widths[::2], widths[1::2], strict=True))
-    call.room([before + size + behind for (before, behind), size in zip(pairs, call.x.shape, strict=True)])
-    return [np.pad(call.x, pairs, constant_values=np.float32(p.constant_values))]
-
-
-def _framed(call: Call) -> Array:
-    p = call.param.pad_param
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    height, width = call.x.shape[2:]
-    if max(p.pad_u, p.pad_d, p.pad_l, p.pad_r) < 0:
-        rows, columns = slice(-p.pad_u, height + p.pad_d), slice(-p.pad_l, width + p.pad_r)
-        inside = rows.start < rows.stop and columns.start < columns.stop
-        call.require(inside, "cutting leaves nothing")
-        return np.ascontiguousarray(call.x[:, :, rows, columns])
-    call.require(min(p.pad_u, p.pad_d, p.pad_l, p.pad_r) >= 0, "cuts some sides and widens others")
-    # For each row and column of the top, the one of the bottom that it shows; -1 for the border's value.
-    rows_from, columns_from = (
-        [_shown(call, place, size) for place in range(-before, size + behind)]
-        for size, before, behind in ((height, p.pad_u, p.pad_d), (width, p.pad_l, p.pad_r))
-    )
-    top = call.x[:, :, rows_from][:, :, :, columns_from]
-    top[:, :, np.array(rows_from) < 0] = np.float32(p.pad_value)
-    top[:, :, :, np.array(columns_from) < 0] = np.float32(p.pad_value)
-    return np.ascontiguousarray(top)
-
-
-def _shown(call: Call, place: int, size: int) -> int:
-    """Where the value at a place beside the image comes from."""
-    p = call.param.pad_param
-    if 0 <= place < size:
-        return place
-    if p.pad_type == p.CONSTANT:
-        return -1
-    if p.pad_type == p.REPLICATE:
-        return 0 if place < 0 else size - 1
-    mirrored = -place if place < 0 else 2 * (size - 1) - place
-    call.require(0 <= mirrored < size, f"a border of {max(-place, place - size + 1)} can't be mirrored in {size}")
-    return mirrored
-
-
-@register("Unsqueeze")
+@register("Unsqueeze", keeps_values=True)
 def unsqueeze(call: Call) -> list[Array]:
     """With an axis of 1 at `dim` of the top (inisis' fork: unsqueeze.cpp)."""
     p = call.param.unsqueeze_param
@@ -77,7 +25,7 @@ def reverse(call: Call) -> list[Array]:
     return [np.ascontiguousarray(np.flip(call.x, call.axis(call.param.reverse_param.axis)))]
 
 
-@register("Squeeze")
+@register("Squeeze", shares=whole)
 def squeeze(call: Call) -> list[Array]:
     """Without the axes that `axis` lists, each of size 1; without any, all axes of size 1 go, perhaps to a scalar."""
     axes = {call.axis(axis) for axis in call.param.squeeze_param.axis}
@@ -95,25 +43,21 @@ def transpose(call: Call) -> list[Array]:
     return [np.ascontiguousarray(call.x.transpose(dims))]
 
 
-@register("DepthToSpace")
-def depth_to_space(call: Call) -> list[Array]:
-    """The b·b blocks of the depth as the pixels of a square, b being `block_size`; TensorFlow's order, or CRD.
+@register("PixelShuffle")
+def pixel_shuffle(call: Call) -> list[Array]:
+    """N×(C·r·r)×H×W to N×C×(H·r)×(W·r): a channel's r·r planes become its pixels (forks)."""
+    r = call.param.pixelshuffle_param.upscale_factor
+    call.require(call.x.ndim == 4, "needs a bottom of 4 axes")
+    n, c, h, w = call.x.shape
+    call.require(r > 0 and c % (r * r) == 0, f"{c} channels do not divide by {r}·{r}")
+    parts = call.x.reshape(n, c // (r * r), r, r, h, w).transpose(0, 1, 4, 2, 5, 3)
+    return [np.ascontiguousarray(parts).reshape(n, c // (r * r), h * r, w * r)]
 
-    `data_format` says where the depth lies and what it is made of: NHWC (unless said) and NCHW or DCR have the place in
-    the square before the depth that is left, CRD behind it, as in PixelShuffle.
-    """
-    p = call.param.depth_to_space_param
-    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-    b, kind = p.block_size, p.data_format
-    call.require(kind in ("NHWC", "NCHW", "DCR", "CRD"), f"data_format {kind!r} is none of NHWC, NCHW, DCR and CRD")
-    n, *sizes = call.x.shape
-    h, w, c = sizes if kind == "NHWC" else (sizes[1], sizes[2], sizes[0])
-    call.require(b > 0 and c % (b * b) == 0, f"a depth of {c} does not divide by {b}·{b}")
-    d = c // (b * b)
-    if kind == "NHWC":
-        y = call.x.reshape(n, h, w, b, b, d).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * b, w * b, d)
-    elif kind == "CRD":
-        y = call.x.reshape(n, d, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, d, h * b, w * b)
-    else:
-        y = call.x.reshape(n, b, b, d, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(n, d, h * b, w * b)
-    return [np.ascontiguousarray(y)]
+
+@register("ShuffleChannel")
+def shuffle_channel(call: Call) -> list[Array]:
+    """Channels dealt out over `group` groups: channel g·k + i becomes i·group + g (ShuffleNet forks)."""
+    group = call.param.shuffle_channel_param.group
+    n, c, *rest = call.x.shape
+    call.require(group > 0 and c % group == 0, f"{c} channels do not divide into {group} groups")
+    return [np.ascontiguousarray(call.x.reshape(n, group, c // group, *rest).swapaxes(1, 2)).reshape(call.x.shape)]

@@ -12,19 +12,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from prototxt import NetLayer
 from verify.layers.activation import sigmoid
 from verify.layers.inner_product import row_norm
 from verify.layers.registry import Array, Call, Sensitivity, Wide, largest, marks, narrow, register, wide
+from verify.layers.shared.rounding import LAMBDA, SHAKES, UNIT_ROUNDOFF
+
+Noise: TypeAlias = np.random.Generator | None
 
 
 class _Unrolled:
-    """What LSTM and RNN share: bottoms told apart, and the part of the gates that the state does not enter."""
+    """What LSTM and RNN share: bottoms told apart, and the part of the gates that the state does not enter.
 
-    def __init__(self, call: Call, states: int, gates: int, extra: Sequence[tuple[int, ...]] = ()) -> None:
-        p = call.param.recurrent_param
+    With `noise` each sum is off by a number as large as it may round in float32.
+    """
+
+    def __init__(
+        self, call: Call, noise: Noise, states: int, gates: int, extra: Sequence[tuple[int, ...]] = ()
+    ) -> None:
+        p, self.noise = call.param.recurrent_param, noise
         self.hidden = p.num_output
         call.require(self.hidden > 0, f"num_output {self.hidden} is not positive")
         call.require(call.x.ndim >= 2, "needs a bottom of time × streams × values")
@@ -55,54 +65,87 @@ class _Unrolled:
         self.input_weight, self.state_weight = learned[0], learned[len(shapes)]
         self.rest = [wide(a) for a in learned[len(shapes) + 1 :]]
         self.recurrent = wide(self.state_weight).T
+        self.terms = [
+            (inputs, row_norm(learned[0]) * largest(call.x)),
+            (self.hidden, row_norm(self.state_weight) * max(1.0, largest(self.start[0]))),
+            (1, largest(learned[1])),
+        ]
         self.gates: Wide = wide(call.x.reshape(-1, inputs)) @ wide(learned[0]).T + learned[1]
         self.gates = self.gates.reshape(self.steps, self.streams, width)
         if self.static is not None:
             self.gates += wide(self.static.reshape(self.streams, -1)) @ wide(learned[2]).T
+            self.terms.append((learned[2].shape[1], row_norm(learned[2]) * largest(self.static)))
+
+    def gate(self, step: int, state: Wide) -> Wide:
+        """The sums of one step, before they are squashed."""
+        return self.rounded(self.gates[step] + (self.cont[step][:, None] * state) @ self.recurrent, self.terms)
+
+    def rounded(self, sums: Wide, terms: Sequence[tuple[int, float]]) -> Wide:
+        """Sums of so many terms, each so large together."""
+        if self.noise is None:
+            return sums
+        size = UNIT_ROUNDOFF * math.sqrt(sum(n for n, _ in terms)) * sum(size for _, size in terms)
+        return sums + size * self.noise.standard_normal(sums.shape)
 
 
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    """Sums over the inputs and, step after step, over the state; saturating gates keep errors near their size.
+    """What the sums of each step round is squashed, held and fed back: so the layer runs with noise as large as that.
 
-    Where the gates round by a tenth of what they are squashed to, each step may turn a state that the next goes on
-    with, and nothing can be asked of the last.
+    Where this turns a state by a tenth of what it is squashed to, nothing can be asked of the steps that follow.
     """
     blobs = [b.array() for b in call.parameters.blobs if b is not None]
-    matrices = [b.reshape(-1, b.shape[-1]) for b in blobs if b.ndim > 1]
-    fan_in = call.x.shape[0] * sum(m.shape[1] for m in matrices)
-    gain = call.x.shape[0] * max(row_norm(m) for m in matrices)
-    rounding = 2.0**-24 * math.sqrt(fan_in) * gain * largest(call.x)
-    own = math.inf if 9 * rounding > 0.1 else 0.0  # 9: the deviations that verify.bounds allows for
-    return [Sensitivity(fan_in, (gain,) * len(call.bottoms), own) for _ in tops]
+    gain = call.x.shape[0] * max(row_norm(b.reshape(-1, b.shape[-1])) for b in blobs if b.ndim > 1)
+    states = _lstm_states if call.layer.type == "LSTM" else _rnn_states
+    runs = [states(call, np.random.default_rng(draw)) for draw in range(SHAKES)]
+    found = []
+    for place, top in enumerate(tops):
+        off = np.stack([run[place] for run in runs]) - top
+        own = LAMBDA * math.sqrt(largest((off**2).mean(axis=0)))
+        found.append(Sensitivity(1, (gain,) * len(call.bottoms), math.inf if own > 0.1 else own))
+    return found
 
 
-@register("LSTM", bottoms=(2, 5), error=_error, feeds={1: marks})
+def _last_hidden(layer: NetLayer) -> dict[int, int]:
+    """The last h is the memory of that step's h, which alone makes up the first top where there is one step."""
+    return {1: len(layer.bottoms)} if len(layer.tops) > 1 else {}
+
+
+@register("LSTM", bottoms=(2, 5), error=_error, feeds={1: marks}, shares=_last_hidden)
 def lstm(call: Call) -> list[Array]:
     """Hidden states T×N×num_output; with expose_hidden also the last h and c, 1×N×num_output."""
-    net = _Unrolled(call, states=2, gates=4)
+    return [narrow(top) for top in _lstm_states(call)]
+
+
+def _lstm_states(call: Call, noise: Noise = None) -> list[Wide]:
+    net = _Unrolled(call, noise, states=2, gates=4)
     h, c = net.start
     out: Wide = np.empty((net.steps, net.streams, net.hidden))
     for t in range(net.steps):
         keep = net.cont[t][:, None]
-        i, f, o, g = np.split(net.gates[t] + (keep * h) @ net.recurrent, 4, axis=1)
+        i, f, o, g = np.split(net.gate(t, h), 4, axis=1)
         c = np.where(keep == 0, 0.0, keep * sigmoid(f)) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         out[t] = h
-    return [narrow(out), narrow(h[None]), narrow(c[None])]
+    return [out, h[None], c[None]]
 
 
 @register("RNN", bottoms=(2, 4), error=_error, feeds={1: marks})
 def rnn(call: Call) -> list[Array]:
     """Outputs T×N×num_output; with expose_hidden also the last h, 1×N×num_output."""
+    return [narrow(top) for top in _rnn_states(call)]
+
+
+def _rnn_states(call: Call, noise: Noise = None) -> list[Wide]:
     size = call.param.recurrent_param.num_output
-    net = _Unrolled(call, states=1, gates=1, extra=[(size, size), (size,)])
+    net = _Unrolled(call, noise, states=1, gates=1, extra=[(size, size), (size,)])
     (h,) = net.start
     weight, bias = net.rest
+    terms = [(size + 1, row_norm(narrow(weight)) + largest(bias))]
     out: Wide = np.empty((net.steps, net.streams, net.hidden))
     for t in range(net.steps):
-        h = np.tanh(net.gates[t] + (net.cont[t][:, None] * h) @ net.recurrent)
-        out[t] = np.tanh(h @ weight.T + bias)
-    return [narrow(out), narrow(h[None])]
+        h = np.tanh(net.gate(t, h))
+        out[t] = np.tanh(net.rounded(h @ weight.T + bias, terms))
+    return [out, h[None]]
 
 
 def _unit_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:

@@ -43,7 +43,7 @@ def _softmax_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(call.x.shape[call.axis(call.param.softmax_param.axis)], (0.5,))]
 
 
-@register("Softmax", error=_softmax_error)
+@register("Softmax", error=_softmax_error, keeps_shape=True)
 def softmax(call: Call) -> list[Array]:
     """exp(x) / sum of exp(x) along `axis`; an error of the bottom reaches the top at half its size at most."""
     return [narrow(softmax_along(call.x, call.axis(call.param.softmax_param.axis)))]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verify.layers.parameters import shape_text
+from prototxt.words import format_shape
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
 from verify.layers.unpooling import places, put_back
 
@@ -28,12 +28,15 @@ def _interp_size(call: Call, rows: int, columns: int) -> tuple[int, int]:
     factors = {"zoom": p.zoom_factor, "shrink": p.shrink_factor, "full_zoom": p.full_zoom_factor}
     for name, factor in factors.items():
         call.require(factor >= 1, f"{name}_factor {factor} is not positive")
+    by_blob = p.use_blob_size
     if len(call.bottoms) == 2:
         sizes = zoom or shrink or p.HasField("height") or p.HasField("width")
         call.require(not sizes, "takes its size from the second bottom, and cannot have one of its own")
         call.require(call.bottoms[1].ndim == 4, f"the second bottom has {call.bottoms[1].ndim} axes, expected 4")
         return call.bottoms[1].shape[2], call.bottoms[1].shape[3]
-    call.require(not p.use_blob_size, "use_blob_size needs a second bottom")
+    call.require(not by_blob, "use_blob_size needs a second bottom")
+    if zoom != shrink:
+        call.ignores("one factor alone goes before", "interp_param.height", "interp_param.width")
     if zoom == shrink and p.HasField("height") and p.HasField("width"):
         return p.height, p.width
     if not zoom and not shrink:
@@ -77,7 +80,7 @@ def interp(call: Call) -> list[Array]:
     x = call.x[:, :, -p.pad_beg : max(ends[0], 0), -p.pad_beg : max(ends[1], 0)]
     call.require(min(x.shape[2:]) > 0, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} leave nothing")
     size = _interp_size(call, x.shape[2], x.shape[3])
-    call.require(min(size) > 0, f"a top of {shape_text(size)} is not positive")
+    call.require(min(size) > 0, f"a top of {format_shape(size)} is not positive")
     call.room((*x.shape[:2], *size))
     y = wide(x)
     for axis, count in zip((2, 3), size, strict=True):
@@ -104,6 +107,8 @@ def _unpooled_size(call: Call) -> tuple[int, int]:
     p = call.param.upsample_param
     if p.HasField("upsample_h") and p.HasField("upsample_w"):
         call.require(min(p.upsample_h, p.upsample_w) > 1, "upsample_h and upsample_w must be above 1")
+        factors = ("scale", "scale_h", "scale_w", "pad_out_h", "pad_out_w")
+        call.ignores("upsample_h and upsample_w are the size", *(f"upsample_param.{name}" for name in factors))
         return p.upsample_h, p.upsample_w
     both, either = p.HasField("scale_h") and p.HasField("scale_w"), p.HasField("scale_h") or p.HasField("scale_w")
     call.require(both or not either, "needs scale_h and scale_w together")

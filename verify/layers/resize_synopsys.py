@@ -26,6 +26,7 @@ def _target(call: Call, p: Any) -> list[tuple[int, int]]:
     made = []
     for axis, name in zip((1, 2) if p.data_format == "NHWC" else (2, 3), ("height", "width"), strict=True):
         scale = np.float32(getattr(p, f"scale_{name}"))
+        call.require(bool(np.isfinite(scale)), f"scale_{name} is {scale:g}, no number to multiply a size by")
         given = p.HasField(f"output_{name}")
         count = getattr(p, f"output_{name}") if given else int(np.floor(np.float32(call.x.shape[axis]) * scale))
         call.require(count > 0, f"makes a {name} of {count}")

@@ -1,4 +1,5 @@
-"""Pixels traded for images of the batch (Synopsys' fork: space_to_batch_nd_layer.cpp, batch_to_space_nd_layer.cpp).
+"""Pixels traded for channels or for images of the batch (Synopsys' fork: depth_to_space_layer.cpp,
+space_to_batch_nd_layer.cpp, batch_to_space_nd_layer.cpp).
 
 With block sizes b over the axes 1 … M, place (o1 … oM) in a block and image n:
 
@@ -57,3 +58,27 @@ def batch_to_space_nd(call: Call) -> list[Array]:
     kept = [slice(before, size - behind) for size, (before, behind) in zip(spatial, pairs, strict=True)]
     call.require(all(k.stop > k.start for k in kept), f"crops {list(p.crops)} leave nothing")
     return [np.ascontiguousarray(whole[(slice(None), *kept)])]
+
+
+@register("DepthToSpace")
+def depth_to_space(call: Call) -> list[Array]:
+    """The b·b blocks of the depth as the pixels of a square, b being `block_size`; TensorFlow's order, or CRD.
+
+    `data_format` says where the depth lies and what it is made of: NHWC (unless said) and NCHW or DCR have the place in
+    the square before the depth that is left, CRD behind it, as in PixelShuffle.
+    """
+    p = call.param.depth_to_space_param
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    b, kind = p.block_size, p.data_format
+    call.require(kind in ("NHWC", "NCHW", "DCR", "CRD"), f"data_format {kind!r} is none of NHWC, NCHW, DCR and CRD")
+    n, *sizes = call.x.shape
+    h, w, c = sizes if kind == "NHWC" else (sizes[1], sizes[2], sizes[0])
+    call.require(b > 0 and c % (b * b) == 0, f"a depth of {c} does not divide by {b}·{b}")
+    d = c // (b * b)
+    if kind == "NHWC":
+        y = call.x.reshape(n, h, w, b, b, d).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * b, w * b, d)
+    elif kind == "CRD":
+        y = call.x.reshape(n, d, b, b, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, d, h * b, w * b)
+    else:
+        y = call.x.reshape(n, b, b, d, h, w).transpose(0, 3, 4, 1, 5, 2).reshape(n, d, h * b, w * b)
+    return [np.ascontiguousarray(y)]

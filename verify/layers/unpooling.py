@@ -66,6 +66,8 @@ def unpooling(call: Call) -> list[Array]:
         mask = call.bottoms[1]
         call.require(mask.shape[2:] == call.x.shape[2:], "bottoms differ in height or width")
         enough = call.x.shape[0] * call.x.shape[1] <= mask.shape[0] * mask.shape[1]
+        steps = ("stride", "stride_h", "stride_w")
+        call.ignores("the mask says where", *(f"unpooling_param.{name}" for name in steps))
         call.require(enough, "the mask has fewer planes than there are values")
         return [put_back(call, rows, columns)]
     down, across = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)

@@ -15,14 +15,13 @@ from __future__ import annotations
 from typing import Final
 
 from prototxt.errors import RequestError
-
-from . import detectron2, flax, keras, mmdet, timm, torchvision
-from .arrays import Arrays, LazyArray, held
-from .base import Layout
-from .family import DEPTHS, Head, ResNet, Stride, Unit, Variant, units
-from .files import open_arrays, write_safetensors
-from .msra import caffe_net, is_msra, read, records
-from .preprocessing import border_effect, fold_preprocessing
+from weights.layouts import detectron2, flax, keras, mmdet, timm, torchvision
+from weights.layouts.arrays import Arrays, LazyArray, held
+from weights.layouts.base import Layout
+from weights.layouts.family import DEPTHS, Head, ResNet, Stride, Unit, Variant, units
+from weights.layouts.files import open_arrays, write_safetensors
+from weights.layouts.msra import caffe_net, is_msra, read, records
+from weights.layouts.preprocessing import border_effect, fold_preprocessing
 
 LAYOUTS: Final[dict[str, Layout]] = {
     module.LAYOUT.name: module.LAYOUT for module in (torchvision, timm, keras, detectron2, mmdet, flax)

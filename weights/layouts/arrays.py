@@ -1,12 +1,12 @@
 """Arrays that are read, or computed, when they are written out: what a layout gives and takes.
 
-`numpy.asarray(lazy)` gives the numbers. Where nothing is computed they are a view into the mapped file, so that a port
-of a large net needs little memory beside it.
+`numpy.asarray(lazy)` gives the numbers. They are read one array at a time, so that a port of a large net needs little
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..model import FloatArray, Shape
+from weights.model import FloatArray, Shape, in_parts
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 _BLOCK = 32
@@ -42,6 +42,12 @@ class LazyArray:
         """The numbers, float32 in C order: the one cast after whatever was computed in float64."""
         with np.errstate(over="ignore"):
             return np.require(self.read(), np.float32, "C").reshape(self.shape)
+
+    def parts(self) -> Iterator[FloatArray]:
+        """The numbers of `array` in their order, in flat parts, each good until the next."""
+        with np.errstate(over="ignore"):
+            for part in in_parts(self.read):
+                yield np.require(part, np.float32, "C")
 
     def wide(self) -> Float64Array:
         """The numbers in float64, not yet rounded to float32 where they were computed."""

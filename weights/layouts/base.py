@@ -19,12 +19,24 @@ from typing import Final
 import numpy as np
 
 from prototxt.errors import CaffeModelError, Position, RequestError, WeightsError, raise_all
-
-from ..blobproto import format_shape
-from ..model import Shape, Weights
-from .arrays import Arrays, LazyArray
-from .family import DEPTHS, EPS, NORM_ROLES, Head, ResNet, Role, Stride, Unit, bias_of, features, units, without_bias
-from .msra import read
+from prototxt.words import format_shape, listed, named
+from weights.layouts.arrays import Arrays, LazyArray
+from weights.layouts.family import (
+    DEPTHS,
+    EPS,
+    NORM_ROLES,
+    Head,
+    ResNet,
+    Role,
+    Stride,
+    Unit,
+    bias_of,
+    features,
+    units,
+    without_bias,
+)
+from weights.layouts.msra import read
+from weights.model import Shape, Weights
 
 OIHW_TO_HWIO: Final = (2, 3, 1, 0)
 HWIO_TO_OIHW: Final = (3, 2, 0, 1)
@@ -119,8 +131,8 @@ class Layout:
             raise WeightsError(
                 f"has none of the names of {self.title}'s ResNets, such as {absent[0]!r}", position=Position(path)
             )
-        faults = [f"lacks {_listed(absent)} of {self.title}'s ResNet-{depth}"] if absent else []
-        faults += [f"holds {_listed(extra)}, which {self.title}'s ResNet-{depth} does not have"] if extra else []
+        faults = [f"lacks {named(absent, _SHOWN)} of {self.title}'s ResNet-{depth}"] if absent else []
+        faults += [f"holds {named(extra, _SHOWN)}, which {self.title}'s ResNet-{depth} does not have"] if extra else []
         raise_all([WeightsError(fault, position=Position(path)) for fault in faults])
         return self._assembled(depth, kept, heads, path)
 
@@ -199,7 +211,7 @@ class Layout:
 
     def _check_depth(self, depth: int) -> None:
         if depth not in self.depths:
-            raise RequestError(f"{self.title} has no ResNet-{depth}; it has {', '.join(map(str, self.depths))}")
+            raise RequestError(f"{self.title} has no ResNet-{depth}; it has {listed(list(map(str, self.depths)))}")
 
 
 def affine_scale(norm: Mapping[Role, LazyArray]) -> LazyArray:
@@ -236,8 +248,3 @@ def _filled(count: int, value: float | np.float32) -> LazyArray:
 def norm_names(prefix: str, scale: str, shift: str, mean: str, variance: str) -> dict[Role, str]:
     """The names of a normalisation's four parameters behind `prefix`."""
     return dict(zip(NORM_ROLES, (prefix + mean, prefix + variance, prefix + scale, prefix + shift), strict=True))
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more

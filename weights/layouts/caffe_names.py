@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from ..model import Blob, LayerWeights, Weights
-from .arrays import LazyArray
-from .base import Layout, norm_names
-from .family import Role, Unit
-from .msra import divided
+from prototxt.names import utf8
+from weights.layouts.arrays import LazyArray
+from weights.layouts.base import Layout, norm_names
+from weights.layouts.family import Role, Unit
+from weights.layouts.msra import divided
+from weights.model import Blob, LayerWeights, Weights
 
 _HEAD: Final = ("fc{}.weight", "fc{}.bias")
 
@@ -62,16 +63,17 @@ def named(weights: Weights) -> dict[str, LazyArray]:
 
 
 def _parameters(layer: LayerWeights) -> Iterator[tuple[str, LazyArray]]:
+    own = utf8(layer.name)
     blobs = {index: blob for index, blob in enumerate(layer.blobs) if blob.stored}
     if len(blobs) == 3 and layer.type in ("", "BatchNorm") and _is_batch_norm(layer.blobs):
         factor = LazyArray((1,), layer.blobs[2].array)
         for name, blob in zip(("mean", "variance"), layer.blobs, strict=False):
-            yield f"{layer.name}.{name}", divided(LazyArray(blob.shape, blob.array), factor)
+            yield f"{own}.{name}", divided(LazyArray(blob.shape, blob.read), factor)
         return
     names = ("bias",) if layer.type == "Bias" else ("weight", "bias")
     for index, blob in blobs.items():
         name = names[index] if len(layer.blobs) <= len(names) else f"blob{index}"
-        yield f"{layer.name}.{name}", LazyArray(blob.shape, blob.array)
+        yield f"{own}.{name}", LazyArray(blob.shape, blob.read)
 
 
 def _is_batch_norm(blobs: tuple[Blob, ...]) -> bool:

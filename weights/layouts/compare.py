@@ -9,6 +9,7 @@ order.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from prototxt.errors import CaffeModelError, RequestError
-
-from ..files import open_weights
-from ..model import Shape
-from . import LAYOUTS, caffe_names
-from .arrays import Float64Array, LazyArray
-from .base import affine_scale, affine_shift
-from .family import ResNet, without_bias
-from .files import is_array_file, open_arrays
-from .msra import is_msra, read
+from prototxt.words import few, first_line
+from weights.files import open_weights
+from weights.layouts import LAYOUTS, caffe_names
+from weights.layouts.arrays import Float64Array, LazyArray
+from weights.layouts.base import affine_scale, affine_shift
+from weights.layouts.family import ResNet, without_bias
+from weights.layouts.files import is_array_file, open_arrays
+from weights.layouts.msra import is_msra, read
+from weights.model import FloatArray, Shape
 
 How = Literal["resnet", "names", "shapes"]
 _CHUNK = 1 << 20
@@ -128,7 +129,7 @@ def _opened(path: str | os.PathLike[str], notes: list[str]) -> Iterator[_Opened]
                 try:
                     net = read(weights)
                 except CaffeModelError as error:
-                    notes.append(f"not read as a ResNet: {str(error).splitlines()[0]}")
+                    notes.append(f"not read as a ResNet: {first_line(error)}")
             yield _Opened(arrays, net, layout="caffe")
         return
     with open_arrays(path) as arrays:
@@ -138,7 +139,7 @@ def _opened(path: str | os.PathLike[str], notes: list[str]) -> Iterator[_Opened]
                     yield _Opened(arrays, layout.back(arrays, os.fspath(path)), layout.affine, layout.name)
                     return
                 except CaffeModelError as error:
-                    notes.append(f"not read as a ResNet: {str(error).splitlines()[0]}")
+                    notes.append(f"not read as a ResNet: {first_line(error)}")
         yield _Opened(arrays)
 
 
@@ -148,8 +149,7 @@ def _seen(path: str | os.PathLike[str], file: _Opened) -> list[str]:
         return []
     found = [f"{os.fspath(path)}: ResNet-{net.depth} with the names of {file.layout}"]
     if net.left_out:
-        more = "" if len(net.left_out) < 6 else ", …"
-        found.append(f"{os.fspath(path)}: not compared: {', '.join(net.left_out[:5])}{more}")
+        found.append(f"{os.fspath(path)}: not compared: {few(net.left_out, 5)}")
     return found
 
 
@@ -172,13 +172,13 @@ def _structure(net: ResNet, affine: bool, classes: int | None) -> dict[str, Lazy
 
 def _by_shape(left: Mapping[str, LazyArray], right: Mapping[str, LazyArray]) -> dict[str, LazyArray]:
     """The second file's arrays under the first one's names, the nth of a shape for the nth of it."""
-    waiting: dict[Shape, list[str]] = {}
+    waiting: dict[Shape, deque[str]] = {}
     for name, array in left.items():
-        waiting.setdefault(_plain(array.shape), []).append(name)
+        waiting.setdefault(_plain(array.shape), deque()).append(name)
     found = {}
     for name, array in right.items():
         names = waiting.get(_plain(array.shape))
-        found[names.pop(0) if names else name] = array
+        found[names.popleft() if names else name] = array
     return found
 
 
@@ -199,22 +199,34 @@ def _difference(name: str, a: LazyArray, b: LazyArray, tolerance: float) -> Diff
     shapes = a.shape, b.shape
     if _plain(a.shape) != _plain(b.shape):
         return Difference(layer, parameter, shapes)
-    x, y = a.array().reshape(-1), b.array().reshape(-1)
-    if np.array_equal(x, y):
+    if all(np.array_equal(x, y) for x, y in _pairs(a, b)):
         return None
     peak = largest = 0.0
-    for start in range(0, x.size, _CHUNK):  # in pieces, so that a large layer takes little memory
-        p, q = (values[start : start + _CHUNK].astype(np.float64) for values in (x, y))
-        finite = np.abs(np.concatenate([p, q]))
+    for x, y in _pairs(a, b):
+        finite = np.abs(np.concatenate([x, y]).astype(np.float64))
         peak = max(peak, float(finite[np.isfinite(finite)].max(initial=0.0)))
     count = 0
-    for start in range(0, x.size, _CHUNK):
-        apart = _apart(*(values[start : start + _CHUNK].astype(np.float64) for values in (x, y)))
+    for x, y in _pairs(a, b):
+        apart = _apart(x.astype(np.float64), y.astype(np.float64))
         largest = max(largest, float(apart.max(initial=0.0)))
         count += int((apart > tolerance * peak).sum())
     if not count:
         return None
     return Difference(layer, parameter, shapes, largest, largest / peak if peak else float("inf"), count)
+
+
+def _pairs(a: LazyArray, b: LazyArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Two arrays of one size in flat pieces, so that a large layer takes little memory."""
+    ours, theirs = a.parts(), b.parts()
+    x = y = np.empty(0, np.float32)
+    while True:
+        x = x if x.size else next(ours, x)
+        y = y if y.size else next(theirs, y)
+        size = min(x.size, y.size, _CHUNK)
+        if not size:
+            return
+        yield x[:size], y[:size]
+        x, y = x[size:], y[size:]
 
 
 def _apart(p: Float64Array, q: Float64Array) -> Float64Array:

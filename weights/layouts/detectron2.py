@@ -19,24 +19,15 @@ Source: detectron2/checkpoint/c2_model_loading.py, detectron2/modeling/backbone/
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
-from prototxt.optional import need
-
-from .base import Layout
-from .family import Role, Stride, Unit
+from prototxt.optional import need_torch
+from weights.layouts.base import Layout
+from weights.layouts.caffe2_names import unit_names
+from weights.layouts.family import Stride
 
 if TYPE_CHECKING:
     import torch
-
-
-def unit_names(depth: int, unit: Unit) -> dict[Role, str]:
-    """The names of one unit: its weights, and the affine scale and shift."""
-    if unit.stage == 1:
-        return {"weight": "conv1_w", "scale": "res_conv1_bn_s", "shift": "res_conv1_bn_b"}
-    name = f"res{unit.stage}_{unit.block}_branch{unit.branch}"
-    return {"weight": f"{name}_w", "scale": f"{name}_bn_s", "shift": f"{name}_bn_b"}
 
 
 LAYOUT: Final = Layout(
@@ -50,19 +41,6 @@ LAYOUT: Final = Layout(
 )
 
 
-def model_names(name: str) -> str:
-    """What Detectron2's ResNet calls the parameter that a file calls `name`; `fc1000_w` is its `linear.weight`."""
-    parts = re.fullmatch(r"(?:res_)?(conv1)(_bn)?_([wsb])|res([2-5])_(\d+)_branch(1|2[abc])(_bn)?_([wsb])", name)
-    if parts is None:
-        kind = "weight" if name.endswith("_w") else "bias"
-        return f"linear.{kind}"
-    stem, stem_norm, stem_kind, stage, block, branch, norm, kind = parts.groups()
-    convs = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
-    module = "stem.conv1" if stem else f"res{stage}.{block}.{convs[branch]}"
-    tail = "bias" if (stem_kind or kind) == "b" else "weight"
-    return f"{module}.norm.{tail}" if stem_norm or norm else f"{module}.{tail}"
-
-
 def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> torch.nn.Module:
     """A plain torch module whose `state_dict` has a file's own names (`res2_0_branch2a_w`); it computes MSRA's numbers.
 
@@ -70,7 +48,7 @@ def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> torch.n
         RequestError: a depth that the paper does not have.
         MissingDependencyError: torch is not installed.
     """
-    need("torch", "torch", "building a model")
-    from .torch_affine import AffineResNet
+    need_torch("building a model")
+    from weights.layouts.torch_affine import AffineResNet
 
     return AffineResNet(depth, classes, stride).eval()

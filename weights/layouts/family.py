@@ -1,6 +1,6 @@
 """The units of MSRA's ResNets: each a convolution with its BatchNorm and Scale, and what they hold.
 
-The names are those of `prototxt.resnet`: `conv1`, `bn_conv1`, `scale_conv1`, `res2a_branch1`, `bn2a_branch1`, …,
+The names are those of `prototxt.resnets`: `conv1`, `bn_conv1`, `scale_conv1`, `res2a_branch1`, `bn2a_branch1`, …,
 `fc1000`. Other frameworks keep the same numbers, so a `ResNet` here is the form that every layout converts from and to:
 
     weight                outputs × inputs × height × width
@@ -21,10 +21,10 @@ import numpy as np
 
 from prototxt import resnet
 from prototxt.errors import RequestError
-from prototxt.resnet import IMAGENET_BLOCKS
-
-from ..model import Shape
-from .arrays import LazyArray, held
+from prototxt.resnets import IMAGENET_BLOCKS
+from prototxt.words import listed
+from weights.layouts.arrays import LazyArray, held
+from weights.model import Shape
 
 EPS: Final = 1e-5
 """Caffe's default, and torch's; MSRA's nets use it."""
@@ -116,7 +116,9 @@ def units(depth: int) -> tuple[Unit, ...]:
         RequestError: a depth that the paper does not have, or one of its nets for CIFAR.
     """
     if depth not in DEPTHS:
-        raise RequestError(f"no ResNet-{depth} among those for ImageNet; expected a depth of {_listed(DEPTHS)}")
+        raise RequestError(
+            f"no ResNet-{depth} among those for ImageNet; expected a depth of {listed(list(map(str, DEPTHS)), 'or')}"
+        )
     net = resnet(depth)
     found, channels = [], {"data": 3}
     for place, layer in enumerate(net.layer):
@@ -164,7 +166,3 @@ def without_bias(roles: Mapping[Role, LazyArray]) -> dict[Role, LazyArray]:
     if bias is not None:
         kept["mean"] = LazyArray(mean.shape, lambda: mean.wide() - bias.wide())
     return kept
-
-
-def _listed(values: tuple[int, ...]) -> str:
-    return ", ".join(map(str, values))

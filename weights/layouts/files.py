@@ -5,6 +5,7 @@ An array is read when it is asked for. Whole and half floats and integers come a
 
 from __future__ import annotations
 
+import lzma
 import os
 import struct
 import zipfile
@@ -22,14 +23,14 @@ import numpy.typing as npt
 
 from prototxt.errors import Position, WeightsError
 from prototxt.optional import need
-
-from ..blobproto import MAX_AXES, MAX_VALUES, format_shape
-from ..model import FloatArray
-from ..output import atomic_file
-from ..safetensors_head import Entry, safetensors_head
-from ..sniff import read_head
-from . import keras
-from .arrays import Arrays, LazyArray
+from prototxt.words import first_line, format_shape, unreadable
+from weights.blobproto import MAX_AXES, MAX_VALUES
+from weights.layouts import keras
+from weights.layouts.arrays import Arrays, LazyArray
+from weights.model import FloatArray
+from weights.output import atomic_file
+from weights.safetensors_head import TensorEntry, safetensors_head
+from weights.sniff import read_head
 
 MAX_ARRAYS: Final = 200_000
 _MAX_EXPANSION: Final = 1100  # deflate reaches 1032:1
@@ -37,7 +38,7 @@ _ALWAYS_FINE: Final = 1 << 16  # bytes; a chunked dataset that nobody wrote to h
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _DAMAGE: Final = (
     *(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError, EOFError, MemoryError),
-    *(SyntaxError, TokenError, struct.error, zlib.error, zipfile.BadZipFile),
+    *(SyntaxError, TokenError, RecursionError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 
 
@@ -47,7 +48,7 @@ def write_safetensors(path: str | os.PathLike[str], arrays: Arrays, metadata: Ma
     Raises:
         RequestError: the file cannot be written.
     """
-    entries = (Entry(name, "float32", array.shape, array.nbytes) for name, array in arrays.items())
+    entries = (TensorEntry(name, "float32", array.shape, array.nbytes) for name, array in arrays.items())
     head = safetensors_head(entries, metadata)
     with atomic_file(path) as out:
         out.write(head)
@@ -76,7 +77,7 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
     """
     head = read_head(path)
     if _is_hdf5(head):
-        with _hdf5(os.fspath(path)) as file:
+        with _hdf5(os.fspath(path)) as file, _undamaged(os.fspath(path)):
             return "data" not in file and not {"iter", "history"} & set(file)
     return _is_safetensors(head) or head.startswith(b"PK\x03\x04")
 
@@ -102,13 +103,20 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[dict[str, LazyArray]]:
     else:
         raise _fault(name, "is neither .safetensors nor .npz nor .h5")
     with ExitStack() as stack:
-        try:
+        with _undamaged(name):
             arrays = stack.enter_context(opener(name))
-        except _DAMAGE as fault:
-            raise _fault(name, f"is damaged: {_first_line(fault)}") from fault
         if len(arrays) > MAX_ARRAYS:
             raise _fault(name, f"holds more than {MAX_ARRAYS:,} arrays")
         yield arrays
+
+
+@contextmanager
+def _undamaged(name: str) -> Iterator[None]:
+    """Give what libraries raise at a damaged file, each in a way of its own, as an error of ours."""
+    try:
+        yield
+    except _DAMAGE as fault:
+        raise _fault(name, f"is damaged: {first_line(fault)}") from fault
 
 
 @contextmanager
@@ -117,7 +125,7 @@ def _from_safetensors(name: str) -> Iterator[dict[str, LazyArray]]:
     try:
         file = library.safe_open(name, framework="np")
     except library.SafetensorError as fault:
-        raise _fault(name, f"is a damaged .safetensors file: {_first_line(fault)}") from fault
+        raise _fault(name, f"is a damaged .safetensors file: {first_line(fault)}") from fault
     with file:
         arrays = {}
         for key in file.keys():  # noqa: SIM118 (it is no dictionary)
@@ -130,7 +138,7 @@ def _tensor(file: Any, key: str, fault: type[Exception]) -> npt.NDArray[Any]:
     try:
         return np.asarray(file.get_tensor(key))
     except fault as error:
-        raise ValueError(_first_line(error)) from error
+        raise ValueError(first_line(error)) from error
 
 
 @contextmanager
@@ -145,6 +153,8 @@ def _from_npz(name: str) -> Iterator[dict[str, LazyArray]]:
 
 
 def _npy_shape(archive: zipfile.ZipFile, key: str, info: zipfile.ZipInfo) -> tuple[int, ...]:
+    if info.file_size > max(_MAX_EXPANSION * info.compress_size, _ALWAYS_FINE):
+        raise ValueError(f"{key!r} has {info.file_size:,} bytes, but {info.compress_size:,} bytes are stored")
     with archive.open(info) as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -198,7 +208,7 @@ def _hdf5(name: str) -> Iterator[Any]:
     try:
         file = h5py.File(name, "r")
     except _DAMAGE as fault:
-        raise _fault(name, f"is a damaged HDF5 file: {_first_line(fault)}") from fault
+        raise _fault(name, f"is a damaged HDF5 file: {first_line(fault)}") from fault
     with file:
         yield file
 
@@ -211,7 +221,7 @@ def _lazy(path: str, name: str, shape: tuple[int, ...], load: Callable[[], npt.N
         try:
             values = np.asarray(load())
         except _DAMAGE as fault:
-            raise _fault(path, f"{name!r} cannot be read: {_first_line(fault)}") from fault
+            raise _fault(path, f"{name!r} {unreadable(fault)}") from fault
         if values.dtype.kind not in "fiu" or values.shape != shape:
             raise _fault(path, f"{name!r} holds {values.dtype} values; expected numbers")
         return values
@@ -229,7 +239,3 @@ def _is_safetensors(head: bytes) -> bool:
 
 def _fault(path: str, message: str) -> WeightsError:
     return WeightsError(message, position=Position(path))
-
-
-def _first_line(fault: BaseException) -> str:
-    return (str(fault).splitlines() or [type(fault).__name__])[0]

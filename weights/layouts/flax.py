@@ -22,10 +22,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from prototxt.optional import need
-from prototxt.resnet import IMAGENET_BLOCKS
-
-from .base import Layout, norm_names
-from .family import Role, Stride, Unit, units
+from prototxt.resnets import IMAGENET_BLOCKS
+from weights.layouts.base import Layout, norm_names
+from weights.layouts.family import Role, Stride, Unit, units
 
 T = TypeVar("T")
 
@@ -90,6 +89,6 @@ def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> Any:
     """
     units(depth)  # says so
     need("flax", "flax", "building a Flax model")
-    from .flax_resnet import ResNet
+    from weights.layouts.flax_resnet import ResNet
 
     return ResNet(IMAGENET_BLOCKS[depth], classes, depth >= 50, stride == "1x1")

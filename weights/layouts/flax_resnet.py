@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from .family import EPS
+from weights.layouts.family import EPS
 
 
 def _convolution(width: int, kernel: int, stride: int, name: str | None = None) -> nn.Conv:

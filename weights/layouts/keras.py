@@ -23,11 +23,11 @@ from typing import Any, Final
 
 from prototxt.errors import RequestError
 from prototxt.optional import need
-
-from ..output import atomic_path
-from .arrays import Arrays, LazyArray
-from .base import Layout, norm_names
-from .family import EPS, Role, Unit, units
+from weights.hdf5_file import new_hdf5
+from weights.layouts.arrays import Arrays, LazyArray
+from weights.layouts.base import Layout, norm_names
+from weights.layouts.family import EPS, Role, Unit, units
+from weights.output import atomic_path
 
 OWN_EPS: Final = 1.001e-5
 _NUMBERS: Final = {"1": 0, "2a": 1, "2b": 2, "2c": 3}
@@ -87,11 +87,11 @@ def write_h5(path: str | os.PathLike[str], arrays: Arrays) -> None:
         RequestError: arrays of another layout, or the file cannot be written.
         MissingDependencyError: h5py is not installed.
     """
-    h5py = need("h5py", "h5py", "writing .weights.h5 files")
+    need("h5py", "h5py", "writing .weights.h5 files")
     depth = LAYOUT.depth_of(arrays)
     if depth is None:
         raise RequestError("a .weights.h5 file takes the arrays of Keras' layout")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_hdf5(temporary) as file:
         for group, layer, variables in h5_groups(depth):
             names = [f"{layer}/{variable}" for variable in variables]
             if names[0] not in arrays:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .base import Layout
-from .family import Role, Stride, Unit
-from .torchvision import patch
-from .torchvision import unit_names as torch_names
+from weights.layouts.base import Layout
+from weights.layouts.family import Role, Stride, Unit
+from weights.layouts.torchvision import patch
+from weights.layouts.torchvision import unit_names as torch_names
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +49,10 @@ def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> torch.n
         RequestError: a depth that the paper does not have.
         MissingDependencyError: torch is not installed.
     """
-    from . import torchvision
+    from weights.layouts import torchvision
 
     features = torchvision.build(depth, classes, stride=stride)
-    from .torch_resnet import Classifier
+    from weights.layouts.torch_resnet import Classifier
 
     return Classifier(features).eval()
 

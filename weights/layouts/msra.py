@@ -20,12 +20,10 @@ import numpy.typing as npt
 
 from prototxt import caffe_pb2, resnet
 from prototxt.errors import CaffeModelError, Position, WeightsError, raise_all
-from prototxt.resnet import IMAGENET_BLOCKS
-
-from ..blobproto import format_shape
-from ..model import Blob, LayerRecord, LayerWeights, Shape, Weights
-from .arrays import LazyArray, held
-from .family import (
+from prototxt.resnets import IMAGENET_BLOCKS
+from prototxt.words import format_shape, listed, named, plural
+from weights.layouts.arrays import LazyArray, held
+from weights.layouts.family import (
     DEPTHS,
     EPS,
     Head,
@@ -39,7 +37,8 @@ from .family import (
     units,
     without_bias,
 )
-from .settings import Settings, read_settings
+from weights.layouts.settings import StoredSettings, read_settings
+from weights.model import Blob, LayerRecord, LayerWeights, Shape, Weights
 
 _Key = tuple[int, int, str]
 
@@ -117,9 +116,9 @@ class _Reader:
             if IMAGENET_BLOCKS[depth] == counts and (depth >= 50) == bottleneck:
                 return depth
         kind = "bottleneck" if bottleneck else "basic"
-        listed = ", ".join(map(str, counts))
+        depths = listed(list(map(str, DEPTHS)), "or")
         raise self._error(
-            f"has {listed} {kind} blocks in stages 2 to 5, as no ResNet of depth {', '.join(map(str, DEPTHS))} has"
+            f"has {', '.join(map(str, counts))} {kind} blocks in stages 2 to 5, as no ResNet of depth {depths} has"
         )
 
     def _unit(self, unit: Unit, names: Sequence[str], eps: float) -> dict[Role, LazyArray] | None:
@@ -144,8 +143,8 @@ class _Reader:
             self._absent.append(name)
             return None
         if len(layer.blobs) not in counts or not all(blob.stored for blob in layer.blobs):
-            wanted = " or ".join(map(str, counts))
-            self._fault(f"has {sum(blob.stored for blob in layer.blobs)} blobs; expected {wanted}", name)
+            wanted = listed(list(map(str, counts)), "or")
+            self._fault(f"has {plural(sum(blob.stored for blob in layer.blobs), 'blob')}; expected {wanted}", name)
             return None
         return layer.blobs
 
@@ -154,7 +153,7 @@ class _Reader:
         ones = len(blob.shape) - len(shape)
         if prod(blob.shape) != prod(shape) or blob.shape not in (shape, (1,) * ones + shape, shape + (1,) * ones):
             self._fault(f"a blob is {format_shape(blob.shape)}; expected {format_shape(shape)}", name)
-        return LazyArray(shape, blob.array)
+        return LazyArray(shape, blob.read)
 
     def _head(self, depth: int, used: set[str]) -> tuple[Head | None, str]:
         """The one layer that reads the last block's channels, and its name; none where there are several or none."""
@@ -179,8 +178,7 @@ class _Reader:
 
     def _raise_faults(self) -> None:
         if self._absent:
-            names = ", ".join(map(repr, self._absent[:8])) + (", …" if len(self._absent) > 8 else "")
-            count = "1 layer" if len(self._absent) == 1 else f"{len(self._absent)} layers"
+            count, names = plural(len(self._absent), "layer"), named(self._absent, 8)
             self._errors.insert(0, self._error(f"has no weights for {count} of the net: {names}"))
         raise_all(self._errors)
 
@@ -192,7 +190,7 @@ def _is_head(layer: LayerWeights, width: int) -> bool:
     return len(shape) >= 2 and shape[-1] == width and all(dim == 1 for dim in shape[:-2])
 
 
-def _stride(convolutions: Mapping[_Key, LayerWeights], settings: Settings) -> Stride | None:
+def _stride(convolutions: Mapping[_Key, LayerWeights], settings: StoredSettings) -> Stride | None:
     """Where the first block of stage 3 has its stride; a basic block has no 1×1 to put it in."""
     first, second, third = (convolutions.get((3, 0, branch)) for branch in ("2a", "2b", "2c"))
     if first is None or second is None or third is None:

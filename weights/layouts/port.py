@@ -15,20 +15,21 @@ from typing import Final
 
 import numpy.typing as npt
 
-from prototxt import format_net
 from prototxt.caffe_pb2 import NetParameter
 from prototxt.errors import Position, RequestError
-
-from ..files import open_weights
-from ..hdf5 import write_hdf5
-from ..output import atomic_file
-from ..writer import write_caffemodel
-from . import keras, layout
-from .base import Layout
-from .family import ResNet, Variant
-from .files import is_array_file, open_arrays, write_safetensors
-from .msra import caffe_net, read, records
-from .preprocessing import Order, fold_preprocessing
+from prototxt.words import few, listed
+from prototxt.write import net_bytes
+from weights.files import open_weights
+from weights.hdf5 import write_hdf5
+from weights.layouts import keras, layout
+from weights.layouts.base import Layout
+from weights.layouts.family import ResNet, Variant
+from weights.layouts.files import is_array_file, open_arrays, write_safetensors
+from weights.layouts.msra import caffe_net, read, records
+from weights.layouts.preprocessing import Order, fold_preprocessing
+from weights.output import Outputs
+from weights.overwriting import refuse_overwriting
+from weights.writer import write_caffemodel
 
 CAFFE: Final = "caffe"
 
@@ -90,6 +91,7 @@ def port(
     """
     taken, given = (None if name == CAFFE else layout(name) for name in (source, to))
     _check_target(Path(output), given)
+    refuse_overwriting([output, prototxt], [path])
     if given is not None and (net is not None or prototxt is not None):
         raise RequestError(f"a net is written for Caffe only, not for {given.title}")
     if net == "own" and (taken is None or not taken.own_net):
@@ -132,14 +134,13 @@ def _check_target(output: Path, given: Layout | None) -> None:
         wanted = (".safetensors", ".weights.h5") if given.name == "keras" else (".safetensors",)
     if not name.endswith(wanted):
         what = "Caffe's weights" if given is None else f"weights for {given.title}"
-        raise RequestError(f"{what} are written to a file that ends in {' or '.join(wanted)}, not to {name!r}")
+        raise RequestError(f"{what} are written to a file that ends in {listed(wanted, 'or')}, not to {name!r}")
 
 
 def _notes(path: str | os.PathLike[str], net: ResNet) -> list[str]:
     notes = []
     if net.left_out:
-        more = "" if len(net.left_out) < 6 else f" and {len(net.left_out) - 5} more"
-        notes.append(f"{os.fspath(path)}: not part of the ResNet, left out: {', '.join(net.left_out[:5])}{more}")
+        notes.append(f"{os.fspath(path)}: not part of the ResNet, left out: {few(net.left_out, 5)}")
     if net.head is None:
         notes.append(f"{os.fspath(path)}: has no last layer, so none is written")
     return notes
@@ -170,13 +171,13 @@ def _to_caffe(
     notes: list[str],
 ) -> Ported:
     layers = list(records(net, message))
-    if output.suffix == ".h5":
-        write_hdf5(output, [layer for layer in layers if layer.blobs])
-    else:
-        write_caffemodel(output, message.name, layers)
     files = [output]
-    if prototxt is not None:
-        with atomic_file(prototxt) as out:
-            out.write(format_net(message).encode())
-        files.append(Path(prototxt))
+    with Outputs() as outputs:
+        if output.suffix == ".h5":
+            write_hdf5(outputs.file(output), [layer for layer in layers if layer.blobs])
+        else:
+            write_caffemodel(outputs.file(output), message.name, layers)
+        if prototxt is not None:
+            outputs.file(prototxt).write_bytes(net_bytes(message))
+            files.append(Path(prototxt))
     return Ported(files, net.depth, net.classes, sum(len(layer.blobs) for layer in layers), warnings, notes)

@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError
-
-from .arrays import Float64Array, LazyArray
-from .family import ResNet, bias_of
+from weights.layouts.arrays import Float64Array, LazyArray
+from weights.layouts.family import ResNet, bias_of
 
 Order = Literal["bgr", "rgb"]
 _CHANNELS: Final = 3

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
-
-from ..sniff import sniff_weights
-from ..strip import net_without_blobs
-from .family import Stride
+from weights.layouts.family import Stride
+from weights.sniff import sniff_weights
+from weights.strings import read_message
+from weights.strip import net_without_blobs
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
+class StoredSettings:
     """What the layers say.
 
     Attributes:
@@ -38,21 +38,21 @@ class Settings:
         return "3x3" if found == (1, 2) else None
 
 
-def read_settings(path: str) -> Settings:
+def read_settings(path: str) -> StoredSettings:
     """The settings of the file at `path`; nothing of weights that are in no file, of HDF5, or of a file without any.
 
     Raises:
         WeightsError: the file is damaged.
     """
     if not os.path.isfile(path) or sniff_weights(path):
-        return Settings()
+        return StoredSettings()
     try:
-        net = NetParameter.FromString(net_without_blobs(path))
+        net = read_message(NetParameter, net_without_blobs(path))
     except DecodeError:
         log.warning("%s: warning: its layers' settings cannot be read; they are taken to be MSRA's", path)
-        return Settings()
+        return StoredSettings()
     layers: list[LayerParameter | V1LayerParameter] = [*net.layer, *net.layers]
-    return Settings(
+    return StoredSettings(
         {layer.name: layer.batch_norm_param.eps for layer in net.layer if layer.HasField("batch_norm_param")},
         {layer.name: _stride(layer) for layer in layers if layer.HasField("convolution_param")},
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from . import torchvision
-from .torchvision import build, patch
+from weights.layouts import torchvision
+from weights.layouts.torchvision import build, patch
 
 LAYOUT: Final = replace(
     torchvision.LAYOUT,

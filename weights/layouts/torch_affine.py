@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prototxt.resnet import IMAGENET_BLOCKS
-
-from .family import Stride, Unit, features, units
+from prototxt.resnets import IMAGENET_BLOCKS
+from weights.layouts.family import Stride, Unit, features, units
 
 
 class AffineResNet(nn.Module):
@@ -61,7 +60,7 @@ class AffineResNet(nn.Module):
 
 
 def _names(unit: Unit) -> tuple[str, str, str]:
-    from .detectron2 import unit_names
+    from weights.layouts.caffe2_names import unit_names
 
     names = unit_names(0, unit)
     return names["weight"], names["scale"], names["shift"]

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prototxt.errors import RequestError
-from prototxt.resnet import IMAGENET_BLOCKS
-
-from .family import EPS, Stride, units
+from prototxt.resnets import IMAGENET_BLOCKS
+from weights.layouts.family import EPS, Stride, units
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from prototxt.optional import need
-
-from .base import Layout, norm_names
-from .family import Role, Stride, Unit
+from prototxt.optional import need_torch
+from weights.layouts.base import Layout, norm_names
+from weights.layouts.family import Role, Stride, Unit
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +65,8 @@ def build(depth: int, classes: int = 1000, *, stride: Stride = "1x1") -> torch.n
         RequestError: a depth that the paper does not have.
         MissingDependencyError: torch is not installed.
     """
-    need("torch", "torch", "building a model")
-    from .torch_resnet import make_resnet
+    need_torch("building a model")
+    from weights.layouts.torch_resnet import make_resnet
 
     return patch(make_resnet(depth, classes), stride=stride).eval()
 
@@ -85,7 +84,7 @@ def patch(model: torch.nn.Module, *, stride: Stride = "1x1") -> torch.nn.Module:
     Raises:
         RequestError: a model that is not built like these.
     """
-    from .torch_resnet import patch_resnet
+    from weights.layouts.torch_resnet import patch_resnet
 
     return patch_resnet(model, stride)
 
@@ -105,6 +104,6 @@ def pad_with(model: torch.nn.Module, values: Sequence[float]) -> torch.nn.Module
     Raises:
         RequestError: no model with a `conv1`, or another number of values.
     """
-    from .torch_resnet import pad_conv1
+    from weights.layouts.torch_resnet import pad_conv1
 
     return pad_conv1(model, values)

@@ -1,0 +1,1 @@
+"""From a parsed net and its weights to a graph."""

@@ -1,0 +1,454 @@
+"""From a parsed net and its weights to a graph: shapes inferred, in-place tops made values, weights matched by name."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+
+from converter.building.backward import left_in_memory, without_gradient
+from converter.building.in_place import cautions, is_in_place, several_sources
+from converter.building.memory import Memory
+from converter.building.merged import follower_of, is_inside
+from converter.building.needed import needed, wanted_layers
+from converter.building.parameters import MakeParameter, Slot, fill_parameters
+from converter.building.tops import (
+    check_counts,
+    check_duplicate_tops,
+    check_parameter,
+    check_size,
+    check_tables,
+    infer_tops,
+)
+from converter.building.unknown import unknown_type
+from converter.building.value_names import give_unique_names, rename_superseded
+from converter.folding import PerChannel
+from converter.graph import FreeDim, Graph, Shape, format_shape
+from converter.layers.base import UNLIMITED, registry
+from converter.node import Layer, Node, Origin, Value
+from prototxt import Net, NetLayer, Position
+from prototxt.errors import (
+    MOST_ERRORS,
+    MOST_SHOWN,
+    CaffeModelError,
+    NetError,
+    RequestError,
+    UnsupportedError,
+    raise_all,
+)
+from prototxt.names import named_by, typed, utf8
+from prototxt.recording import Record
+from prototxt.unread import Unread, check_all_read, described
+from prototxt.words import few, listed, nearest
+from weights import Weights
+
+log = logging.getLogger(__name__)
+
+_LETTERS = "NCHW"
+InputShapes = Mapping[str, Sequence[int | str]]
+
+
+def build(
+    net: Net,
+    weights: Weights | None,
+    *,
+    input_shapes: InputShapes | None = None,
+    outputs: Sequence[str] = (),
+    make: MakeParameter | None = None,
+    training: bool = False,
+) -> Graph:
+    """The graph of a net.
+
+    The outputs are chosen first: what they do not need is neither checked nor filled.
+
+    Args:
+        net: parsed, upgraded, filtered by phase.
+        weights: what the layers are filled with, by layer name.
+        input_shapes: sizes of inputs by blob name, in place of the prototxt's; a letter leaves an axis free.
+        outputs: the blobs to give, in this order, after whichever layer wrote them last; by default all blobs that no
+            layer reads, without losses and measures. Of those, as of Caffe's outputs, a layer that writes over their
+            memory later counts as well.
+        make: gives the values of a parameter that `weights` does not have; without it that is an error.
+        training: the graph will be trained, so that what only training reads counts as well, and every layer with
+            blobs stays, whether an output depends on it or not: they have their places in a solver's state.
+
+    Raises:
+        NetError, UnsupportedError, WeightsError: what stops the conversion, all of it at once (ErrorGroup).
+        RequestError: an output or input shape that the net does not have.
+    """
+    blobs = list(dict.fromkeys(top for layer in net.layers for top in layer.tops))
+    sizes = {named_by(name, blobs): shape for name, shape in (input_shapes or {}).items()}
+    builder = _Builder(net, weights, sizes, make, training, [named_by(name, blobs) for name in outputs])
+    builder.add_layers()
+    return builder.finish()
+
+
+@dataclass(eq=False, repr=False)
+class _Builder:
+    net: Net
+    weights: Weights | None
+    input_shapes: dict[str, Sequence[int | str]]
+    make: MakeParameter | None
+    training: bool
+    asked: list[str]
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    current: dict[str, Value] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    losses: set[int] = field(default_factory=set)
+    errors: list[CaffeModelError] = field(default_factory=list)
+    unread: list[tuple[int, Unread]] = field(default_factory=list)  # by the layer's place in the net
+    wanted: set[int] = field(default_factory=set)  # places in the net of the layers that the outputs depend on
+    slots: list[Slot] = field(default_factory=list)
+    parameter_layers: dict[str, list[Node]] = field(default_factory=dict)  # by the name under which they share a blob
+    top_index: dict[int, int] = field(default_factory=dict)  # value -> its place among its layer's tops
+    reads: dict[int, list[Value]] = field(default_factory=dict)  # node -> the top that each of its bottoms names
+    memory: Memory = field(default_factory=Memory)
+    views: dict[int, Value] = field(default_factory=dict)  # top -> what its memory held when it was last read
+    failed: int = 0  # layers so far
+
+    @cached_property
+    def read_blobs(self) -> frozenset[str]:
+        """Names of all blobs that some layer reads."""
+        return frozenset(bottom for layer in self.net.layers for bottom in layer.bottoms)
+
+    def add_layers(self) -> None:
+        """Every layer in the order of the net; one that fails is noted, and its tops are lost to those behind."""
+        known = registry()
+        wanted = wanted_layers(self.net.layers, self.asked) if self.asked and not self.training else set()
+        self.wanted = wanted or set(range(len(self.net.layers)))
+        for index, source in enumerate(self.net.layers):
+            try:
+                if source.fault:
+                    raise source.fault
+                self._add(source, index, known.get(source.kind) or self._unknown(source, known))
+            except CaffeModelError as error:
+                if error.layer is None:
+                    error.layer, error.layer_type = source.name, source.type
+                error.position = error.position or source.position
+                self._lose(source, index, error)
+        self._check_input_names()
+        raise_all(self.errors)
+
+    @property
+    def hints(self) -> bool:
+        """Whether it is worth a search what was meant: not for more errors than are shown."""
+        return self.failed < MOST_SHOWN
+
+    def _lose_tops(self, source: NetLayer) -> None:
+        """Nobody can read a layer's tops, nor what it would have written over in place."""
+        for top in [top for place, top in enumerate(source.tops) if is_in_place(source, place)]:
+            value = self.current.get(top)
+            if value is not None and top not in self.lost:
+                there = self.memory.together(value)
+                self.lost.update(other.blob for other in there if self.current.get(other.blob) is other)
+        self.lost.update(source.tops)
+
+    def _lose(self, source: NetLayer, index: int, error: CaffeModelError) -> None:
+        """Note an error of what the outputs need; a loss that nobody asked for is left out in any case."""
+        self._lose_tops(source)
+        self.failed += 1
+        left_out = not self.asked and _is_loss(source) and self.read_blobs.isdisjoint(source.tops)
+        if index in self.wanted and not left_out:
+            self.errors.append(error)
+            if len(self.errors) == MOST_ERRORS:
+                raise_all(self.errors)
+        else:
+            log.info("%s", error)
+
+    def _unknown(self, source: NetLayer, known: Mapping[str, type[Layer]]) -> type[Layer]:
+        """The class for a layer of an unknown type: only one that brings data in can be served."""
+        if source.bottoms or not any(top in self.input_shapes for top in source.tops):
+            raise unknown_type(source, known if self.hints else {})
+        from converter.layers.data import UnknownData
+
+        return UnknownData
+
+    def _add(self, source: NetLayer, index: int, cls: type[Layer]) -> None:
+        if any(bottom in self.lost for bottom in source.bottoms):
+            self._lose_tops(source)
+            return
+        named = [self._read(source, bottom) for bottom in source.bottoms]
+        bottoms = [self._now(value) for value in named]
+        check_counts(source, cls)
+        record = Record()
+        layer = cls.read(source.read_by(record))
+        origin = Origin(source.name, source.type, source.position, source)
+        if layer.role == "input":
+            self._check_read(source, index, record, fed=True)
+            self._add_inputs(source, layer)
+            return
+        stored = self.weights.get(source.name) if self.weights is not None else None
+        if stored is not None and stored.blobs:
+            layer = layer.told_by([blob.shape for blob in stored.blobs])
+        shapes = [value.shape for value in bottoms]
+        tops = infer_tops(layer, bottoms)
+        if layer.tabulates:
+            check_tables([*shapes, *tops])
+        parameters = layer.parameters(shapes)
+        self._check_read(source, index, record)
+        check_duplicate_tops(source)
+        # A layer with an optional top infers it anyway; one with a top for each bottom must have them all.
+        if len(source.tops) > len(tops) or (len(source.tops) < len(tops) and cls.tops[1] == UNLIMITED):
+            raise NetError(f"{len(source.tops)} tops; expected {len(tops)}")
+        if isinstance(layer, PerChannel) and layer.scales and is_inside(source, bottoms, self.weights):
+            self._pass_on(source, bottoms[0])
+            return
+        node = Node(layer, bottoms, [], {}, (origin,))
+        for parameter in parameters:
+            check_parameter(parameter)
+        surplus = stored is not None and stored.blobs and layer.role != "loss"
+        if parameters or surplus:  # where the layer has no blobs, those of the file are refused
+            names = [p.name for p in source.param.param][: len(parameters)]
+            self._refuse_overwritten(names)
+            self.slots.append(Slot(node, parameters, (*names, *[""] * (len(parameters) - len(names)))))
+            if layer.gives_blob:
+                for name in filter(None, names):
+                    self.parameter_layers.setdefault(name, []).append(node)
+        self.nodes.append(node)
+        memory = layer.memory(source)
+        for place, (top, shape) in enumerate(zip(source.tops, tops, strict=False)):
+            writer = node if layer.follower is None else follower_of(source, layer.follower, node, top, shape)
+            where = (memory if writer is node else writer.layer.memory(source))[place]
+            writer.outputs.append(self._write(source, place, shape, writer, where))
+            if writer is not node:
+                self.nodes.append(writer)
+        node.cautions = cautions(source, layer, named, self.memory)
+        self.reads[id(node)] = named
+        if layer.role == "loss":
+            self.losses.add(id(node))
+
+    def _check_read(self, source: NetLayer, index: int, record: Record, *, fed: bool = False) -> None:
+        """Nothing that a layer states goes by in silence."""
+        lenient, training = self.net.lenient, self.training
+        found = check_all_read(source, record, lenient=lenient, training=training, fed=fed)
+        self.unread += ((index, field) for field in found)
+
+    def _pass_on(self, source: NetLayer, value: Value) -> None:
+        """Take a layer's top for what its bottom holds already."""
+        (top,) = source.tops
+        log.info("layer %r is inside of %r, as Intel's Caffe saves it", source.name, value.tops[0][0])
+        value.tops.append((source.name, top))
+        value.name = value.blob = top
+        self.current[top] = value
+
+    def _read(self, source: NetLayer, bottom: str) -> Value:
+        if bottom not in self.current:
+            raise NetError(f"bottom {bottom!r} is made by no layer before this one{self._maker(bottom)}")
+        return self.current[bottom]
+
+    def _now(self, top: Value) -> Value:
+        """What a top's memory holds: its own numbers, or those that a layer in place on the same memory left there."""
+        value = self.views.get(id(top), top)
+        written = self.memory.overwritten_by(value)
+        if written is None:
+            return value
+        from converter.layers.reshape import same_numbers
+
+        layer = written.tops[0][0]
+        view = Value(f"{top.blob}/{layer}", top.shape, top.blob, [(layer, top.blob)])
+        view.producer = Node(same_numbers(written.shape, top.shape), [written, top][: 1 + self.training], [view])
+        self.nodes.append(view.producer)
+        self.memory.share(view, written)
+        self.views[id(top)] = view
+        return view
+
+    def _refuse_overwritten(self, names: Sequence[str]) -> None:
+        """A Parameter's top is the learned blob itself, also of other layers that share it by its name."""
+        for name in names:
+            for node in self.parameter_layers.get(name, ()):
+                written = self.memory.overwritten_by(node.outputs[0])
+                if written is not None:
+                    layer = written.tops[0][0]
+                    message = f"its blob {name!r} is written over by layer {layer!r} before, in place on"
+                    raise UnsupportedError(f"{message} {node.outputs[0].blob!r}; no converted model does that")
+
+    def _maker(self, blob: str) -> str:
+        """Who might have been meant to make a blob that is not there."""
+        if not self.hints:
+            return ""
+        later = [x.name for x in self.net.layers if blob in x.tops]
+        if later:
+            return f"; layer {later[0]!r}, which makes it, stands behind this one"
+        others = [x for x in self.net.left_out if blob in x.tops]
+        if others:
+            return (
+                f"; layer {others[0].name!r} ({others[0].position}) makes it, but its include and exclude rules leave "
+                "it out (see --phase and --stage)"
+            )
+        close = nearest(blob, self.current)
+        return f"; did you mean {close[0]!r}?" if close else ""
+
+    def _write(self, source: NetLayer, place: int, shape: Shape, producer: Node | None = None, where: int = 0) -> Value:
+        top = source.tops[place]
+        before = self.current.get(top)
+        if before is not None and not is_in_place(source, place):
+            by = f"layer {before.producer.name!r}" if before.producer else "an input"
+            reads = "reads it as another bottom" if top in source.bottoms else "does not read it"
+            raise NetError(f"top {top!r} is made by {by} already, and this layer {reads}")
+        check_size(top, shape)
+        value = Value(top, shape, top, [(source.name, top)], producer)
+        if before is not None:
+            rename_superseded(before)
+        self.memory.lay(value, before, where)
+        self.current[top] = value
+        self.top_index[id(value)] = place
+        return value
+
+    def _add_inputs(self, source: NetLayer, layer: Layer) -> None:
+        check_duplicate_tops(source)
+        stated = layer.fed_shapes([None] * len(source.tops))
+        asked = [self._shape_asked(top, shape) for top, shape in zip(source.tops, stated, strict=True)]
+        for index, (top, shape) in enumerate(zip(source.tops, layer.fed_shapes(asked), strict=True)):
+            if shape is None:
+                self._miss_shape(source, top, "N,C,H,W" if index == 0 else "N")
+                continue
+            self._check_sizes(source, index, shape)
+            self.inputs.append(self._write(source, index, shape))
+
+    def _check_sizes(self, source: NetLayer, index: int, shape: Shape) -> None:
+        wrong = [axis for axis, dim in enumerate(shape) if dim <= 0]
+        if wrong:
+            top = source.tops[index]
+            said = f"input {top!r} is {format_shape(shape)}; expected sizes above 0"
+            form = ",".join(str(d) if d > 0 else _LETTERS[i : i + 1] or "D" for i, d in enumerate(shape))
+            section = "dummy_data_param" if source.param.HasField("dummy_data_param") else "input_param"
+            raise NetError(
+                f"{said}: give it with --input-shape {top}={form}",
+                position=source.where(section, "shape", index, "dim", wrong[0]),
+            )
+
+    def _shape_asked(self, top: str, stated: Shape | None) -> Shape | None:
+        asked = self.input_shapes.get(top)
+        return None if asked is None else _asked_shape(asked, stated)
+
+    def _miss_shape(self, source: NetLayer, top: str, form: str) -> None:
+        self.lost.add(top)
+        wanted = (layer for index, layer in enumerate(self.net.layers) if index in self.wanted)
+        readers = (layer for layer in wanted if not _makes_nothing(layer))
+        if top in self.asked or any(top in layer.bottoms for layer in readers if self.asked or not _is_loss(layer)):
+            net = "the prototxt" if source.position.line else "the net"
+            message = f"{net} doesn't give the shape of {top!r}; give it with --input-shape {top}={form}"
+            error = NetError(message, position=source.position, layer=source.name, layer_type=source.type)
+            self.errors.append(error)
+
+    def _check_input_names(self) -> None:
+        tops = {top for x in self.net.layers if not x.bottoms for top in x.tops}
+        for name in self.input_shapes:
+            if name not in tops:
+                known = few(sorted(tops), MOST_SHOWN) or "none"
+                self.errors.append(RequestError(f"--input-shape names {name!r}; the net's inputs are {known}"))
+
+    def finish(self) -> Graph:
+        """Choose the outputs, keep what they need, and fill it with weights."""
+        for name in self.asked:
+            if name not in self.current and not self._add_copy(name):
+                close = nearest(name, self.current, 3)
+                hint = f"; did you mean {listed(list(map(repr, close)), 'or')}?" if close else ""
+                raise RequestError(f"the net has no blob {name!r}{hint}")
+        read = {id(v) for named in self.reads.values() for v in named}
+        chosen = [self.current[name] for name in self.asked] or self._default_outputs()
+        outputs = [v if id(v) in read else self._final(v) for v in chosen]
+        if not outputs:
+            losses = [v.blob for node in self.nodes if id(node) in self.losses for v in node.outputs]
+            raise _no_outputs(self.net, losses)
+        nodes = self._trained(outputs) if self.training else needed(self.nodes, outputs)
+        kept = {id(node) for node in nodes}
+        errors = list(several_sources(self.nodes, self.reads, nodes if self.asked else self.nodes))
+        slots = [slot for slot in self.slots if not self.asked or id(slot.node) in kept]
+        filled = fill_parameters(slots, self.weights, self.make, self.net.path, training=self.training)
+        raise_all([*errors, *filled])
+        read = {id(v) for node in nodes for v in node.inputs} | {id(v) for v in outputs}
+        inputs = [v for v in self.inputs if id(v) in read]
+        give_unique_names(inputs, nodes, outputs)
+        names, source = [v.blob for v in outputs], utf8(typed(PurePath(self.net.path).name))
+        warnings = described(field for index, field in self.unread if index in self.wanted)
+        graph = Graph(self.net.name, inputs, outputs, nodes, names, source, warnings)
+        if self.training:
+            graph.left, graph.cut = self._left(), without_gradient(nodes, self.reads)
+        return graph
+
+    def _trained(self, outputs: Sequence[Value]) -> list[Node]:
+        """The nodes that outputs, blobs or gradients depend on: what only Silence reads has blobs and statistics."""
+        filled = [v for slot in self.slots for v in slot.node.outputs]
+        return needed(self.nodes, [*outputs, *filled, *self._left().values()])
+
+    def _left(self) -> dict[int, Value]:
+        values = [*self.inputs, *(v for node in self.nodes for v in node.outputs)]
+        return left_in_memory(values, self.memory)
+
+    def _final(self, top: Value) -> Value:
+        """An output that no layer reads: as the net leaves it, under the blob's name."""
+        value = self._now(top)
+        if value is not top:
+            rename_superseded(top)
+            value.name = top.blob
+        return value
+
+    def _add_copy(self, name: str) -> bool:
+        """Make the blob that Caffe adds where several layers read one: `<blob>_<layer>_<top index>_split_<k>`."""
+        from converter.layers.shaping import Split
+
+        readers = Counter(id(v) for named in self.reads.values() for v in named)
+        for value in [*self.inputs, *(v for node in self.nodes if node.origins for v in node.outputs)]:
+            layer, top = value.tops[0]
+            index = self.top_index[id(value)]
+            prefix = f"{top}_{layer}_{index}_split_"
+            number = name.removeprefix(prefix)
+            copies = readers[id(value)]
+            if name.startswith(prefix) and copies > 1 and number.isdecimal() and int(number) < copies:
+                copy = Value(name, value.shape, name)
+                split = Split(1)
+                origin = Origin(prefix[: prefix.rindex("_")], split.types[0], Position(self.net.path))
+                copy.producer = Node(split, [value], [copy], {}, (origin,))
+                self.memory.make(copy)
+                self.nodes.append(copy.producer)
+                self.current[name] = copy
+                return True
+        return False
+
+    def _default_outputs(self) -> list[Value]:
+        read = {id(v) for node, named in self.reads.items() if node not in self.losses for v in named}
+        made = [v for v in self.current.values() if v.producer is not None and id(v.producer) not in self.losses]
+        ends = [v for v in made if id(v) not in read]
+        if not ends:  # Silence everywhere: what only such layers read is all that the net is for.
+            read = {id(v) for node in self.nodes if node.outputs for v in self.reads.get(id(node), ())}
+            ends = [v for v in made if id(v) not in read]
+        order = {id(v): i for i, node in enumerate(self.nodes) for v in node.outputs}
+        return sorted(ends, key=lambda v: order[id(v)])
+
+
+def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
+    hint = f"; ask for a loss or measure with --outputs {','.join(losses)}" if losses else ""
+    return NetError(f"the net has no outputs: every blob is read by a layer{hint}", position=Position(net.path))
+
+
+def _is_loss(source: NetLayer) -> bool:
+    """Whether a layer only measures; one of an unknown type says so by its name."""
+    known = registry().get(source.kind)
+    if known is not None:
+        return known.role == "loss"
+    from converter.layers.measures import sounds_like_a_measure
+
+    return sounds_like_a_measure(source.kind)
+
+
+def _makes_nothing(source: NetLayer) -> bool:
+    """Whether a layer is there only for its bottoms to have a reader."""
+    known = registry().get(source.kind)
+    return known is not None and known.role == "layer" and known.tops == (0, 0)
+
+
+def _asked_shape(asked: Sequence[int | str], stated: Shape | None) -> Shape:
+    dims: list[int] = []
+    for i, dim in enumerate(asked):
+        if isinstance(dim, str):
+            sample = int(stated[i]) if stated is not None and len(stated) == len(asked) else 0
+            sample = sample if sample > 0 else (1 if i == 0 else 64)
+            dims.append(FreeDim(sample, dim))
+        else:
+            dims.append(dim)
+    return tuple(dims)

@@ -1,0 +1,1 @@
+"""Layers of detectors: prior boxes, proposals, regions of interest, suppression."""

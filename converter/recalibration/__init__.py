@@ -1,0 +1,1 @@
+"""BatchNorm's statistics, computed anew over images."""

@@ -1,0 +1,162 @@
+"""What is known of fields that no layer reads: which change nothing and why, and which would change what.
+
+A path is `section.field`, `*` stands for any name; `Type: path` is about layers of one type. What a layer ignores only
+under a condition, it says itself (`NetLayer.without_effect`).
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from functools import cache
+
+NONE: dict[str, tuple[str, ...]] = {
+    "how fast it computes, not what": (
+        "engine",
+        "*.engine",
+        "*convolution_param.force_nd_im2col",
+        "convolution_param.conv_algorithm",
+        "batch_norm_param.icnet",
+        "convolution_param.cudnn_convolution_algo_seeker",
+        "convolution_param.conv_algos_override",
+        "cudnn_math_override",
+        "reshape_every_iter",
+        "denseblock_param.gpuIdx",
+        "denseblock_param.workspace_MB",
+        "denseblock_param.BC_ultra_space_efficient",
+    ),
+    "of a backward pass": (
+        "propagate_down",
+        "eltwise_param.stable_prod_grad",
+        "lstm_param.clipping_threshold",
+        "normalize_param.bp_norm",
+        "normalize_param.fix_gradient",
+    ),
+    "read where the net is put together: names, wiring, phase rules, shared and frozen blobs": (
+        "name",
+        "type",
+        "bottom",
+        "top",
+        "phase",
+        "include.*",
+        "exclude.*",
+        "param.*",
+        "python_param.module",
+        "python_param.layer",
+    ),
+    "a part of the objective, read where a module is trained": ("loss_weight",),
+    "what is printed or saved beside the answer": (
+        "debug",
+        "recurrent_param.debug_info",
+        "detection_output_param.visualize",
+        "detection_output_param.visualize_threshold",
+        "detection_output_param.save_file",
+        "detection_output_param.save_output_param.*",
+        "hdf5_output_param.*",
+    ),
+    "read by AVE and TILE alone": ("UnPooling: unpooling_param.kernel_*", "Unpooling: unpooling_param.kernel_*"),
+    "how precisely NVIDIA's fork computes, where all is float32 here": (
+        "forward_type",
+        "backward_type",
+        "forward_math",
+        "backward_math",
+    ),
+    "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
+    "of a ReLU inside, which relu asks for": (
+        "*convolution_param.negative_slope",
+        "inner_product_param.negative_slope",
+    ),
+    "of a suppression that soft_nms asks for": ("detection_output_param.nms_param.theta",),
+    "of boxes by aspect ratio, which this layer has none of": ("PriorBoxClustered: prior_box_param.flip",),
+    "of a sum that fusion_type asks for": ("convolution_param.coeff",),
+    "any draw will do": ("dropout_param.random_seed",),
+    "what the stored blobs tell": (
+        "bn_param.icnet",
+        "batch_norm_param.use_weight_bias",
+        "batch_norm_param.bias_term",
+    ),
+    "the bottom's channels count, whatever is said": ("denseblock_param.initChannel",),
+    "of a convolution, of which this is the windows": (
+        "Im2col: convolution_param.num_output",
+        "Im2col: convolution_param.group",
+        "Im2col: convolution_param.bias_term",
+    ),
+    "C3D's code has no groups of channels": ("Convolution3D: *.group", "Deconvolution3D: *.group"),
+    "its code has no groups of filters": ("Deconvolution3D: *.filter_group",),
+    "its code asks for phase TRAIN where it would count at test time": ("label_specific_add_param.transform_test",),
+    "of training, which is refused for these layers": (
+        "bn_param.momentum",
+        "bn_param.frozen",
+        "denseblock_param.moving_average_fraction",
+        "denseblock_param.dropout_amount",
+        "denseblock_param.use_dropout",
+    ),
+    "of a loss, which the layer is not": ("Softmax: loss_param.*",),
+}
+"""Without effect in both phases, or read outside the layer."""
+
+NONE_AT_TEST: dict[str, tuple[str, ...]] = {
+    "of training": (
+        "batch_norm_param.moving_average_fraction",
+        "selu_dropout_param.*",
+        "label_specific_add_param.*",
+    ),
+}
+"""Without effect where a net is not trained."""
+
+FED = ("*data_param.*", "transform_param.*", "python_param.*", "activations_compress*")
+"""Of a layer that brings data in: the caller feeds its blobs, prepared as these fields say."""
+
+SOME: dict[str, tuple[str, ...]] = {
+    "it computes in whole numbers, not in floats": (
+        "*.saturate",
+        "*.input_scale",
+        "*.output_scale",
+        "*.output_shift_instead_division",
+    ),
+    "with it Intel's Caffe computes in 8-bit numbers, and here all are floats": ("quantization_param.*",),
+    "of another fork than SSD's": (
+        "detection_output_param.normalized_bbox",
+        "detection_output_param.clip",
+        "detection_output_param.nms_threshold",
+        "detection_output_param.top_k",
+        "detection_output_param.nms_param.soft_nms",
+    ),
+}
+"""What a field that no layer reads would change, in words for an error."""
+
+
+@cache
+def why_none(path: str, layer_type: str, *, training: bool, fed: bool) -> str:
+    """Why a field does not change the answer; empty where it may.
+
+    Args:
+        path: `section.field`.
+        layer_type: of the layer that states it.
+        training: whether the net is trained.
+        fed: whether the layer's tops are fed by the caller.
+    """
+    found = _reason(NONE, path, layer_type)
+    if not found and not training:
+        found = _reason(NONE_AT_TEST, path, layer_type)
+    if not found and fed and any(_fits(path, pattern) for pattern in FED):
+        found = "of what the caller feeds"
+    return found
+
+
+def effect(path: str) -> str:
+    """What a field would change, where that is known."""
+    return _reason(SOME, path, "")
+
+
+def _reason(table: dict[str, tuple[str, ...]], path: str, layer_type: str) -> str:
+    return next((why for why, patterns in table.items() if _matches(patterns, path, layer_type)), "")
+
+
+@cache
+def _matches(patterns: tuple[str, ...], path: str, layer_type: str) -> bool:
+    paths = (path, f"{layer_type}: {path}")
+    return any(_fits(each, pattern) for each in paths for pattern in patterns)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    return path == pattern if "*" not in pattern else fnmatchcase(path, pattern)

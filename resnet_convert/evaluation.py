@@ -1,0 +1,338 @@
+"""An evaluation as one request: convert, score a data set, hold the errors against what was published."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.fully_convolutional import Dense, fully_convolutional
+from converter.options import File
+from prototxt.errors import RequestError
+from resnet_convert.guarding import guard
+from resnet_convert.models import dense_subject, fixed_batch, write_model
+from resnet_convert.option import takes
+from resnet_convert.preprocessing import transform_of
+from resnet_convert.provenance import provenance
+from resnet_convert.requests import EvaluationRequest
+from resnet_convert.subject import Subject, source_of, subject_of
+from verify.engines.opening import opened_apart
+from verify.evaluation.datasets.synsets import names
+from verify.evaluation.evaluate import Progress, Setting
+from verify.evaluation.evaluate import evaluate as run_evaluation
+from verify.evaluation.published.figure import Published
+from verify.evaluation.published.known import find, weights_note
+from verify.evaluation.records import Evaluation, Expected, Source
+from verify.evaluation.running.journal import refuse_other_files
+from verify.evaluation.running.plan import Plan, UnfitImageError, choose
+from verify.evaluation.running.scorers import ScorerSpec
+from verify.evaluation.running.transform import Resize, Transform
+from verify.evaluation.shown.junit import junit_xml
+from verify.evaluation.shown.page import write_page
+from verify.preprocessing import baked_order
+from weights import Outputs, open_weights
+
+VIEWS_AT_ONCE = 32
+"""Pictures in a batch; with ten crops these are 3 request."""
+THUMBNAILS = 60
+
+
+@takes(EvaluationRequest)
+def evaluate(request: EvaluationRequest) -> Evaluation:
+    """Score images with a converted net as Caffe would, and hold the errors against published ones.
+
+    Arguments are the fields of `EvaluationRequest`: those of the command line's verb, with arrays where it has files.
+
+    Returns:
+        errors with their intervals, the verdict, and what else was seen.
+
+    Raises:
+        CaffeModelError: files that cannot be read, a net that takes no images, images that do not fit it.
+        MissingDependencyError: OpenCV, or what runs the net, is not installed.
+    """
+    found = evaluation_of(request)
+    write_files(found, request)
+    return found
+
+
+def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], None] | None = None) -> Evaluation:
+    """What the request asks for, but for the files that are to be written of it.
+
+    Raises:
+        CaffeModelError: see `verify.evaluation.evaluate`, and all that can be wrong with the net and the request.
+    """
+    guard(request)
+    if request.journal:
+        refuse_other_files(Path(request.journal))
+    known = None if request.expect is None else find(request.expect)
+    subject = subject_of(request)
+    source = source_of(request)
+    transforms, notes = _transforms(request, subject, known, source)
+    indices = choose(len(source), request.limit, request.seed)
+    plan = Plan(source, transforms, indices, request.batch_size or _batch(transforms, subject))
+    with ExitStack() as stack:
+        spec = stack.enter_context(_model(subject, request, _scales(transforms)))
+        if spec.compiled and not spec.batch:  # A last batch of another size would be compiled anew.
+            spec = replace(spec, batch=plan.batch * transforms[0].views)
+        judging = _judge(request, subject, plan)
+        baked = _baked(request)
+        if baked is not None:
+            if judging is not None:
+                raise RequestError(f"{request.model} has preprocessing baked in: --agree compares models without")
+            plan = replace(plan, transforms=tuple(_left_to_do(each, baked) for each in transforms))
+            notes.append("mean, scale and order of channels are baked into the model")
+        setting = Setting(
+            net=str(request.net),
+            weights=str(request.weights or request.net),
+            data=_named(request.data),
+            run=_identity(plan, spec, request, subject),
+            expected=_expected(known, request, subject, plan),
+            runner=request.runner,
+            resume=request.resume,
+            journal=Path(request.journal) if request.journal else None,
+            judge=judging,
+            caffe_scores=_caffe_scores(known, request, subject, plan),
+            scores=Path(request.scores) if request.scores else None,
+            thumbnails=THUMBNAILS if request.report else 0,
+            notes=(*subject.notes, *notes),
+            classes=names() if known and known.dataset.startswith("ImageNet") else (),
+            progress=progress,
+        )
+        return _evaluated(plan, spec, setting)
+
+
+def failed(found: Evaluation) -> bool:
+    """Whether the errors disagree with the published ones, or the scores with Caffe's."""
+    return found.verdict.outcome == "fail"
+
+
+def _evaluated(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
+    try:
+        return run_evaluation(plan, spec, setting)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command with --resume goes on from here") from None
+
+
+def _transforms(
+    request: EvaluationRequest, subject: Subject, known: Published | None, source: Source
+) -> tuple[tuple[Transform, ...], list[str]]:
+    scales = request.multi_scale or (known.scales if known is not None else ())
+    mirror = request.mirror or (known is not None and known.mirror)
+    if not scales:
+        transform, notes = transform_of(request, subject, known, source, crops=request.crops, mirror=mirror)
+        return (transform,), notes
+    name = "--multi-scale" if request.multi_scale or known is None else known.name
+    given = {
+        "--resize": request.resize,
+        "--crop": request.crop,
+        "--crops": request.crops,
+        "--agree": request.agree,  # the Caffe files run at one size
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise RequestError(f"{option} does not go with {name}: there the net sees whole images")
+    transform, notes = transform_of(replace(request, resize=()), subject, known, source, crops=1, mirror=mirror)
+    if transform.mean is not None and transform.mean.shape[1:] != (1, 1):
+        size = f"{transform.mean.shape[1]}×{transform.mean.shape[2]}"
+        values = ",".join(f"{value:.3f}" for value in transform.mean.mean(axis=(1, 2), dtype=np.float64))
+        raise RequestError(f"a mean image ({size}) does not go with {name}; its mean values do: --mean {values}")
+    whole = replace(transform, crop=None)
+    return tuple(replace(whole, resize=Resize(shorter=side)) for side in scales), notes
+
+
+def _scales(transforms: Sequence[Transform]) -> tuple[int, ...]:
+    """Shorter sides at which a net in fully convolutional form sees whole images; empty for one that sees crops."""
+    return tuple(each.resize.shorter for each in transforms if each.crop is None and each.resize is not None)
+
+
+def _batch(transforms: Sequence[Transform], subject: Subject) -> int:
+    """How many images make about `VIEWS_AT_ONCE` pictures of the net's own size."""
+    crop = subject.shape[2] * subject.shape[3]
+    pictures = sum(side**2 for side in _scales(transforms)) / crop or 1
+    return max(1, int(VIEWS_AT_ONCE / (pictures * transforms[0].views)))
+
+
+def _baked(request: EvaluationRequest) -> str | None:
+    """The order of channels that a given model takes, when its preprocessing is baked in."""
+    if request.model is None:
+        return None
+    with opened_apart(request.model) as engine:
+        return baked_order(engine.metadata, str(request.model))
+
+
+def _left_to_do(transform: Transform, order: str) -> Transform:
+    return replace(transform, mean=None, scale=1.0, rgb=order == "rgb")
+
+
+@contextmanager
+def _model(subject: Subject, request: EvaluationRequest, scales: Sequence[int]) -> Iterator[ScorerSpec]:
+    """The model to be scored, converted into a folder that is gone afterwards; fully convolutional for scales."""
+    engine = "onnx" if request.engine == "onnxruntime" else request.engine
+    common = ScorerSpec(
+        engine,
+        subject.net.path,
+        subject.scores,
+        threads=request.threads,
+        device=request.device,
+        compiled=request.compile,
+        channels_last=request.channels_last,
+    )
+    if scales and engine in ("opencv", "caffe"):
+        raise RequestError(f"--multi-scale runs in onnx, torch and the interpreter, not in {engine}")
+    if request.model is not None:
+        is_folder = Path(request.model).is_dir()
+        yield replace(common, engine="torch" if is_folder else "onnx", path=str(request.model))
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="resnet-convert-")))
+        weights = None if subject.weights is None else stack.enter_context(open_weights(subject.weights))
+        if scales:
+            dense = fully_convolutional(subject.net, weights, subject.options)
+            for side in scales:  # No image is smaller than the square.
+                dense.check_size(side, side)
+            stack.enter_context(_explained(dense))
+            subject, weights = dense_subject(subject, dense, engine, folder), dense.weights
+        if engine in ("interpreter", "opencv", "caffe"):
+            yield replace(common, net=subject.net, weights=subject.weights, batch=fixed_batch(engine, subject))
+            return
+        target = folder / ("model.onnx" if engine == "onnx" else "model")
+        form = cast(Literal["onnx", "torch"], engine)
+        batch = write_model(subject, weights, form, target, any_size=bool(scales))
+        yield replace(common, path=str(target), batch=batch)
+
+
+@contextmanager
+def _explained(dense: Dense) -> Iterator[None]:
+    """Say which layer it is that cannot work on an image, and where it stands, instead of what a runtime says."""
+    try:
+        yield
+    except UnfitImageError as error:
+        try:
+            dense.check_size(*error.size)
+        except RequestError as reason:
+            raise RequestError(
+                f"{error.image}: {reason.message}",
+                position=reason.position,
+                layer=reason.layer,
+                layer_type=reason.layer_type,
+            ) from error
+        raise
+
+
+def _judge(request: EvaluationRequest, subject: Subject, plan: Plan) -> tuple[ScorerSpec, Plan] | None:
+    if request.agree is None:
+        return None
+    engine = request.judge
+    spec = ScorerSpec(engine, subject.net.path, subject.scores, net=subject.net, weights=subject.weights)
+    spec = replace(spec, batch=fixed_batch(engine, subject))
+    chosen = plan.indices[choose(len(plan.indices), request.agree or None, request.seed)]
+    return spec, replace(plan, indices=chosen)
+
+
+def _expected(known: Published | None, request: EvaluationRequest, subject: Subject, plan: Plan) -> Expected | None:
+    top1 = None if request.expect_top1 is None else request.expect_top1 / 100
+    top5 = None if request.expect_top5 is None else request.expect_top5 / 100
+    if known is None:
+        return None if top1 is None and top5 is None else Expected(top1=top1, top5=top5)
+    other = []
+    note = weights_note(known, subject.weights) if subject.weights else None
+    if note:
+        other.append(note)
+    if known.dataset == "CIFAR-10 test" and _are_jpegs(plan):
+        other.append("the images are compressed as JPEG, those of the published error were not")
+    scales = _scales(plan.transforms)
+    if scales != known.scales:
+        other.append(f"whole images at shorter sides {', '.join(map(str, scales))} instead of {known.protocol}")
+    elif plan.transforms[0].crops != known.crops:
+        other.append(f"{plan.transforms[0].crops} crops instead of {known.crops}")
+    if plan.transforms[0].mirror and not known.mirror and plan.transforms[0].crops == 1:
+        other.append("the mirror images as well")
+    return Expected(
+        name=known.name,
+        title=known.title,
+        protocol=f"{known.protocol}; {known.preprocessing}",
+        source=known.source,
+        top1=known.top1 if top1 is None else top1,
+        top5=known.top5 if top5 is None else top5,
+        variation=known.variation,
+        images=known.images,
+        exact=bool(known.scores) and len(plan.indices) == len(plan.source) == known.images,
+        other=tuple(other),
+    )
+
+
+def _caffe_scores(
+    known: Published | None, request: EvaluationRequest, subject: Subject, plan: Plan
+) -> Path | npt.NDArray[np.float32] | None:
+    """The original Caffe's scores: the file that is named, or that of a published run, beside its net or images."""
+    given = request.caffe_scores
+    if given is not None:
+        return given if isinstance(given, np.ndarray) else Path(given)
+    if known is None or not known.scores or subject.scores != known.blob:
+        return None
+    if len(plan.source) != known.images or plan.transforms[0].crops != known.crops:
+        return None
+    named = (path for path in (request.labels, request.data) if isinstance(path, (str, PathLike)))
+    paths = [subject.weights, subject.net.path, *(os.fspath(path) for path in named)]
+    places = [Path(path).resolve().parent / known.scores for path in paths if path]
+    return next((place for place in places if place.is_file()), None)
+
+
+def _are_jpegs(plan: Plan) -> bool:
+    first = plan.source.item(int(plan.indices[0])).name if len(plan.indices) else ""
+    return first.lower().endswith((".jpg", ".jpeg"))
+
+
+def _identity(plan: Plan, spec: ScorerSpec, request: EvaluationRequest, subject: Subject) -> dict[str, str]:
+    """What must be the same for a run to be resumed."""
+    model = request.model or subject.weights
+    return {
+        "data": _data_identity(request.data),
+        "net": hashlib.sha256(subject.net.message.SerializeToString(deterministic=True)).hexdigest(),
+        "model": "none" if model is None else _digest(Path(model)),
+        "dialects": repr(sorted(request.dialects.items())),
+        "scores": subject.scores,
+        "engine": f"{spec.engine} ({spec.device}{', compiled' if spec.compiled else ''})",
+        "fold": request.fold,
+        "orientation": "ignored" if request.ignore_orientation else "applied",
+        "images and preprocessing": plan.fingerprint(),
+    }
+
+
+def _named(data: File | npt.NDArray[np.uint8]) -> str:
+    return f"an array of {len(data)} images" if isinstance(data, np.ndarray) else str(data)
+
+
+def _data_identity(data: File | npt.NDArray[np.uint8]) -> str:
+    if isinstance(data, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
+    return str(Path(data).resolve())
+
+
+def _digest(path: Path) -> str:
+    """Of a file, or of all files of a folder."""
+    made = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                while part := opened.read(1 << 20):
+                    made.update(part)
+    return made.hexdigest()
+
+
+def write_files(found: Evaluation, request: EvaluationRequest) -> None:
+    """The page and the JUnit file, where they are asked for."""
+    with Outputs() as outputs:
+        if request.report is not None:
+            write_page(found, outputs.file(request.report), provenance(request))
+        if request.junit is not None:
+            outputs.file(request.junit).write_text(junit_xml(found), encoding="utf-8")

@@ -1,0 +1,51 @@
+"""What may be asked: frozen records that Python callers and the command line fill alike.
+
+net, weights            every verb that reads a net
+ConversionRequest       convert; with --verify's own: VerificationRequest
+ImageRequest            images and what is done to them: evaluate and recalibrate
+PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
+
+Where a file can be given, so can its values as an array; those fields say so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prototxt.by_need import names_by_need
+
+if TYPE_CHECKING:
+    from resnet_convert.requests.conversion import ConversionRequest
+    from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
+    from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
+    from resnet_convert.requests.net import FedRequest, NetRequest
+    from resnet_convert.requests.values import Layout, Mean
+    from resnet_convert.requests.verification import VerificationRequest
+
+__all__ = [
+    "BatchRequest",
+    "ConversionRequest",
+    "DiffRequest",
+    "EvaluationRequest",
+    "FedRequest",
+    "ImageRequest",
+    "Layout",
+    "Mean",
+    "NetRequest",
+    "PortRequest",
+    "RecalibrationRequest",
+    "UpgradeRequest",
+    "VerificationRequest",
+]
+
+__getattr__ = names_by_need(
+    __name__,
+    {
+        "resnet_convert.requests.conversion": ("ConversionRequest",),
+        "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
+        "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
+        "resnet_convert.requests.net": ("FedRequest", "NetRequest"),
+        "resnet_convert.requests.values": ("Layout", "Mean"),
+        "resnet_convert.requests.verification": ("VerificationRequest",),
+    },
+)

@@ -1,0 +1,125 @@
+"""What may be asked of the verbs that read whole files or zoos: port, diff, batch and upgrade."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal
+
+from converter.options import File, Target
+from resnet_convert import text_forms
+from resnet_convert.option import Request, by_place, option
+from resnet_convert.requests.values import Layout, Mean, Order, Runner
+
+PREPROCESSING, BACK = "preprocessing", "back to Caffe"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PortRequest(Request):
+    """A ResNet's weights under another framework's names, in its layout, or back in Caffe's.
+
+    Attributes:
+        weights: Caffe's weight file; with `source` one of another framework.
+        output: the file to write; None names it after `weights` and the layout.
+        mean: values may be an array.
+    """
+
+    weights: File = field(metadata=by_place("in"))
+    output: File | None = option(
+        None,
+        "OUT.safetensors, for Keras also OUT.weights.h5, for Caffe OUT.caffemodel or OUT.caffemodel.h5; by default "
+        "named after WEIGHTS and the layout",
+        "-o",
+        "--output",
+        metavar="OUT",
+        parse=str,
+        file="out",
+    )
+    _: KW_ONLY
+    to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")
+    source: Layout | None = option(
+        None,
+        "whose names and layout WEIGHTS has (Caffe's); without --layout the port goes back to Caffe",
+        "--from",
+        metavar="NAME",
+    )
+    fold_preprocessing: bool = option(
+        False,
+        "fold what follows into the first convolution: exact but for conv1's border, which Caffe pads with the mean "
+        "and the new model with black",
+        group=PREPROCESSING,
+    )
+    input_order: Order | None = option(None, "rgb: the model takes RGB instead of BGR", group=PREPROCESSING)
+    mean: Mean | None = option(
+        None,
+        "what is subtracted, in the net's own order",
+        metavar="B,G,R|FILE",
+        parse=str,
+        group=PREPROCESSING,
+        file="in",
+    )
+    scale: float | None = option(None, "factor, after the mean", metavar="S", parse=float, group=PREPROCESSING)
+    net: Literal["msra", "own"] | None = option(
+        None,
+        "the net that the weights are for: msra (default), or the framework's own, with its strides and its padded "
+        "first pooling",
+        group=BACK,
+    )
+    prototxt: File | None = option(None, "write that net as well", metavar="FILE", parse=str, group=BACK, file="out")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DiffRequest(Request):
+    """Two weight files: .caffemodel, .h5 of Caffe or Keras, .safetensors, .npz, of any layout."""
+
+    first: File = field(metadata=by_place("in"))
+    second: File = field(metadata=by_place("in"))
+    _: KW_ONLY
+    tolerance: float = option(
+        0.0, "values count as equal up to T times the largest of their arrays (0)", metavar="T", parse=text_forms.share
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BatchRequest(Request):
+    """A whole zoo.
+
+    Attributes:
+        manifest: a CSV file: a net a row, under a head line (`resnet_convert.batches.manifest`).
+        output: folder for the summary, and a folder for each net.
+    """
+
+    manifest: File = field(metadata=by_place("in"))
+    output: File = field(metadata=by_place("out"))
+    _: KW_ONLY
+    to: Target = option("onnx", "what to write where a row does not say (onnx)")
+    jobs: int = option(
+        0, "nets at a time (one for every two cores)", "-j", "--jobs", metavar="N", parse=text_forms.count
+    )
+    timeout: float = option(
+        3600.0, "seconds after which a net is given up (3600)", metavar="S", parse=text_forms.seconds
+    )
+    runner: Runner = option("local", "ray: on Ray, on this machine or on the cluster of RAY_ADDRESS (local)")
+    again: bool = option(False, "convert anew what an earlier run into OUT did and has not changed since")
+    verify: bool = option(True, "skip the comparisons", "--no-verify", inverse=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UpgradeRequest(Request):
+    """A .prototxt, solver.prototxt or .caffemodel of any age; the kind is told by the content.
+
+    Attributes:
+        output: file to write; None writes nothing.
+    """
+
+    old: File = field(metadata=by_place("in"))
+    output: File | None = option(
+        None,
+        "file to write; a text goes to standard output without it",
+        "-o",
+        "--output",
+        metavar="NEW",
+        parse=str,
+        file="out",
+    )
+    _: KW_ONLY
+    allow_unknown: bool = option(False, "drop fields that no known Caffe has")

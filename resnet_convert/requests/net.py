@@ -1,0 +1,100 @@
+"""A net, how its files are read, and what a comparison of its blobs is fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from typing import Literal
+
+from converter.options import File, Options
+from resnet_convert import text_forms
+from resnet_convert.option import Request, by_place, option, python_only
+from resnet_convert.requests.values import NO_DIALECTS, NO_SHAPES, Float32, Values
+
+THE_NET = "the net"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NetRequest(Request):
+    """A net, and how its files are read.
+
+    Attributes:
+        net: the .prototxt, of any age; or a .caffemodel, whose own net then counts.
+        weights: the .caffemodel or .caffemodel.h5; None for a net without, or one that brings its own.
+        others: as their helps say.
+    """
+
+    net: File = field(metadata=by_place("in"))
+    weights: File | None = field(default=None, metadata=by_place("in"))
+    _: KW_ONLY
+    outputs: Sequence[str] = option(
+        (),
+        "blobs to give, in this order (default: those no layer reads); bytes that are no UTF-8 as \\xc8",
+        metavar="A,B",
+        parse=text_forms.names,
+        group=THE_NET,
+    )
+    input_shapes: Mapping[str, Sequence[int | str]] = option(
+        NO_SHAPES,
+        "size of an input; a letter leaves an axis free: data=N,3,224,224",
+        "--input-shape",
+        metavar="BLOB=N,C,H,W",
+        parse=text_forms.shape,
+        repeated=True,
+        group=THE_NET,
+    )
+    phase: Literal["TEST", "TRAIN"] = option("TEST", "which layers count (TEST)", parse=str.upper, group=THE_NET)
+    stages: Sequence[str] = option(
+        (), "a stage of Caffe's net state", "--stage", metavar="S", parse=str, repeated=True, group=THE_NET
+    )
+    level: int = option(0, "the level of Caffe's net state", metavar="L", parse=int, group=THE_NET)
+    allow_unknown: bool = option(
+        False,
+        "go on without fields that no known Caffe has or no layer here reads, and without placeholders",
+        group=THE_NET,
+    )
+    dialects: Mapping[str, str] = option(
+        NO_DIALECTS,
+        "whose meaning of a layer type holds where forks differ (default: what the file shows): Interp=openvino",
+        "--dialect",
+        metavar="[TYPE=]FORK",
+        parse=text_forms.dialect,
+        repeated=True,
+        group=THE_NET,
+    )
+    plugins: Sequence[File] = option(
+        (),
+        "Python code that registers layers of your own; it is executed",
+        "--plugin",
+        metavar="FILE.py",
+        parse=str,
+        repeated=True,
+        group=THE_NET,
+        file="in",
+    )
+
+    def to_options(self) -> Options:
+        """How the net is read and rewritten: what this record says, the means read from their files."""
+        known = {entry.name for entry in fields(Options)}
+        stated = {name: getattr(self, name) for name in known & self.stated()}
+        return replace(Options(), **stated)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FedRequest(NetRequest):
+    """What a comparison of blobs is fed, and where it is written down."""
+
+    _: KW_ONLY
+    report: File | None = option(
+        None, "write the comparison as a page", metavar="FILE.html", parse=str, group="verification", file="out"
+    )
+    seed: int = option(0, "seed of the random input (0)", metavar="N", parse=int, group="verification")
+    image: File | Float32 | None = option(
+        None,
+        "compare on this image instead of random input",
+        metavar="FILE",
+        parse=str,
+        group="verification",
+        file="in",
+    )
+    feeds: Mapping[str, Values] | None = python_only(None)

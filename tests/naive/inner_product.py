@@ -1,0 +1,36 @@
+"""happynear's InnerProduct, which makes each row of its weights a unit vector."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tests.drawn.base import layer
+from tests.naive.base import Naive, case, random
+
+
+def unit(transpose: bool) -> Naive:
+    """inner_product_layer.cpp, Forward_cpu: rows of K values from n·K on, whichever way round the matrix lies."""
+    x, weight, bias = random(1, 2, 3, 5), random(2, 15 if transpose else 4, 4 if transpose else 15), random(3, 4)
+    flat = [float(v) for v in weight.ravel()]
+    for n in range(4):
+        norm = math.sqrt(sum(v * v for v in flat[15 * n : 15 * n + 15]) + 1e-6)
+        flat[15 * n : 15 * n + 15] = [v / norm for v in flat[15 * n : 15 * n + 15]]
+    y = np.empty((2, 4), np.float32)
+    for i, o in np.ndindex(2, 4):
+        terms = (flat[k * 4 + o] if transpose else flat[o * 15 + k] for k in range(15))
+        y[i, o] = sum(w * float(v) for w, v in zip(terms, x[i].ravel(), strict=True)) + float(bias[o])
+    params = f"num_output: 4 normalize: true {'transpose: true' if transpose else ''}"
+    text = layer("InnerProduct", f"inner_product_param {{ {params} }}")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": [weight, bias]})
+
+
+@case("inner_product_normalize")
+def normalized() -> Naive:
+    return unit(transpose=False)
+
+
+@case("inner_product_normalize_transpose")
+def transposed() -> Naive:
+    return unit(transpose=True)

@@ -1,0 +1,1 @@
+"""What runs a converted model, or the Caffe files themselves."""

@@ -1,0 +1,170 @@
+"""ONNX models in onnxruntime: once as shipped, and once with every Caffe blob made an output."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any
+
+from prototxt.errors import RequestError
+from prototxt.names import utf8
+from prototxt.optional import need
+from prototxt.words import first_line
+from verify.engines.engine import (
+    Array,
+    Blobs,
+    File,
+    ModelInput,
+    OneByOne,
+    assign_feeds,
+    described_tops,
+    fault,
+    model_fault,
+)
+from verify.engines.mapped import mapped, more_outputs
+from verify.keys import Key
+from verify.machine import processors
+
+MANY = 100
+"""Blobs that are asked for at once: in a net of more, two runs need half the memory and half as much time again."""
+QUIET = 4
+"""onnxruntime's log level for fatal errors only; what matters comes as an exception."""
+
+
+class OnnxRuntime(OneByOne):
+    """A model file in onnxruntime on the CPU.
+
+    Weights that lie in files beside the model are found there. The model is loaded anew for each of the two runs, one
+    after the other, so that its weights are never in memory twice.
+
+    Raises:
+        ModelError: not a model that onnxruntime loads.
+        RequestError: one whose metadata makes no sense.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: File) -> None:
+        self.path = Path(path)
+        self._ort: Any = need("onnxruntime", "onnxruntime", f"running {self.path}")
+        self._shipped: Any = self._session(self._file(), fused=True)
+        self.name = f"onnxruntime {self._ort.__version__}"
+        self.metadata: Mapping[str, str] = dict(self._shipped.get_modelmeta().custom_metadata_map)
+        self.inputs = tuple(ModelInput(i.name, _shape(i.shape)) for i in self._shipped.get_inputs())
+        self.outputs = tuple(output.name for output in self._shipped.get_outputs())
+        self.values = self._named_values()
+        self.blobs = tuple(key for keys in self.values.values() for key in keys)
+
+    def stream(self, feeds: Mapping[str, Array]) -> Blobs:
+        """Run the model as shipped for its outputs, then without fusions for every blob."""
+        given = assign_feeds(self.inputs, feeds, self.path)
+        session = self._shipped or self._session(self._file(), fused=True)
+        self._shipped = None
+        results = self._results(session, list(self.outputs), given)
+        blobs = Blobs(iter(()), dict(zip(map(self._blob, self.outputs), results, strict=True)))
+        del session
+        if not self.values:
+            blobs.notes.append("the model does not say which blobs it holds: only its outputs are compared")
+            return blobs
+        try:
+            blobs.tops = self._tops(list(self._parts(given)), given)
+        except RequestError:
+            note = "the graph was changed since its conversion and lost blobs: only its outputs are compared"
+            blobs.notes.append(note)
+        return blobs
+
+    def _parts(self, given: Collection[str]) -> Iterator[tuple[list[str], Any]]:
+        """Every value that is a blob, in parts of the graph with a session for each.
+
+        onnxruntime keeps all outputs of a graph till the end of a run, so each part has a graph of its own.
+
+        Raises:
+            RequestError: the graph does not have them all.
+        """
+        wanted = [name for name in self.values if name not in given]
+        first = len(wanted) // 4 if len(wanted) > MANY else 0  # the first maps are the large ones
+        for part in filter(None, (wanted[:first], wanted[first:])):
+            hidden = [name for name in part if name not in self.outputs]
+            yield part, self._session(self._exposing(hidden), fused=False)
+
+    def _tops(
+        self, parts: list[tuple[list[str], Any]], given: Mapping[str, Array]
+    ) -> Iterator[tuple[Sequence[Key], Array]]:
+        """What they hold; what a part gives is gone before the next one runs."""
+        while parts:
+            names, session = parts.pop(0)
+            made = self._results(session, names, given, needed=True)
+            del session
+            for name in names:
+                yield self.values[name], made.pop(0)
+
+    def _blob(self, output: str) -> str:
+        """The blob that an output is; one that was written over an input cannot bear the input's name."""
+        blobs = [top for _, top in self.values.get(output, ())]
+        return output if output in blobs or not blobs else blobs[-1]
+
+    def _named_values(self) -> dict[str, list[Key]]:
+        """Value names in net order, each with the tops it stands for."""
+        values: dict[str, list[Key]] = {}
+        for entry in described_tops(self.metadata, self.path):
+            if not (isinstance(entry, list) and len(entry) == 3 and all(isinstance(part, str) for part in entry)):
+                raise fault(self.path, f"its metadata names a blob by {shortened(entry)}; expected [value, layer, top]")
+            values.setdefault(entry[0], []).append((entry[1], entry[2]))
+        return values
+
+    def _file(self) -> str | bytes:
+        """The path; of a file whose name is no UTF-8, which onnxruntime can't open, the content."""
+        return str(self.path) if _encodable(self.path) else self.path.read_bytes()
+
+    def _exposing(self, names: Iterable[str]) -> bytes:
+        """The model with more outputs."""
+        path = self.path.resolve()
+        if not _encodable(path):
+            return self.path.read_bytes() + more_outputs(names)
+        return mapped(path, names)
+
+    def _session(self, model: str | bytes, *, fused: bool) -> Any:
+        ort = self._ort
+        options = ort.SessionOptions()
+        options.log_severity_level = QUIET
+        options.use_deterministic_compute = True
+        options.enable_cpu_mem_arena = False  # one run each: an arena only keeps what was freed
+        options.intra_op_num_threads = processors()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the interpreter needs them too
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
+        folder = self.path.resolve().parent
+        if isinstance(model, bytes) and _encodable(folder):
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        try:
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except onnxruntime_faults() as error:
+            raise model_fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
+
+    def _results(
+        self, session: Any, names: list[str], given: Mapping[str, Array], *, needed: bool = False
+    ) -> list[Array]:
+        """The values of these names; of the graph only what is `needed` for them runs, or all of it."""
+        options = self._ort.RunOptions()
+        options.only_execute_path_to_fetches = needed
+        try:
+            results: list[Array] = session.run(names, dict(given), options)
+        except onnxruntime_faults() as error:
+            raise model_fault(self.path, f"onnxruntime cannot run it: {first_line(error)}") from error
+        return results
+
+
+def _encodable(path: Path) -> bool:
+    return utf8(str(path)) == str(path)
+
+
+def _shape(shape: Iterable[object] | None) -> tuple[int | None, ...] | None:
+    return None if shape is None else tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def onnxruntime_faults() -> tuple[type[Exception], ...]:
+    """Every exception of onnxruntime's, which share no base; and what its Python part raises for odd feeds."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, ValueError, RuntimeError)

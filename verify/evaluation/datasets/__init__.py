@@ -1,0 +1,1 @@
+"""Images and their labels, in the forms that people have them."""

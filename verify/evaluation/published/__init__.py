@@ -1,0 +1,1 @@
+"""Errors that were published, and when a measured one agrees."""

@@ -1,0 +1,1 @@
+"""What several families of layers need; nothing here is a layer itself."""

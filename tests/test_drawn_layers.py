@@ -19,6 +19,7 @@ from tests.drawn.base import Drawn, net_text, strategies
 from tests.drawn.conditioning import assert_close_as_conditioned
 from tests.golden import Array, run_onnx, run_torch
 from verify import known_types, run
+from verify.interpreter import Trace
 from weights import ArrayWeights
 
 KINDS = sorted(strategies())
@@ -36,13 +37,13 @@ def assert_agree(case: Drawn, folder: Path) -> None:
     expected = run(net, ready.weights, case.feeds).blobs
     results = {"onnx": run_onnx(ready.graph, case.feeds, folder), "torch": run_torch(ready.graph, case.feeds)}
 
-    def again(feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        return run(net, ready.weights, feeds).blobs
+    def again(feeds: Mapping[str, Array]) -> Trace:
+        return run(net, ready.weights, feeds)
 
     for target, got in results.items():
         for top in outputs:
             where = f"{top} in {target} of\n{text}"
-            assert_close_as_conditioned(got[top], top, expected[top], where, case.tolerance, case.feeds, again)
+            assert_close_as_conditioned(got[top], top, net, where, case.tolerance, case.feeds, again)
             unbounded = ~np.isfinite(expected[top])
             assert (unbounded == ~np.isfinite(got[top])).all(), where
             assert np.array_equal(got[top][unbounded], expected[top][unbounded], equal_nan=True), where

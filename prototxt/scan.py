@@ -129,7 +129,7 @@ def scan_inside(text: str, lines: Lines, start: int, stop: int) -> list[Field]:
     return _Scanner(text, lines, start, stop).run().children
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class _Open:
     """A message or list that waits for its closing bracket."""
 

@@ -8,7 +8,7 @@ written once, so nothing after the builder knows about in-place layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -181,7 +181,7 @@ class Layer(Traits):
         return hash(_values(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{entry.name}={getattr(self, entry.name)!r}" for entry in fields(self) if entry.repr)
+        shown = ", ".join(f"{entry.name}={getattr(self, entry.name)!r}" for entry in _entries(self) if entry.repr)
         return f"{type(self).__qualname__}({shown})"
 
     @classmethod
@@ -325,8 +325,13 @@ def _make_dataclass(cls: type) -> None:
         _MADE.add(cls)
 
 
-def _values(layer: Any) -> tuple[Any, ...]:
-    return tuple(getattr(layer, entry.name) for entry in fields(layer) if entry.compare)
+def _entries(layer: Any) -> tuple[Field[Any], ...]:
+    return fields(layer)
+
+
+def _values(layer: Layer) -> tuple[Any, ...]:
+    """What two layers of a class are compared by."""
+    return tuple(getattr(layer, entry.name) for entry in _entries(layer) if entry.compare)
 
 
 def is_over(node: Node) -> bool:

@@ -71,6 +71,11 @@ def option(
     return field(default=default, metadata={"option": spec})
 
 
+def output_option(help: str, metavar: str = "OUT") -> str | os.PathLike[str] | None:
+    """A field that is the file or folder to write."""
+    return option(None, help, "-o", "--output", metavar=metavar, parse=str, file="out")
+
+
 def python_only(default: T) -> T:
     """A field that the command line does not have: values that no file holds."""
     return field(default=default, metadata={"option": Spec("", flags=())})

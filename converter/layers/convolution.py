@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from converter.folding import Float64, WeightedSum, times
@@ -40,11 +41,10 @@ class Window(NamedTuple):
     dilation: tuple[int, ...] = (1,)
     pad_end: tuple[int, ...] = (0,)
 
+    @lru_cache(256)  # noqa: B019 (a net has few)
     def over(self, axes: int) -> Window:
         """The same with one entry an axis."""
         require(bool(self.kernel) or not axes, "no kernel_size; expected kernel_size, or kernel_h and kernel_w")
-        if all(len(values) == axes for values in self):
-            return self
         return Window(*(_spread(values, axes, name) for name, values in zip(self._fields, self, strict=True)))
 
     def reaching(self, sizes: Shape) -> Window:

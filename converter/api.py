@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class Conversion:
     """What a conversion did.
 
@@ -69,7 +69,7 @@ class Conversion:
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Prepared:
     """A net read and rewritten, ready to be written out.
 

@@ -17,7 +17,7 @@ from prototxt.errors import UnsupportedError
 Array = npt.NDArray[Any]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OnnxOp:
     """One ONNX node to be; attribute values are ints, floats, strings or lists of them."""
 
@@ -27,7 +27,7 @@ class OnnxOp:
     attributes: dict[str, Any]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OnnxBody:
     """The graph that a Loop runs.
 
@@ -49,7 +49,7 @@ def all_ops(ops: Sequence[OnnxOp]) -> Iterator[OnnxOp]:
                 yield from all_ops(value.ops)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OnnxOps:
     """Records the operators of one node; one that reads constants alone is computed, and its result is a constant.
 
@@ -187,7 +187,7 @@ class Verbatim(str):
     """A keyword argument's value that is Python source, not a literal."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TorchModule:
     """One submodule to be: `self.<name> = <cls>(<arguments>)` and the state that fills it."""
 
@@ -207,7 +207,7 @@ def _literal(value: Any) -> str:
     return str(value) if isinstance(value, Verbatim) else repr(value)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TorchOps:
     """Records the modules and statements of one node.
 

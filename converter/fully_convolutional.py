@@ -185,7 +185,7 @@ class _Rewriting:
 
 
 def _read(source: NetLayer, param: LayerParameter, blobs: Sequence[Blob]) -> Layer:
-    rewritten = replace(source, param=param)
+    rewritten = source.replaced(param=param)
     layer = registry()[rewritten.kind].read(rewritten)
     return layer.told_by([blob.shape for blob in blobs]) if blobs else layer
 
@@ -289,7 +289,7 @@ def _assembled(net: Net, fed: Value, rewriting: _Rewriting) -> Net:
         message.layer.add().CopyFrom(rewriting.params.get(id(layer), layer.param))
     neighbours = Neighbours(message.layer)
     layers = tuple(
-        replace(layer, param=param, neighbours=neighbours) for layer, param in zip(kept, message.layer, strict=True)
+        layer.replaced(param=param, neighbours=neighbours) for layer, param in zip(kept, message.layer, strict=True)
     )
     return replace(net, layers=layers, message=message, left_out=())
 

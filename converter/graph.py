@@ -13,7 +13,7 @@ from converter.node import Node, Origin, Value, maker
 from converter.tensor import Array, Tensor, as_float32, constant
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Graph:
     """A net ready to be rewritten and emitted; nodes stand in the order in which they run.
 

@@ -7,10 +7,10 @@ written once, so nothing after the builder knows about in-place layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from threading import RLock
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from converter.dims import Shape, format_shape
 from converter.emission import OnnxOps, TorchOps
@@ -29,20 +29,19 @@ else:
         return lambda cls: cls
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """The Caffe layer that a node came from."""
 
     name: str
     type: str
     position: Position
-    source: NetLayer | None = field(default=None, repr=False, compare=False)
+    source: NetLayer | None = None
 
     def __str__(self) -> str:
         return f"{self.name} ({self.type})"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Value:
     """One blob at one moment.
 
@@ -58,10 +57,10 @@ class Value:
     shape: Shape
     blob: str
     tops: list[tuple[str, str]] = field(default_factory=list)
-    producer: Node | None = field(default=None, repr=False)
+    producer: Node | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One layer at work: what it reads, what it writes, its constants by parameter name, and where it came from.
 
@@ -107,13 +106,30 @@ def placed(error: CaffeModelError, node: Node) -> CaffeModelError:
     return error
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One learnable blob of a layer: its name in the written files, its shape, and the filler the net states."""
 
     name: str
     shape: Shape
     filler: FillerParameter | None = None
+
+
+Read = TypeVar("Read", bound=Callable[..., Any])
+
+
+def by_message_alone(read: Read) -> Read:
+    """Mark a `Layer.read` that looks at nothing but the message, the dialect, and how many bottoms and tops there are.
+
+    What it gives then serves all layers that say the same under other names. The mark is the method's, not the class's:
+    a subclass that reads otherwise has it only if it says so itself.
+    """
+    read.by_message_alone = True  # type: ignore[attr-defined]
+    return read
+
+
+def reads_message_alone(cls: type[Layer]) -> bool:
+    """Whether a class's `read` is so marked."""
+    return getattr(cls.read, "by_message_alone", False)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -152,8 +168,21 @@ class Layer(Traits):
             _make_dataclass(base)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        _make_dataclass(cls)
+        if cls not in _MADE:
+            _make_dataclass(cls)
         return super().__new__(cls)
+
+    # Made anew for each class, these are what a conversion would wait for the longest.
+
+    def __eq__(self, other: object) -> bool:
+        return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_values(self))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{entry.name}={getattr(self, entry.name)!r}" for entry in _entries(self) if entry.repr)
+        return f"{type(self).__qualname__}({shown})"
 
     @classmethod
     def read(cls, source: NetLayer) -> Layer:
@@ -286,11 +315,23 @@ class Layer(Traits):
 _MAKING = RLock()
 """A class of which another thread makes half is none to use."""
 
+_MADE: set[type] = set()
+
 
 def _make_dataclass(cls: type) -> None:
     with _MAKING:
         if issubclass(cls, Layer) and cls is not Layer and "__dataclass_fields__" not in vars(cls):
-            dataclass(frozen=True)(cls)
+            dataclass(frozen=True, eq=False, repr=False)(cls)
+        _MADE.add(cls)
+
+
+def _entries(layer: Any) -> tuple[Field[Any], ...]:
+    return fields(layer)
+
+
+def _values(layer: Layer) -> tuple[Any, ...]:
+    """What two layers of a class are compared by."""
+    return tuple(getattr(layer, entry.name) for entry in _entries(layer) if entry.compare)
 
 
 def is_over(node: Node) -> bool:

@@ -32,7 +32,7 @@ FOLDERS: dict[Target, tuple[str, ...]] = {
 File = str | PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preprocessing:
     """What to do with an image before the net.
 
@@ -62,7 +62,7 @@ class Preprocessing:
         return np.ascontiguousarray(values * np.float32(self.scale), dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Options:
     """How a net is read and rewritten; the same for every target.
 

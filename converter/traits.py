@@ -8,8 +8,7 @@ true of it in its own class and works wherever that is wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from converter.dims import Shape
 from prototxt import NetLayer
@@ -19,8 +18,7 @@ ActsOn = Literal["values", "channels", "shape", "map"]
 GradientMemory = Literal["own", "taken", "joined", "inside"]
 
 
-@dataclass(frozen=True)
-class KeptStatistics:
+class KeptStatistics(NamedTuple):
     """A mean and a spread a channel that a layer keeps of what it saw in training.
 
     Attributes:

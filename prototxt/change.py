@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prototxt import caffe_pb2
 from prototxt.errors import MOST_SHOWN, NetError, Position
@@ -18,8 +18,7 @@ def nowhere(field: str, index: int) -> Position | None:
     return None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What an upgrade step did to a net.
 
     Attributes:

@@ -9,11 +9,11 @@ Both the converter and the interpreter ask the layer, and each has rules of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter
 from prototxt.errors import RequestError
+from prototxt.recording import is_repeated
 
 if TYPE_CHECKING:
     from prototxt.net import NetLayer
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 Evidence = Callable[["NetLayer"], str]
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """One reading of a layer type.
 
     Attributes:
@@ -45,8 +44,7 @@ def _fields(section: str, *names: str) -> Evidence:
         message = getattr(layer.param, section)
         known = message.DESCRIPTOR.fields_by_name
         for name in names:
-            repeated = isinstance(getattr(message, name), Sequence) and not isinstance(getattr(message, name), str)
-            if name in known and (len(getattr(message, name)) if repeated else message.HasField(name)):
+            if getattr(message, name) if is_repeated(known[name]) else message.HasField(name):
                 return f"{name} is given"
         return ""
 

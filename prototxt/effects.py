@@ -6,7 +6,6 @@ under a condition, it says itself (`NetLayer.without_effect`).
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from functools import cache
 
 NONE: dict[str, tuple[str, ...]] = {
@@ -159,4 +158,16 @@ def _matches(patterns: tuple[str, ...], path: str, layer_type: str) -> bool:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    return path == pattern if "*" not in pattern else fnmatchcase(path, pattern)
+    """Whether a path is of a pattern; a regular expression for each would take longer to make than all the looking."""
+    first, *between = pattern.split("*")
+    if not between:
+        return path == pattern
+    last = between.pop()
+    if len(path) < len(first) + len(last) or not (path.startswith(first) and path.endswith(last)):
+        return False
+    rest = path[len(first) : len(path) - len(last)]
+    for part in between:
+        _, found, rest = rest.partition(part)
+        if not found:
+            return False
+    return True

@@ -19,31 +19,34 @@ from collections.abc import Iterable
 
 _FIRST = 0x10F700
 _SURROGATE = 0xDC00
-_RAW = re.compile("[\udc80-\udcff\U0010f780-\U0010f7ff]")
-_RAW_AMONG_OTHERS = re.compile("[^\0-\x7f]*[\udc80-\udcff\U0010f780-\U0010f7ff][^\0-\x7f]*")
-_SURROGATES = re.compile("[\udc80-\udcff]")
-_HELD = re.compile("[\U0010f780-\U0010f7ff]")
-_UNFIT = re.compile("[\ud800-\udfff\U0010f780-\U0010f7ff]")
-_REPR = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:U0010f7|udc)([89a-f][0-9a-f])")
+# Compiled when a name is found that is not ASCII.
+_RAW = "[\udc80-\udcff\U0010f780-\U0010f7ff]"
+_RAW_AMONG_OTHERS = "[^\0-\x7f]*[\udc80-\udcff\U0010f780-\U0010f7ff][^\0-\x7f]*"
+_SURROGATES = "[\udc80-\udcff]"
+_HELD = "[\U0010f780-\U0010f7ff]"
+_UNFIT = "[\ud800-\udfff\U0010f780-\U0010f7ff]"
+_REPR = r"(?<!\\)((?:\\\\)*)\\(?:U0010f7|udc)([89a-f][0-9a-f])"
 
 
 def from_bytes(data: bytes) -> str:
     """The name, or the whole text, of some bytes."""
     if data.isascii():
         return data.decode("ascii")
-    return _RAW.sub(_hold, data.decode("utf-8", "surrogateescape"))
+    return re.sub(_RAW, _hold, data.decode("utf-8", "surrogateescape"))
 
 
 def to_bytes(name: str) -> bytes:
     """The bytes of a name; the inverse of `from_bytes`."""
     if name.isascii():
         return name.encode("ascii")
-    return _HELD.sub(lambda found: chr(ord(found[0]) - _FIRST + _SURROGATE), name).encode("utf-8", "surrogateescape")
+    return re.sub(_HELD, lambda found: chr(ord(found[0]) - _FIRST + _SURROGATE), name).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def typed(text: str) -> str:
     """A name or a text from the command line or from Python, where bytes that are no UTF-8 are lone surrogates."""
-    return text if text.isascii() else _SURROGATES.sub(_hold, text)
+    return text if text.isascii() else re.sub(_SURROGATES, _hold, text)
 
 
 def file_name(text: str) -> str:
@@ -61,12 +64,12 @@ def named_by(text: str, names: Iterable[str]) -> str:
 
 def is_utf8(name: str) -> bool:
     """Whether a name's bytes are UTF-8."""
-    return name.isascii() or _HELD.search(name) is None
+    return name.isascii() or re.search(_HELD, name) is None
 
 
 def is_unicode(name: str) -> bool:
     """Whether a name is text that `str.encode` takes, without characters that stand for bytes."""
-    return name.isascii() or _UNFIT.search(name) is None
+    return name.isascii() or re.search(_UNFIT, name) is None
 
 
 def utf8(name: str) -> str:
@@ -76,7 +79,7 @@ def utf8(name: str) -> str:
     """
     if name.isascii():
         return name.replace("\0", r"\x00")
-    return "".join(map(_bytes, name) if _UNFIT.search(name) else name).replace("\0", r"\x00")
+    return "".join(map(_bytes, name) if re.search(_UNFIT, name) else name).replace("\0", r"\x00")
 
 
 def readable(text: str) -> str:
@@ -85,8 +88,8 @@ def readable(text: str) -> str:
     What is not ASCII around such a byte, and by accident looks like UTF-8, is written as bytes with it.
     """
     if "\\" in text:
-        text = _REPR.sub(lambda found: found[1] + chr(_FIRST + int(found[2], 16)), text)
-    return text if text.isascii() else _RAW_AMONG_OTHERS.sub(lambda found: "".join(map(_bytes, found[0])), text)
+        text = re.sub(_REPR, lambda found: found[1] + chr(_FIRST + int(found[2], 16)), text)
+    return text if text.isascii() else re.sub(_RAW_AMONG_OTHERS, lambda found: "".join(map(_bytes, found[0])), text)
 
 
 def shown(text: str) -> str:
@@ -112,5 +115,5 @@ def _bytes(character: str) -> str:
     """A character outside ASCII as the escapes of its bytes."""
     if character.isascii():
         return character
-    raw = bytes([ord(character) & 0xFF]) if _RAW.match(character) else character.encode("utf-8", "surrogatepass")
+    raw = bytes([ord(character) & 0xFF]) if re.match(_RAW, character) else character.encode("utf-8", "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in raw)

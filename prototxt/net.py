@@ -6,7 +6,6 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,54 +45,60 @@ class Neighbours:
         return found
 
 
-@dataclass(frozen=True)
 class NetLayer:
-    """One layer in today's form.
+    """One layer in today's form; nobody changes one, `replaced` makes another.
 
     Attributes:
         param: its message.
         position: where its `layer {`, `layers {` or first `input:` stands in the user's file.
+        name: of the layer.
+        type: such as "Convolution".
+        kind: what tells layers apart: the type; of a Python layer with module and class, `Python rpn.a_layer.ALayer`.
+        bottoms, tops: names of the blobs that it reads and writes.
         asked: the dialects that the user asked for, by layer type.
         neighbours: all the net's layers.
         record: of a layer that is being read, what was asked for (`read_by`).
         fault: why the layer cannot be read, where its file does not say enough; raised by whoever needs the layer.
     """
 
-    param: LayerParameter
-    position: Position
-    asked: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    neighbours: Neighbours = field(default_factory=Neighbours, repr=False, compare=False)
-    _places: Places | None = field(default=None, repr=False, compare=False)
-    _written: Field | None = field(default=None, repr=False, compare=False)
-    record: Record | None = field(default=None, repr=False, compare=False)
-    fault: CaffeModelError | None = field(default=None, repr=False, compare=False)
-    _behind: NetLayer | None = field(default=None, repr=False, compare=False)
+    def __init__(
+        self,
+        param: LayerParameter,
+        position: Position,
+        asked: Mapping[str, str] | None = None,
+        neighbours: Neighbours | None = None,
+        places: Places | None = None,
+        written: Field | None = None,
+    ) -> None:
+        self.param: LayerParameter = param
+        self.position: Position = position
+        self.name, self.type = param.name, param.type
+        self.kind = self.type
+        if self.type == "Python":
+            self.kind = f"Python {param.python_param.module}.{param.python_param.layer}"
+        self.bottoms, self.tops = tuple(param.bottom), tuple(param.top)
+        self.asked: Mapping[str, str] = {} if asked is None else asked
+        self.neighbours = Neighbours() if neighbours is None else neighbours
+        self._places, self._written = places, written
+        self.record: Record | None = None
+        self.fault: CaffeModelError | None = None
+        self._found: tuple[str, str] | None = None
 
-    @cached_property
-    def name(self) -> str:
-        """The layer's name."""
-        return str(plain(self.param).name)
+    def __repr__(self) -> str:
+        return f"NetLayer({self.name!r}, {self.type!r}, {str(self.position)!r})"
 
-    @cached_property
-    def type(self) -> str:
-        """The layer's type, such as "Convolution"."""
-        return str(plain(self.param).type)
-
-    @cached_property
-    def kind(self) -> str:
-        """What tells layers apart: the type; of a Python layer with module and class, `Python rpn.a_layer.ALayer`."""
-        python = plain(self.param).python_param
-        return f"Python {python.module}.{python.layer}" if self.type == "Python" else self.type
-
-    @cached_property
-    def bottoms(self) -> tuple[str, ...]:
-        """Names of the blobs that it reads."""
-        return tuple(plain(self.param).bottom)
-
-    @cached_property
-    def tops(self) -> tuple[str, ...]:
-        """Names of the blobs that it writes."""
-        return tuple(plain(self.param).top)
+    def replaced(
+        self,
+        *,
+        param: LayerParameter | None = None,
+        neighbours: Neighbours | None = None,
+        fault: CaffeModelError | None = None,
+    ) -> NetLayer:
+        """The same with another message, neighbours or fault."""
+        around = self.asked, neighbours or self.neighbours, self._places, self._written
+        made = NetLayer(plain(self.param) if param is None else param, self.position, *around)
+        made.fault = fault or self.fault
+        return made
 
     @property
     def dialect(self) -> str:
@@ -105,9 +110,11 @@ class NetLayer:
         """Why it is that dialect, in words."""
         return self._reading[1]
 
-    @cached_property
+    @property
     def _reading(self) -> tuple[str, str]:
-        return dialect_of(self, self.asked) if self._behind is None else self._behind._reading
+        if self._found is None:
+            self._found = dialect_of(self, self.asked)
+        return self._found
 
     def section(self, name: str) -> Any:
         """A section that a plugin declared (`prototxt.sections`): a message, with defaults where nothing is written."""
@@ -127,8 +134,10 @@ class NetLayer:
 
     def read_by(self, record: Record) -> NetLayer:
         """This layer for one reader: what it asks for of `param`, or of a plugin's section, is kept in the record."""
-        around = self.position, self.asked, self.neighbours, self._places, self._written
-        return NetLayer(viewed(self.param, record), *around, record, self.fault, self)
+        self._found = self._reading  # the evidence is not what the reader asks for
+        read = object.__new__(NetLayer)
+        vars(read).update(vars(self), param=viewed(self.param, record), record=record)
+        return read
 
     def without_effect(self, why: str, *paths: str) -> None:
         """Say as a reader of this layer that fields, `section.field`, change nothing here though they may be stated."""
@@ -155,7 +164,7 @@ class NetLayer:
         return self._places.inside(self._written, path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Net:
     """A net of one phase.
 
@@ -251,7 +260,7 @@ def parse_net(
     found = unknown if by_layer else None
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown, by_layer=found)
     net = _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
-    layers = tuple(replace(layer, fault=layer.fault_among(unknown)) for layer in net.layers) if unknown else net.layers
+    layers = tuple(layer.replaced(fault=layer.fault_among(unknown)) for layer in net.layers) if unknown else net.layers
     return replace(net, layers=layers, lenient=allow_unknown)
 
 
@@ -277,7 +286,7 @@ def net_from_message(
     own = NetParameter()
     own.CopyFrom(message)
     net = _build(own, Places(path, *(written or (None, None))), phase, level, stages, dialects or {})
-    layers = (replace(layer, fault=(faults or {}).get((layer.name, layer.type))) for layer in net.layers)
+    layers = (layer.replaced(fault=(faults or {}).get((layer.name, layer.type))) for layer in net.layers)
     return replace(net, layers=tuple(layers), sections_read=tuple(sections_read))
 
 

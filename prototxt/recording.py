@@ -11,7 +11,7 @@ record of their own, and each answers for what is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -53,37 +53,46 @@ class Record:
 class _View:
     """A message seen through a record; behaves like the message for whoever reads fields."""
 
-    __slots__ = ("_message", "_path", "_record")
+    __slots__ = ("_fields", "_message", "_record")
 
     def __init__(self, message: Message, path: str, record: Record) -> None:
-        self._message, self._path, self._record = message, path, record
+        self._message, self._record = message, record
+        self._fields = _fields(message.DESCRIPTOR, path)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._message, name)
-        kind = _kinds(self._message.DESCRIPTOR).get(name)
-        if kind is None:  # a value of an enum, a method
+        field = self._fields.get(name)
+        if field is None:  # a value of an enum, a method
             return value
-        path = self._path + name
+        kind, path, section = field
         if kind == _SCALAR:
             self._record.read.add(path)
             return value
-        if not self._path:
-            self._record.sections.add(name)
+        if section:
+            self._record.sections.add(section)
         if kind == _SECTION:
             return _View(value, f"{path}.", self._record)
         return [_View(entry, f"{path}.", self._record) for entry in value]
 
     def HasField(self, name: str) -> bool:  # noqa: N802 (protobuf's name)
-        if _kinds(self._message.DESCRIPTOR).get(name) == _SCALAR:
-            self._record.read.add(self._path + name)
-        elif not self._path:
-            self._record.sections.add(name)
+        kind, path, section = self._fields.get(name, _NO_FIELD)
+        if kind == _SCALAR:
+            self._record.read.add(path)
+        elif section:
+            self._record.sections.add(section)
         return bool(self._message.HasField(name))
 
 
+_NO_FIELD = (_SECTION, "", "")
+
+
 @cache
-def _kinds(descriptor: Descriptor) -> dict[str, int]:
-    return {name: _kind(field) for name, field in descriptor.fields_by_name.items()}
+def _fields(descriptor: Descriptor, path: str) -> dict[str, tuple[int, str, str]]:
+    """By name, what kind of field it is, its path, and the section of a layer that it is; empty for none."""
+    return {
+        name: (_kind(field), f"{path}{name}", "" if path or field.message_type is None else name)
+        for name, field in descriptor.fields_by_name.items()
+    }
 
 
 def _kind(field: FieldDescriptor) -> int:
@@ -138,13 +147,22 @@ def plain(message: M) -> M:
     return cast(M, message._message) if isinstance(message, _View) else message
 
 
-def stated(message: Message, path: str = "") -> Iterator[str]:
+def stated(message: Message, path: str = "") -> list[str]:
     """Paths of the fields that a message states with a value other than their default, fillers left out."""
+    found: list[str] = []
     for field, value in message.ListFields():
-        inner = field.message_type
+        name, inner, repeated, default = _described(field)
         if inner is None:
-            if is_repeated(field) or value != field.default_value:
-                yield path + field.name
-        elif inner.name != FILLER:
-            for entry in value if is_repeated(field) else (value,):
-                yield from stated(entry, f"{path}{field.name}.")
+            if repeated or value != default:
+                found.append(path + name)
+        elif inner != FILLER:
+            for entry in value if repeated else (value,):
+                found += stated(entry, f"{path}{name}.")
+    return found
+
+
+@cache
+def _described(field: FieldDescriptor) -> tuple[str, str | None, bool, Any]:
+    """A field's name, the name of the type of message that it is, whether it may stand several times, its default."""
+    inner = field.message_type
+    return field.name, None if inner is None else inner.name, is_repeated(field), field.default_value

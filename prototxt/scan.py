@@ -27,18 +27,15 @@ LONGEST_TOKEN = 1 << 20
 LONGEST_LINE = 2000
 """Characters of a line that are searched for placeholders of a template."""
 
-_BLANK = re.compile(r"[ \t\r\n\f\v]*")
-_TOKEN = re.compile(
-    r"""[ \t\r\n\f\v]*(?P<token>
+# Compiled when a text is scanned, which one in the usual form never is, or is found wrong.
+_BLANK = r"[ \t\r\n\f\v]*"
+_TOKEN = r"""(?ax)[ \t\r\n\f\v]*(?P<token>
         [A-Za-z_][\w/-]*                # a field, an enum value, true
       | [-+]?(?:\d|\.\d)[\w.+-]*        # a number
       | -[A-Za-z]\w*                   # -inf
       | [{}<>\[\]:;,."']
       | \#[^\n]*                        # a comment
-      | \Z)""",
-    re.X | re.A,
-)
-# Compiled when a text is found wrong.
+      | \Z)"""
 _IN_QUOTES = r"""#.*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
 _TEMPLATE = r"""(?x)
     \{\{.*?\}\} | \{\{ | \{%.*?%\} | \{% | <%.*?%> | \$\{[^{}]*\} | \$\(?\w+\)? | %\(\w+\)\w | %[sdfi]\b |
@@ -129,7 +126,7 @@ def scan_inside(text: str, lines: Lines, start: int, stop: int) -> list[Field]:
     return _Scanner(text, lines, start, stop).run().children
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class _Open:
     """A message or list that waits for its closing bracket."""
 
@@ -148,6 +145,7 @@ class _Scanner:
         self.end = self.previous_end = start
         self.fields = 0
         self.token, self.offset = "", 0
+        self.match = re.compile(_TOKEN).match
         self.stack = [_Open(Field("", 0), "", 0, "", True, 0)]
         self.advance()
 
@@ -183,7 +181,7 @@ class _Scanner:
         self.previous_end = self.end
         self.token = "#"
         while self.token.startswith("#"):
-            found = _TOKEN.match(self.text, self.end, self.stop)
+            found = self.match(self.text, self.end, self.stop)
             if found is None:
                 raise self.strange_character()
             self.token, self.offset, self.end = found["token"], found.start("token"), found.end()
@@ -309,7 +307,7 @@ class _Scanner:
         return self.error(f"'{last.message.name} {last.opening}' is never closed", last.offset)
 
     def strange_character(self) -> PrototxtError:
-        blank = _BLANK.match(self.text, self.end)
+        blank = re.compile(_BLANK).match(self.text, self.end)
         offset = blank.end() if blank else self.end
         character = self.text[offset : offset + 1]
         if character.isascii() and character.isprintable():

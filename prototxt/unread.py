@@ -7,9 +7,8 @@ the reader, unless the user says `--allow-unknown`. In another type's section it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from prototxt.effects import effect, why_none
 from prototxt.errors import Position, UnreadError
@@ -27,8 +26,7 @@ READ_BY_ALL = ("blobs",)
 """Sections that Caffe reads whatever the layer: it starts from blobs in the prototxt."""
 
 
-@dataclass(frozen=True)
-class Unread:
+class Unread(NamedTuple):
     """A field that is stated and was not used.
 
     Attributes:
@@ -105,10 +103,8 @@ def _sentence(group: list[Unread]) -> str:
     return f"{first.position}: layer {first.layer!r} ({first.layer_type}){more}: {names}: not read, {why}"
 
 
-def _stated(layer: NetLayer, record: Record) -> Iterator[str]:
-    yield from stated(plain(layer.param))
-    yield from layer.stated_for_plugins()
-    yield from sorted(record.offered)
+def _stated(layer: NetLayer, record: Record) -> list[str]:
+    return [*stated(plain(layer.param)), *layer.stated_for_plugins(), *sorted(record.offered)]
 
 
 def is_own(layer: NetLayer, record: Record, path: str) -> bool:

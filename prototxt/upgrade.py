@@ -15,8 +15,8 @@ A binary `.caffemodel` is a NetParameter with blobs and takes the same way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from prototxt import caffe_pb2
 from prototxt.change import Change, Where, nowhere
@@ -63,8 +63,7 @@ _NEEDS: tuple[Callable[[caffe_pb2.NetParameter], bool], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Upgraded:
+class Upgraded(NamedTuple):
     """A net in Caffe's present form.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from converter.api import Conversion as Written
 from converter.api import converted, default_output, files_of
@@ -27,8 +27,7 @@ VERIFIED = ("onnx", "torch", "caffe")
 """What can be run; the other targets hold weights alone."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Check:
+class Check(NamedTuple):
     """The comparison after a conversion.
 
     Attributes:
@@ -40,7 +39,7 @@ class Check:
     why_not: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Conversion(Written):
     """What a conversion did, and what the comparison after it found; None where none was asked for or possible."""
 

@@ -15,7 +15,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from prototxt.errors import RequestError
 from prototxt.names import shown
@@ -26,8 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Spec:
+class Spec(NamedTuple):
     """How an option stands on the command line.
 
     Attributes:
@@ -70,6 +69,11 @@ def option(
     if isinstance(default, Mapping):
         return field(default_factory=lambda: default, metadata={"option": spec})
     return field(default=default, metadata={"option": spec})
+
+
+def output_option(help: str, metavar: str = "OUT") -> str | os.PathLike[str] | None:
+    """A field that is the file or folder to write."""
+    return option(None, help, "-o", "--output", metavar=metavar, parse=str, file="out")
 
 
 def python_only(default: T) -> T:

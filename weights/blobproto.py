@@ -22,10 +22,9 @@ repeated singular field the last counts, and a known field with the wrong wire t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +43,11 @@ _PASSED_OVER: Final = {6: (LENGTH, FIXED32), 9: (LENGTH, FIXED64), 11: (VARINT,)
 """Gradients, by the wire types that they have."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """`count` numbers from byte `start` on, one every `period` bytes."""
+class _Piece(NamedTuple):
+    """So many numbers from byte `start` on, one every `period` bytes."""
 
     start: int
-    count: int
+    numbers: int
     period: int
 
 
@@ -61,28 +59,25 @@ ReadBytes: TypeAlias = Callable[[int, memoryview], None]
 """Fills some memory with the file's bytes from a position on."""
 
 
-@dataclass(frozen=True)
 class _Values:
     """Where a blob's numbers lie and how they are written; calling it reads them."""
 
-    read: ReadBytes
-    shape: Shape
-    dtype: str
-    pieces: tuple[_Piece, ...]
+    def __init__(self, read: ReadBytes, shape: Shape, dtype: str, pieces: Sequence[_Piece]) -> None:
+        self.read, self.shape, self.dtype, self.pieces = read, shape, dtype, pieces
 
     def __call__(self) -> FloatArray:
         width = int(self.dtype[2])
-        joined = np.empty(sum(piece.count for piece in self.pieces), self.dtype)
+        joined = np.empty(sum(piece.numbers for piece in self.pieces), self.dtype)
         filled = 0
         for piece in self.pieces:
-            part = joined[filled : filled + piece.count]
+            part = joined[filled : filled + piece.numbers]
             if piece.period == width:
                 self.read(piece.start, part.view(np.uint8).data)
             else:
-                spread = np.empty((piece.count - 1) * piece.period + width, np.uint8)
+                spread = np.empty((piece.numbers - 1) * piece.period + width, np.uint8)
                 self.read(piece.start, spread.data)
-                part[...] = np.ndarray((piece.count,), self.dtype, spread, 0, (piece.period,))
-            filled += piece.count
+                part[...] = np.ndarray((piece.numbers,), self.dtype, spread, 0, (piece.period,))
+            filled += piece.numbers
         return _as_float32(joined.reshape(self.shape))
 
     def parts(self) -> Iterator[FloatArray]:
@@ -92,8 +87,8 @@ class _Values:
             return
         memory = np.empty(_PART, self.dtype)
         for piece in self.pieces:
-            for begin in range(0, piece.count, _PART):
-                part = memory[: min(_PART, piece.count - begin)]
+            for begin in range(0, piece.numbers, _PART):
+                part = memory[: min(_PART, piece.numbers - begin)]
                 self.read(piece.start + 4 * begin, part.view(np.uint8).data)
                 yield part
 
@@ -153,9 +148,9 @@ class BlobReader:
             shape = (*(legacy.get(n, 0) for n in _LEGACY_FIELDS), *width_of_c3d)
             floats = [_piece(packed, value, end, 4) for packed, value, end in of_c3d]
         dtype, pieces = _chosen(floats, doubles, raw_type, raw)
-        self.left_out = (*strange, *_beside(floats, doubles, raw))
-        _check(shape, sum(piece.count for piece in pieces), strange)
-        return Blob(shape, old_form, _Values(self._read, shape, dtype, tuple(pieces)))
+        self.left_out = (*strange, *(_beside(floats, doubles, raw) if doubles or raw else ()))
+        _check(shape, sum(piece.numbers for piece in pieces), strange)
+        return Blob(shape, old_form, _Values(self._read, shape, dtype, pieces))
 
     def _dims(self, start: int, stop: int, dims: list[int], strange: dict[str, None]) -> None:
         for number, kind, value, end in self._wire.records(start, stop):
@@ -192,7 +187,7 @@ def _chosen(
 ) -> tuple[str, list[_Piece]]:
     """Which of the encodings counts: Caffe asks for doubles, then floats, then raw bytes."""
     for dtype, pieces in (("<f8", doubles), ("<f4", floats)):
-        used = [piece for piece in pieces if piece.count]
+        used = [piece for piece in pieces if piece.numbers]
         if used:
             return dtype, used
     if raw is None or raw[0] == raw[1]:
@@ -209,14 +204,16 @@ def _chosen(
 def _beside(floats: list[_Piece], doubles: list[_Piece], raw: tuple[int, int] | None) -> list[str]:
     """Encodings of the numbers that another goes before."""
     have = [
-        *["double_data"] * any(piece.count for piece in doubles),
-        *["data"] * any(piece.count for piece in floats),
+        *["double_data"] * any(piece.numbers for piece in doubles),
+        *["data"] * any(piece.numbers for piece in floats),
         *["raw_data"] * (raw is not None and raw[0] < raw[1]),
     ]
     return [f"{name} beside {have[0]}" for name in have[1:]]
 
 
 def _check(shape: Shape, values: int, strange: Iterable[str]) -> None:
+    if 0 < values == prod(shape) <= MAX_VALUES and min(shape, default=0) >= 0:
+        return
     if any(dim < 0 for dim in shape):
         raise BlobFault(f"has a negative dimension: {format_shape(shape)}")
     if prod(dim for dim in shape if dim) > MAX_VALUES:

@@ -31,7 +31,7 @@ BOTTOM, TOP = 3, 4
 """Fields of a layer in today's form."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Fields:
     """What one layer's message said, before its blobs are read."""
 

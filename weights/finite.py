@@ -53,7 +53,7 @@ def nonfinite(weights: Weights, names: Collection[str] | None = None) -> Iterato
 
 
 def _watched(blob: Blob) -> Blob:
-    return replace(blob, read=_Watched(blob.read)) if blob.stored else blob
+    return Blob(blob.shape, blob.legacy, _Watched(blob.read)) if blob.stored else blob
 
 
 class _Watched:

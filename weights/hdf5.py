@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Link: TypeAlias = str | bytes
 MAX_ITEMS: Final = 200_000
 MAX_DEPTH: Final = 64
-_BLOB_INDEX: Final = re.compile("0|[1-9][0-9]{0,4}")
+_BLOB_INDEX: Final = "0|[1-9][0-9]{0,4}"
 _MAX_EXPANSION: Final = 1100  # deflate reaches 1032:1
 _ALWAYS_FINE: Final = 1 << 16  # bytes
 _DAMAGE: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError)
@@ -129,7 +129,7 @@ class _Reader:
             child = self._child(group, key)
             if self._is_group(child):
                 groups.append(key)
-            elif not _BLOB_INDEX.fullmatch(_name(key)):
+            elif not re.fullmatch(_BLOB_INDEX, _name(key)):
                 raise self._fault(f"has a dataset {_name(key)!r} where blobs are numbered", name)
             else:
                 blobs[int(key)] = self._blob(child, name, int(key))

@@ -8,7 +8,7 @@ with 1s in front (`Blob.fits`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prototxt.errors import MOST_SHOWN, CaffeModelError, Position, WeightsError, raise_all
 from prototxt.words import few, format_shape, plural
@@ -18,8 +18,7 @@ from weights.unused import fitting
 MOST_HINTS = 4
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A layer of the net that has parameters.
 
     Attributes:

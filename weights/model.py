@@ -21,7 +21,6 @@ def in_parts(read: Callable[[], FloatArray]) -> Iterator[FloatArray]:
     return parts() if parts is not None else iter((np.ascontiguousarray(read()).reshape(-1),))
 
 
-@dataclass(frozen=True)
 class Blob:
     """One parameter array of a layer, still in the file.
 
@@ -31,10 +30,13 @@ class Blob:
         stored: False for a hole in an HDF5 file: Caffe saves a shared parameter only under the layer that owns it.
     """
 
-    shape: Shape
-    legacy: bool
-    read: Callable[[], FloatArray] = field(repr=False, compare=False)
-    stored: bool = True
+    __slots__ = ("legacy", "read", "shape", "stored")
+
+    def __init__(self, shape: Shape, legacy: bool, read: Callable[[], FloatArray], stored: bool = True) -> None:
+        self.shape, self.legacy, self.read, self.stored = shape, legacy, read, stored
+
+    def __repr__(self) -> str:
+        return f"Blob(shape={self.shape}, legacy={self.legacy}, stored={self.stored})"
 
     def array(self) -> FloatArray:
         """The numbers, float32 in C order.
@@ -68,7 +70,7 @@ def blob_from_array(array: npt.ArrayLike) -> Blob:
     return Blob(values.shape, False, lambda: values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerWeights:
     """A layer as a weight file has it.
 
@@ -84,7 +86,7 @@ class LayerWeights:
     tops: tuple[str, ...] = field(default=(), kw_only=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerRecord(LayerWeights):
     """A layer to be written; `param` is its serialised LayerParameter (bottoms, tops, settings; blobs are left out)."""
 

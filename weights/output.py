@@ -14,10 +14,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from prototxt.errors import CaffeModelError, ErrorGroup
 from weights.moving import HIDDEN, NEW, discard, move_into_place, reason, refusal, take_mode
@@ -25,8 +24,7 @@ from weights.moving import HIDDEN, NEW, discard, move_into_place, reason, refusa
 _MOVED: Final[ContextVar[list[Path] | None]] = ContextVar("moved", default=None)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class _Staged:
+class _Staged(NamedTuple):
     """An output on its way: where it is to be, where it is written, and the hidden folder around that."""
 
     target: Path

@@ -33,11 +33,12 @@ class PiecewiseFile:
         try:
             with open(self.path, "rb") as file:
                 self.size = os.fstat(file.fileno()).st_size
-                self._file = open(os.dup(file.fileno()), "rb", buffering=0, closefd=False)  # noqa: SIM115
+                self._file = os.dup(file.fileno())
         except (OSError, ValueError) as fault:
             raise WeightsError(unreadable(fault), position=Position(self.path)) from fault
         self._lock = Lock()
-        self._let_go = weakref.finalize(self, os.close, self._file.fileno())
+        self._is_open = True
+        self._let_go = weakref.finalize(self, os.close, self._file)
 
     def wire(self) -> Wire:
         """A walk through the message that the file is."""
@@ -57,12 +58,11 @@ class PiecewiseFile:
         """
         view = into
         with self._lock:
-            if not self._let_go.alive:
+            if not self._is_open:
                 raise WeightsError("is closed, its weights can be read no more", position=Position(self.path))
-            self._file.seek(start)
             while view:
                 try:
-                    count = self._file.readinto(view)
+                    count = os.preadv(self._file, [view], start + len(into) - len(view))
                 except OSError as fault:
                     raise WeightsError(unreadable(fault), position=Position(self.path)) from fault
                 if not count:
@@ -73,6 +73,7 @@ class PiecewiseFile:
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
+            self._is_open = False
             self._let_go()
 
     def __enter__(self) -> PiecewiseFile:

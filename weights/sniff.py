@@ -15,9 +15,7 @@ from weights.wire import FIXED32, FIXED64, LENGTH, VARINT, Malformed, Wire
 HEAD: Final = 4096
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
-_PROTOTXT: Final = re.compile(
-    r"^\s*(name|layers?|input|input_dim|input_shape|net|train_net|base_lr|force_backward)\s*[:{]", re.MULTILINE
-)
+_PROTOTXT: Final = r"(?m)^\s*(name|layers?|input|input_dim|input_shape|net|train_net|base_lr|force_backward)\s*[:{]"
 
 _MAGIC: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"\x1f\x8b", "a gzip archive: unpack it first"),
@@ -80,7 +78,7 @@ def sniff_weights(path: str | os.PathLike[str]) -> bool:
 def is_prototxt(head: bytes) -> bool:
     """Whether the first bytes of a file are those of a net's text."""
     text = _as_text(head)
-    return text is not None and _PROTOTXT.search(text) is not None
+    return text is not None and re.search(_PROTOTXT, text) is not None
 
 
 def refuse_foreign(path: str, head: bytes) -> None:

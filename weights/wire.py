@@ -85,6 +85,8 @@ class Wire:
         if not self._base <= pos <= self._last:
             self._fill(pos)
         window, base = self._window, self._base
+        if pos < stop and (byte := window[pos - base]) < 0x80:
+            return byte, pos + 1
         start, value, shift = pos, 0, 0
         while pos < stop:
             byte = window[pos - base]

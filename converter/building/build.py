@@ -15,6 +15,7 @@ from converter.building.memory import Memory
 from converter.building.merged import follower_of, is_inside
 from converter.building.needed import needed, wanted_layers
 from converter.building.parameters import MakeParameter, Slot, fill_parameters
+from converter.building.reading import Wordings
 from converter.building.tops import (
     check_counts,
     check_duplicate_tops,
@@ -40,8 +41,7 @@ from prototxt.errors import (
     raise_all,
 )
 from prototxt.names import named_by, typed, utf8
-from prototxt.recording import Record
-from prototxt.unread import Unread, check_all_read, described
+from prototxt.unread import Unread, described
 from prototxt.words import few, listed, nearest
 from weights import Weights
 
@@ -111,6 +111,11 @@ class _Builder:
     failed: int = 0  # layers so far
 
     @cached_property
+    def wordings(self) -> Wordings:
+        """Reads the layers."""
+        return Wordings(lenient=self.net.lenient, training=self.training)
+
+    @cached_property
     def read_blobs(self) -> frozenset[str]:
         """Names of all blobs that some layer reads."""
         return frozenset(bottom for layer in self.net.layers for bottom in layer.bottoms)
@@ -174,11 +179,10 @@ class _Builder:
         named = [self._read(source, bottom) for bottom in source.bottoms]
         bottoms = [self._now(value) for value in named]
         check_counts(source, cls)
-        record = Record()
-        layer = cls.read(source.read_by(record))
+        layer, record = self.wordings.layer(cls, source)
         origin = Origin(source.name, source.type, source.position, source)
         if layer.role == "input":
-            self._check_read(source, index, record, fed=True)
+            self.unread += ((index, field) for field in self.wordings.unread(source, record, fed=True))
             self._add_inputs(source, layer)
             return
         stored = self.weights.get(source.name) if self.weights is not None else None
@@ -189,7 +193,7 @@ class _Builder:
         if layer.tabulates:
             check_tables([*shapes, *tops])
         parameters = layer.parameters(shapes)
-        self._check_read(source, index, record)
+        self.unread += ((index, field) for field in self.wordings.unread(source, record))
         check_duplicate_tops(source)
         # A layer with an optional top infers it anyway; one with a top for each bottom must have them all.
         if len(source.tops) > len(tops) or (len(source.tops) < len(tops) and cls.tops[1] == UNLIMITED):
@@ -220,12 +224,6 @@ class _Builder:
         self.reads[id(node)] = named
         if layer.role == "loss":
             self.losses.add(id(node))
-
-    def _check_read(self, source: NetLayer, index: int, record: Record, *, fed: bool = False) -> None:
-        """Nothing that a layer states goes by in silence."""
-        lenient, training = self.net.lenient, self.training
-        found = check_all_read(source, record, lenient=lenient, training=training, fed=fed)
-        self.unread += ((index, field) for field in found)
 
     def _pass_on(self, source: NetLayer, value: Value) -> None:
         """Take a layer's top for what its bottom holds already."""

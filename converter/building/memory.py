@@ -14,7 +14,7 @@ from converter.dims import count
 from converter.node import Node, Value
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Place:
     """A piece of memory: the value that was written last, and all that were laid there, from the first on."""
 
@@ -22,7 +22,7 @@ class _Place:
     values: list[Value]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Memory:
     """Where each value lies, and which of them still hold what they held when they were made."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from converter.graph import Shape
 from converter.layers.base import registry
@@ -19,7 +18,7 @@ def follower_of(source: NetLayer, follower: LayerParameter, node: Node, top: str
     node.outputs.append(between)
     param = LayerParameter(name=f"{source.name}/{follower.type}", bottom=[top], top=[top])
     param.MergeFrom(follower)
-    behind = replace(source, param=param)
+    behind = source.replaced(param=param)
     origin = Origin(param.name, param.type, source.position, behind)
     return Node(registry()[param.type].read(behind), [between], [], {}, (origin,))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ LEARN_ANEW = "; to learn it anew, give the layer another name"
 MakeParameter = Callable[[Origin, Parameter], Array]
 
 
-@dataclass
-class Slot:
+class Slot(NamedTuple):
     """A node with parameters, and the name under which each may be shared (`param { name }`), empty for none."""
 
     node: Node
@@ -183,12 +182,11 @@ def _tensor(slot: Slot, index: int, blob: Blob | None, make: MakeParameter | Non
     return tensor
 
 
-@dataclass(frozen=True)
 class _Stored:
     """A blob's values in the shape of a parameter."""
 
-    blob: Blob
-    shape: Shape
+    def __init__(self, blob: Blob, shape: Shape) -> None:
+        self.blob, self.shape = blob, shape
 
     def __call__(self) -> Array:
         return self.blob.array().reshape(self.shape)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape
 from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
-from converter.node import Layer, Parameter
+from converter.node import Layer, Parameter, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
 
@@ -31,6 +31,7 @@ class ReLU(Layer):
     minimum: float | None = None
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> ReLU:
         p = source.param.relu_param
         bounds = [6.0] * p.relu6 + [shortest(p.maximum)] * (p.maximum > 0)
@@ -96,6 +97,7 @@ class PReLU(Layer):
         return True
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> PReLU:
         p = source.param.prelu_param
         default = FillerParameter(type="constant", value=0.25)

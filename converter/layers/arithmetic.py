@@ -22,7 +22,7 @@ from converter.layers.base import (
     require,
     shortest,
 )
-from converter.node import Layer, Parameter
+from converter.node import Layer, Parameter, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import EltwiseParameter, FillerParameter
 
@@ -47,6 +47,7 @@ class Eltwise(Layer):
     axis: int = 0
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> Eltwise:
         p = source.param.eltwise_param
         operation = EltwiseParameter.EltwiseOp.Name(p.operation)
@@ -210,6 +211,7 @@ class Scale(_Broadcast):
         return True
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> Scale:
         p = source.param.scale_param
         if p.num_axes < -1:
@@ -252,6 +254,7 @@ class Bias(_Broadcast):
     bias_filler: FillerParameter | None = field(default=None, repr=False)
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> Bias:
         p = source.param.bias_param
         if p.num_axes < -1:

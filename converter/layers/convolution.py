@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import field, replace
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
 
 from converter.folding import Float64, WeightedSum, times
 from converter.graph import Shape, count, format_shape, is_free
@@ -21,14 +22,14 @@ from converter.layers.base import (
     unsupported,
 )
 from converter.layers.shared.fused import fused_relu
-from converter.node import Layer, Node, Parameter
+from converter.node import Layer, Node, Parameter, by_message_alone
 from converter.tensor import Array, Tensor
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import ConvolutionParameter, FillerParameter, LayerParameter
+from prototxt.errors import NetError
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """What slides over the spatial axes; each tuple has one entry for all axes, or one an axis.
 
     `pad` lies before the image, `pad_end` behind it; only Synopsys' fork has them differ.
@@ -40,10 +41,11 @@ class Window:
     dilation: tuple[int, ...] = (1,)
     pad_end: tuple[int, ...] = (0,)
 
+    @lru_cache(256)  # noqa: B019 (a net has few)
     def over(self, axes: int) -> Window:
         """The same with one entry an axis."""
         require(bool(self.kernel) or not axes, "no kernel_size; expected kernel_size, or kernel_h and kernel_w")
-        return Window(*(_spread(v, axes, n) for n, v in vars(self).items()))
+        return Window(*(_spread(values, axes, name) for name, values in zip(self._fields, self, strict=True)))
 
     def reaching(self, sizes: Shape) -> Window:
         """The same, with zeros behind an image that the kernel is larger than by less than a stride.
@@ -57,14 +59,15 @@ class Window:
             lacking = extent - size - self.pad[place] - self.pad_end[place]
             beyond = not is_free(size) and 0 < lacking < self.stride[place]
             ends.append(self.pad_end[place] + (lacking if beyond else 0))
-        return replace(self, pad_end=tuple(ends))
+        return self if tuple(ends) == self.pad_end else self._replace(pad_end=tuple(ends))
 
 
 POINT = Window((1,), (1,), (0,))
 
 
 def _spread(values: tuple[int, ...], axes: int, name: str) -> tuple[int, ...]:
-    require(len(values) in (1, axes), f"{name} has {len(values)} values for {axes} spatial axes")
+    if len(values) not in (1, axes):
+        raise NetError(f"{name} has {len(values)} values for {axes} spatial axes")
     return values * axes if len(values) == 1 else values
 
 
@@ -147,6 +150,7 @@ class _Convolving(WeightedSum):
         return replace(self, bias_term=True)
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> _Convolving:
         p, section = source.param.convolution_param, "convolution_param"
         if not source.param.HasField("convolution_param"):
@@ -178,7 +182,8 @@ class _Convolving(WeightedSum):
             raise BottomsDifferError("bottoms differ in shape")
         sizes = shape[axis + 1 :]
         group = self._groups(shape[axis])
-        require(shape[axis] % group == 0, f"{shape[axis]} channels are no multiple of group {group}")
+        if shape[axis] % group:
+            raise NetError(f"{shape[axis]} channels are no multiple of group {group}")
         return axis, self._reaching(self.window.over(len(sizes)), sizes)
 
     def _reaching(self, window: Window, sizes: Shape) -> Window:
@@ -200,8 +205,8 @@ class _Convolving(WeightedSum):
         pads = [a + b for a, b in zip(w.pad, w.pad_end, strict=True)]
         each = zip(shape[axis + 1 :], w.kernel, w.stride, pads, w.dilation, strict=True)
         sizes = [self._size(*args) for args in each]
-        for size in sizes:
-            require(size >= 1, f"the kernel {format_shape(w.kernel)} does not fit the bottom {format_shape(shape)}")
+        if any(size < 1 for size in sizes):
+            raise NetError(f"the kernel {format_shape(w.kernel)} does not fit the bottom {format_shape(shape)}")
         return [(*shape[:axis], self._outputs(shape[axis]), *sizes)] * len(inputs)
 
     def _weight_shape(self, channels: int, kernel: Shape) -> Shape:

@@ -13,7 +13,7 @@ from converter.graph import Shape, count, is_free
 from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require, unsupported
 from converter.layers.shared.fused import fused_relu
 from converter.layers.shared.sizes import INT64
-from converter.node import Layer, Parameter
+from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter, LayerParameter
@@ -41,6 +41,7 @@ class InnerProduct(WeightedSum):
     relu: LayerParameter | None = field(default=None, repr=False)
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> InnerProduct:
         p = source.param.inner_product_param
         if p.num_output < 1:

@@ -27,7 +27,7 @@ from converter.layers.shared.batch_norm_blobs import (
 from converter.layers.shared.batch_norm_modules import BATCH_STATISTICS, CAFFE_BATCH_NORM
 from converter.layers.shared.batch_norm_plain import scale_inside, without_forks
 from converter.layers.shared.fused import fused_relu
-from converter.node import Layer, Parameter
+from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor, constant
 from converter.traits import KeptStatistics
 from prototxt import NetLayer
@@ -71,6 +71,7 @@ class BatchNorm(PerChannel):
     stats_batch_size: int = 0
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> BatchNorm:
         p, eps = source.param.batch_norm_param, shortest(source.param.batch_norm_param.eps)
         nvidia = source.dialect in NVIDIA
@@ -150,11 +151,13 @@ class BatchNorm(PerChannel):
         return role in AFFINE
 
     def told_by(self, blobs: Sequence[Shape]) -> Layer:
-        roles = stored_roles(blobs, self.fork, self.roles)
-        made = replace(self, roles=roles, blob_axes=blob_axes(blobs[0]))
+        roles, axes = stored_roles(blobs, self.fork, self.roles), blob_axes(blobs[0])
         if "mean" not in roles:  # Intel's layer of 2016 does not look at use_global_stats.
-            return replace(made, global_statistics=False, use_global_stats=False)
-        return replace(made, doubt=doubt(blobs, roles, self.fork, self.eps))
+            return replace(self, roles=roles, blob_axes=axes, global_statistics=False, use_global_stats=False)
+        found = roles, axes, doubt(blobs, roles, self.fork, self.eps)
+        if found == (self.roles, self.blob_axes, self.doubt):  # as nearly always
+            return self
+        return replace(self, roles=roles, blob_axes=axes, doubt=found[2])
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         channels = (inputs[0][1] if len(inputs[0]) > 1 else 1,)

@@ -11,7 +11,7 @@ import numpy as np
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
 from converter.layers.shared.sizes import FLOAT, int_size
-from converter.node import Layer, Node
+from converter.node import Layer, Node, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import PoolingParameter
 
@@ -65,6 +65,7 @@ class Pooling(Layer):
     same: bool = False
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> Pooling:
         p, section = source.param.pooling_param, "pooling_param"
         method = _METHODS[p.pool]

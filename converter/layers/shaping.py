@@ -17,7 +17,7 @@ from converter.layers.base import (
     register,
     require,
 )
-from converter.node import REFUSED, Layer
+from converter.node import REFUSED, Layer, by_message_alone
 from prototxt import NetLayer
 from prototxt.errors import NetError
 
@@ -38,6 +38,7 @@ class Concat(Layer):
     axis: int = 1
 
     @classmethod
+    @by_message_alone
     def read(cls, source: NetLayer) -> Concat:
         p = source.param.concat_param
         if p.HasField("axis") and p.HasField("concat_dim"):

@@ -64,7 +64,7 @@ class _OfFilms(_Convolving):
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         weight, *bias = super().parameters(inputs)
-        return (weight, *(replace(b, shape=(1, 1, 1, 1, *b.shape)) for b in bias))
+        return (weight, *(b._replace(shape=(1, 1, 1, 1, *b.shape)) for b in bias))
 
     def _flat_bias(self, node: Node) -> Node:
         tensors = {name: t.reshaped((self.num_output,)) if name == "bias" else t for name, t in node.tensors.items()}

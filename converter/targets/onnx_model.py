@@ -31,7 +31,7 @@ OLDEST_OPSET = 13
 _DEFAULT_IR = 7  # the oldest that has the default opset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OnnxModel:
     """A model without its weights, serialised.
 
@@ -93,7 +93,7 @@ def emit_onnx(graph: Graph, *, opset: int = DEFAULT_OPSET, metadata: Mapping[str
     return emitter.model(dict(metadata or {}))
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Emitter:
     graph: Graph
     opset: int

@@ -17,6 +17,9 @@ Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import copysign, inf
+from struct import pack
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +40,8 @@ KINDS: Final = {"float32": FLOAT, "float64": DOUBLE, "int64": INT64, "bool": BOO
 
 _A_FLOAT, _AN_INT, _A_STRING, _A_GRAPH, _FLOATS, _INTS, _STRINGS = 1, 2, 3, 5, 6, 7, 8
 _EXTERNAL: Final = 1
+_OFTEN: Final = 1 << 10
+"""A net has few shapes, kernels and strides; of so many the bytes are kept."""
 _LOW_64_BITS: Final = (1 << 64) - 1
 
 
@@ -51,8 +56,10 @@ def text(field: int, value: str) -> bytes:
 
 
 def _float(field: int, value: float) -> bytes:
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, as in C
-        four: bytes = np.float64(value).astype("<f4").tobytes()
+    try:
+        four = pack("<f", value)
+    except OverflowError:  # beyond float32 is infinity, as in C
+        four = pack("<f", copysign(inf, value))
     return encoded(field << 3 | FIXED32) + four
 
 
@@ -74,10 +81,15 @@ def attribute(name: str, value: Any) -> bytes:
     if not values:
         raise ValueError(f"attribute {name!r} is an empty list, which has no type")
     if all(isinstance(each, (int, np.integer)) for each in values):
-        return b"".join([text(1, name), *(number(8, int(each)) for each in values), number(20, _INTS)])
+        return _ints(name, tuple(map(int, values)))
     if all(isinstance(each, str) for each in values):
         return b"".join([text(1, name), *(text(9, each) for each in values), number(20, _STRINGS)])
     return b"".join([text(1, name), *(_float(7, float(each)) for each in values), number(20, _FLOATS)])
+
+
+@lru_cache(_OFTEN)
+def _ints(name: str, values: tuple[int, ...]) -> bytes:
+    return b"".join([text(1, name), *(number(8, value) for value in values), number(20, _INTS)])
 
 
 def node(
@@ -95,12 +107,18 @@ def node(
 
 def value_info(name: str, kind: int, shape: Iterable[int | str] | None, doc: str = "") -> bytes:
     """A ValueInfoProto of a tensor; a size may be a name, and None is a shape that nobody knows."""
+    type_ = _type(kind, None if shape is None else tuple(shape))
+    return text(1, name) + type_ + (text(3, doc) if doc else b"")
+
+
+@lru_cache(_OFTEN)
+def _type(kind: int, shape: tuple[int | str, ...] | None) -> bytes:
+    """The record of a ValueInfoProto's type."""
     dims = b""
     if shape is not None:
         sizes = [text(2, size) if isinstance(size, str) else number(1, size) for size in shape]
         dims = prefixed(2, b"".join([prefixed(1, size) for size in sizes]))
-    type_ = prefixed(1, number(1, kind) + dims)
-    return text(1, name) + prefixed(2, type_) + (text(3, doc) if doc else b"")
+    return prefixed(2, prefixed(1, number(1, kind) + dims))
 
 
 def tensor_head(name: str, kind: int, shape: Iterable[int]) -> bytes:

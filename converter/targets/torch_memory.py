@@ -11,7 +11,7 @@ from converter.graph import Graph
 from converter.node import Node, Value, is_over
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class MemoryPlaces:
     """Where the gradients of one module find what lies in memory once its pass is over: lists, filled on the way.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split()) | {"loss_weights", "objective
 VARIABLES = frozenset({"self", "torch", "nn", "F", "Path", "load", "load_file", "Model", "super", "list", "slice"})
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class EmittedModel:
     """A module, described.
 
@@ -57,8 +57,7 @@ class EmittedModel:
     keys: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Training:
+class Training(NamedTuple):
     """How a module is trained.
 
     Attributes:
@@ -105,7 +104,7 @@ def _emitted(graph: Graph, reserved: frozenset[str], training: Training | None) 
     return emitter
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Emitter:
     graph: Graph
     reserved: frozenset[str]

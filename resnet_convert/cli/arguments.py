@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import Field, dataclass, fields
-from typing import Any, NoReturn, TypeVar
+from dataclasses import Field, fields
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from prototxt.errors import RequestError
 from resnet_convert.cli.statuses import STATUSES
@@ -14,8 +14,7 @@ from resnet_convert.option import Request, Spec, choices_of, spec_of
 R = TypeVar("R", bound=Request)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Shown:
+class Shown(NamedTuple):
     """What a verb prints, for all of them.
 
     Attributes:
@@ -119,7 +118,7 @@ def request_of(record: type[R], parsed: argparse.Namespace, **given: Any) -> R:
 
 def shown_of(parsed: argparse.Namespace) -> Shown:
     """What is to be printed."""
-    return Shown(**{entry.name: getattr(parsed, entry.name) for entry in fields(Shown) if hasattr(parsed, entry.name)})
+    return Shown(**{name: getattr(parsed, name) for name in Shown._fields if hasattr(parsed, name)})
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -28,7 +28,7 @@ PATIENCE = 1.0
 BETWEEN = 0.2
 """Seconds between two states of the progress line."""
 
-_LONG = re.compile(rf"\S{{{LONGEST_WORD},}}|(?<!\w)'[^']{{{LONGEST_WORD},}}'(?!\w)")
+_LONG = rf"\S{{{LONGEST_WORD},}}|(?<!\w)'[^']{{{LONGEST_WORD},}}'(?!\w)"
 _WIPE = "\r\x1b[K"
 
 
@@ -62,7 +62,7 @@ def warn(text: str) -> None:
 
 def tidy(line: str) -> str:
     """A line as a terminal can show it: what it would act upon as escapes, of long words the ends."""
-    return _LONG.sub(_cut, shown(line))
+    return re.sub(_LONG, _cut, shown(line))
 
 
 def _cut(found: re.Match[str]) -> str:

@@ -89,9 +89,9 @@ def parse(argv: Sequence[str]) -> Command:
     verb = words.pop(0) if words[0] in VERBS and not _is_only_a_file(words) else "convert"
     if verb == "convert" and words:
         _refuse_unknown_verb(words[0])
-    from resnet_convert.cli.parsers import PARSERS
+    from resnet_convert.cli.parsers import parser_of
 
-    parsed = PARSERS[verb]().parse_args(words)
+    parsed = parser_of(verb).parse_args(words)
     if verb in READ_A_NET:
         from resnet_convert.cli.missing import refuse_missing
 

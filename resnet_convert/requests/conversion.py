@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, fields, replace
 
 from converter.options import File, Fold, Options, Preprocessing, Target
-from resnet_convert.option import option, python_only
+from resnet_convert.option import option, output_option, python_only
 from resnet_convert.requests.net import FedRequest
 from resnet_convert.requests.values import Mean, Order
 
@@ -28,15 +28,7 @@ class ConversionRequest(FedRequest):
 
     _: KW_ONLY
     to: Target = option("onnx", "what to write (onnx); the last four but caffe hold the weights alone")
-    output: File | None = option(
-        None,
-        "file or folder to write; by default named after NET",
-        "-o",
-        "--output",
-        metavar="OUT",
-        parse=str,
-        file="out",
-    )
+    output: File | None = output_option("file or folder to write; by default named after NET")
     opset: int | None = option(
         None, "version of ONNX's operators (13, which every runtime reads)", metavar="N", parse=int
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from converter.options import File, Target
 from resnet_convert import text_forms
-from resnet_convert.option import Request, by_place, option
+from resnet_convert.option import Request, by_place, option, output_option
 from resnet_convert.requests.values import Layout, Mean, Order, Runner
 
 PREPROCESSING, BACK = "preprocessing", "back to Caffe"
@@ -24,15 +24,9 @@ class PortRequest(Request):
     """
 
     weights: File = field(metadata=by_place("in"))
-    output: File | None = option(
-        None,
+    output: File | None = output_option(
         "OUT.safetensors, for Keras also OUT.weights.h5, for Caffe OUT.caffemodel or OUT.caffemodel.h5; by default "
-        "named after WEIGHTS and the layout",
-        "-o",
-        "--output",
-        metavar="OUT",
-        parse=str,
-        file="out",
+        "named after WEIGHTS and the layout"
     )
     _: KW_ONLY
     to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")
@@ -112,14 +106,6 @@ class UpgradeRequest(Request):
     """
 
     old: File = field(metadata=by_place("in"))
-    output: File | None = option(
-        None,
-        "file to write; a text goes to standard output without it",
-        "-o",
-        "--output",
-        metavar="NEW",
-        parse=str,
-        file="out",
-    )
+    output: File | None = output_option("file to write; a text goes to standard output without it", metavar="NEW")
     _: KW_ONLY
     allow_unknown: bool = option(False, "drop fields that no known Caffe has")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from converter.options import File, Fold, Target
 from resnet_convert import text_forms
-from resnet_convert.option import option
+from resnet_convert.option import option, output_option
 from resnet_convert.requests.net import NetRequest
 from resnet_convert.requests.values import Bytes, Engine, Float32, Integers, Interpolation, Mean, Order, Runner
 
@@ -148,15 +148,7 @@ class RecalibrationRequest(ImageRequest):
     to: Target | Literal["caffemodel"] = option(
         "caffemodel", "what to write; caffemodel: the weights alone, in Caffe's form (default)"
     )
-    output: File | None = option(
-        None,
-        "file or folder to write; by default named after NET",
-        "-o",
-        "--output",
-        metavar="OUT",
-        parse=str,
-        file="out",
-    )
+    output: File | None = output_option("file or folder to write; by default named after NET")
     precision: Literal["float32", "float64"] = option(
         "float64", "of the passes: float64 (default) gives the same numbers for any batch size, float32 is faster"
     )

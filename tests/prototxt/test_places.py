@@ -123,7 +123,7 @@ def test_a_net_that_was_built_has_its_name_for_a_place() -> None:
 def test_layer_and_message_are_the_same_object() -> None:
     net = parse_net(V2)
     net.message.layer[1].name = "renamed"
-    assert net.layers[1].name == "renamed"
+    assert net.layers[1].param.name == "renamed"
 
 
 def test_every_layer_of_a_real_file_stands_at_its_name(shared: Path) -> None:

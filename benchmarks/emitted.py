@@ -211,9 +211,15 @@ NOISE = 1.05
 
 
 def resnet_convert(tree: Path, words: Sequence[str | Path]) -> None:
-    """Run a tree's command; CalledProcessError where it fails."""
-    command = [sys.executable, "-m", "resnet_convert", *map(str, words), "--no-verify", "--quiet"]
+    """Run a tree's command, whose last word is what it writes.
+
+    Raises:
+        CalledProcessError: it fails.
+        FileNotFoundError: it writes nothing: a tree from before `python -m resnet_convert` was the command.
+    """
+    command = [sys.executable, "-m", "resnet_convert", "--no-verify", "--quiet", *map(str, words)]
     subprocess.run(command, check=True, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)})
+    Path(words[-1]).stat()
 
 
 def files_of(timed: Timed, corpus: tarfile.TarFile, work: Path) -> list[str | Path]:
@@ -274,7 +280,7 @@ def time_net(timed: Timed, files: Sequence[str | Path], arguments: argparse.Name
     for batch in arguments.batch:
         shape = (batch, 3, *timed.size)
         sized = [*files, "--input-shape", f"{timed.blob}={','.join(map(str, shape))}"]
-        now, before, caffe = (work / f"{name}{batch}" for name in ("now.onnx", "before.onnx", "caffe"))
+        now, before, caffe = (work / f"{batch}{name}" for name in ("now.onnx", "before.onnx", "caffe"))
         resnet_convert(ROOT, [*sized, "--to", "onnx", "-o", now])
         if arguments.baseline:
             resnet_convert(arguments.baseline.resolve(), [*sized, "--to", "onnx", "-o", before])

@@ -48,5 +48,7 @@ def test_what_is_drawn_does_not_hang_on_the_modules_that_are_loaded(tmp_path: Pa
     """Hypothesis likes the constants of the code that it finds, which depend on what ran before in the same process."""
     first, _ = drawn(tmp_path)
     (tmp_path / "constants.py").write_text(f"MANY = {[10**20 + 7 * n for n in range(500)]}\n")
-    (tmp_path / "conftest.py").write_text("import sys; sys.path.insert(0, __file__.rsplit('/', 1)[0]); import constants\n")
+    (tmp_path / "conftest.py").write_text(
+        "import sys; sys.path.insert(0, __file__.rsplit('/', 1)[0]); import constants\n"
+    )
     assert drawn(tmp_path)[0] == first

@@ -102,6 +102,11 @@ def _reads_constant_blob(model: Surroundings, node: NodeProto) -> bool:
 
 
 def _is_product_of_three_axes(model: Surroundings, node: NodeProto) -> bool:
+    """It is one, adds a bias to one, or gives what only such read the three axes."""
+    if node.op_type == "Reshape":
+        readers = model.readers[node.output[0]]
+        changes = model.shape(node.input[0]) != model.shape(node.output[0])
+        return changes and all(r.op_type == "MatMul" and _is_product_of_three_axes(model, r) for r in readers)
     if node.op_type == "Add":
         makers = [model.makers[name] for name in node.input if name in model.makers]
         products = [maker for maker in makers if maker.op_type == "MatMul" and model.factor(node, 0)]
@@ -164,7 +169,7 @@ REASONS = (
     ),
     Reason(
         "a product of three axes would become a Gemm between two Reshapes: no fewer",
-        ("MatMul", "Add"),
+        ("MatMul", "Add", "Reshape"),
         _is_product_of_three_axes,
     ),
     Reason(

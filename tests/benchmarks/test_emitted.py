@@ -38,6 +38,7 @@ def test_what_goes_without_a_reason_is_a_fault(capsys: pytest.CaptureFixture[str
 
 NET = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 6 } } }
+layer { name: "begins" type: "Input" top: "begins" input_param { shape { dim: 2 dim: 1 } } }
 layer { name: "a" type: "Convolution" bottom: "x" top: "a" param { name: "w" } param { name: "b" }
   convolution_param { num_output: 3 kernel_size: 1 pad: 1 weight_filler { type: "msra" } } }
 layer { name: "a_bn" type: "BatchNorm" bottom: "a" top: "a" }
@@ -69,6 +70,12 @@ layer { name: "seen" type: "Convolution" bottom: "c" top: "seen"
 layer { name: "rows" type: "Reshape" bottom: "seen" top: "rows" reshape_param { shape { dim: 2 dim: 1 dim: 2 } } }
 layer { name: "fc" type: "InnerProduct" bottom: "rows" top: "fc"
   inner_product_param { num_output: 5 axis: 2 weight_filler { type: "msra" } bias_filler { value: 1 } } }
+layer { name: "maps" type: "Convolution" bottom: "c" top: "maps"
+  convolution_param { num_output: 4 kernel_h: 10 kernel_w: 7 weight_filler { type: "msra" } } }
+layer { name: "steps" type: "Permute" bottom: "maps" top: "steps"
+  permute_param { order: 3 order: 0 order: 1 order: 2 } }
+layer { name: "lstm" type: "LSTM" bottom: "steps" top: "lstm" bottom: "begins"
+  recurrent_param { num_output: 3 weight_filler { type: "msra" } bias_filler { value: 1 } } }
 layer { name: "best" type: "ArgMax" bottom: "fc" top: "best" argmax_param { axis: 2 } }
 """
 """A net that has operators for nearly all of the reasons."""
@@ -100,7 +107,7 @@ def test_operators_have_the_reasons_that_are_theirs(model: ModelProto) -> None:
             "Reshape of rows",
         ],
         ["Reshape of found", "Slice of found"],
-        ["MatMul of fc", "Add of fc"],
+        ["MatMul of fc", "Add of fc", *(f"{kind} of lstm" for kind in ("Reshape", "MatMul", "Add", "MatMul"))],
         ["ArgMax of best"],
     ]
 

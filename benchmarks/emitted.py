@@ -8,7 +8,8 @@
 A family's nets are the shortest and the longest prototxts of it, in turns, that convert and whose weights take less
 than 100 MB. They get weights that are neither 0 nor 1: a bias of 0 is nothing that could be left out of a trained net.
 Convolutions take in what follows them (`--fold conv`), as onnxsim would have it; the default keeps Caffe's layers.
-Exit status 1 when an operator goes for which REASONS has no word.
+Exit status 1 when an operator goes for which benchmarks/needless.py has no reason. Before it is asked, the judge is
+shown a net with an operator in it that changes nothing, and has to find it.
 
 --time runs the nets of TIMED in onnxruntime, those of both trees in turns and each in its best of some rounds, with
 batches of 1 and 8 and on one and two cores, and beside them OpenCV 4 on the Caffe files. Models that are the same to
@@ -44,6 +45,8 @@ from benchmarks.families import FAMILIES, family
 from prototxt.errors import CaffeModelError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from converter.graph import Graph
     from converter.node import Parameter
 
@@ -52,30 +55,17 @@ SHARED = ROOT.parent / "shared"
 HEAVY = 100_000_000
 """Bytes of weights from which on a net is passed over."""
 
-_VIEW = "another shape of a blob of Caffe's, which costs nothing and which a check wants to see"
-_SHARED = "weights that layers share are not rewritten for one of them"
-_GEMM = "with three axes it becomes a Gemm between two Reshapes: no fewer"
-REASONS: Mapping[str, str] = {
-    "Flatten": _VIEW,
-    "Reshape": _VIEW,
-    "Squeeze": _VIEW,
-    "Unsqueeze": _VIEW,
-    "MatMul": _GEMM,
-    "Add": _GEMM,
-    "BatchNormalization": _SHARED,
-    "Mul": _SHARED,
-    "Expand": "a table of one number of more than 256 kB: as an operator it is shorter",
-    "Floor": "of a region's image number, which only a batch of 1 makes a constant",
-    "Identity": "an output of the model that is a constant",
-    "Pad": "OpenCV 5.0 leaves the border of a padded 1×1 convolution unwritten: another operator pads",
-    "Slice": "variances out of the prior boxes, a blob that detections hang on and that a check wants to see",
-}
-"""Why an operator stays, by its type."""
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """What onnxsim makes of a model: operators before and after, and by type how many go and how many come."""
+    """What onnxsim makes of a model.
+
+    Attributes:
+        before, after: operators.
+        removed, added: by type, how many fewer and how many more there are.
+        reasons: why operators stay that it would do without, and their types.
+        unexplained: names of those for which there is no reason.
+    """
 
     net: str
     family: str
@@ -83,21 +73,47 @@ class Verdict:
     after: int
     removed: Counter[str]
     added: Counter[str]
-
-    @property
-    def unexplained(self) -> list[str]:
-        return sorted(kind for kind in self.removed if kind not in REASONS)
+    reasons: Mapping[str, Counter[str]]
+    unexplained: Sequence[str]
 
 
-def judge(model: Path, entry: Entry) -> Verdict:
+def judge(model: ModelProto, net: str, family: str) -> Verdict:
     """Run onnxsim over a model."""
+    from benchmarks.needless import Surroundings, all_nodes, gone, reason
+
+    simple, _ = import_module("onnxsim").simplify(model)
+    before, after = (Counter(node.op_type for node in all_nodes(m.graph.node)) for m in (model, simple))
+    surroundings, reasons, unexplained = Surroundings(model), defaultdict[str, Counter[str]](Counter), []
+    for node in gone(model, simple):
+        why = reason(surroundings, node)
+        if why is None:
+            unexplained.append(node.name)
+        else:
+            reasons[why.why][node.op_type] += 1
+    return Verdict(net, family, before.total(), after.total(), before - after, after - before, reasons, unexplained)
+
+
+SMALL = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }
+"""
+
+
+def overlooked(opset: int) -> list[str]:
+    """The types of operators that change nothing which the judge lets pass, each put in a net that is clean."""
     import onnx
 
-    whole = onnx.load(str(model))
-    simple, _ = import_module("onnxsim").simplify(whole)
-    before, after = (Counter(node.op_type for node in proto.graph.node) for proto in (whole, simple))
-    name = entry.file.removeprefix("prototxt/")
-    return Verdict(name, family(entry).name, before.total(), after.total(), before - after, after - before)
+    from benchmarks.needless import NEEDLESS, with_needless
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = convert(Entry("prototxt/small", "v2", True, SMALL), Path(folder), opset)
+        clean = onnx.load(str(model))
+    if (verdict := judge(clean, "small", "")).unexplained:
+        raise RuntimeError(f"a net of two layers has needless operators: {verdict.unexplained}")
+    planted = {kind: with_needless(clean, "conv", (1, 4, 7, 6), kind) for kind in NEEDLESS}
+    return [kind for kind, model in planted.items() if "needless" not in judge(model, kind, "").unexplained]
 
 
 def convert(entry: Entry, work: Path, opset: int) -> Path | None:
@@ -146,6 +162,8 @@ def shortest_and_longest(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 def judge_families(each: int, only: Sequence[str], opset: int) -> list[Verdict]:
     """The verdicts on so many nets of each family, printed as they come."""
+    import onnx
+
     nets: dict[str, list[Entry]] = defaultdict(list)
     for entry in read_corpus(CORPUS):
         if entry.deploy and any(word.lower() in f"{family(entry).name} {entry.file}".lower() for word in only):
@@ -163,7 +181,7 @@ def judge_families(each: int, only: Sequence[str], opset: int) -> list[Verdict]:
                 except CaffeModelError:
                     continue
                 if model is not None:
-                    mine.append(judge(model, entry))
+                    mine.append(judge(onnx.load(str(model)), entry.file.removeprefix("prototxt/"), kind.name))
                     print(_row(mine[-1]), flush=True)
         found += mine
     return found
@@ -178,12 +196,17 @@ def _row(verdict: Verdict) -> str:
 
 def report(found: Sequence[Verdict]) -> int:
     """Say what stays and why; exit status."""
-    kinds = Counter(kind for verdict in found for kind in verdict.removed)
-    for kind, number in sorted(kinds.items()):
-        print(f"{kind}, in {number} nets: {REASONS.get(kind, '**no reason**')}")
+    for why in dict.fromkeys(why for verdict in found for why in verdict.reasons):
+        nets = [verdict for verdict in found if why in verdict.reasons]
+        kinds = sum((verdict.reasons[why] for verdict in nets), Counter[str]())
+        what = ", ".join(f"{kind} {number}" for kind, number in sorted(kinds.items()))
+        print(f"{what}, in {len(nets)} nets: {why}")
+    for verdict in found:
+        if verdict.unexplained:
+            print(f"**no reason** in {verdict.net}: {', '.join(verdict.unexplained)}")
     clean = sum(not verdict.removed for verdict in found)
-    bad = [verdict.net for verdict in found if verdict.unexplained]
-    print(f"{clean} of {len(found)} nets have nothing to remove; {len(bad)} without a reason {bad or ''}")
+    bad = sum(bool(verdict.unexplained) for verdict in found)
+    print(f"{clean} of {len(found)} nets have nothing to remove; {bad} something without a reason")
     return 1 if bad else 0
 
 
@@ -211,9 +234,15 @@ NOISE = 1.05
 
 
 def resnet_convert(tree: Path, words: Sequence[str | Path]) -> None:
-    """Run a tree's command; CalledProcessError where it fails."""
-    command = [sys.executable, "-m", "resnet_convert", *map(str, words), "--no-verify", "--quiet"]
+    """Run a tree's command, whose last word is what it writes.
+
+    Raises:
+        CalledProcessError: it fails.
+        FileNotFoundError: it writes nothing: a tree from before `python -m resnet_convert` was the command.
+    """
+    command = [sys.executable, "-m", "resnet_convert", "--no-verify", "--quiet", *map(str, words)]
     subprocess.run(command, check=True, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)})
+    Path(words[-1]).stat()
 
 
 def files_of(timed: Timed, corpus: tarfile.TarFile, work: Path) -> list[str | Path]:
@@ -274,7 +303,7 @@ def time_net(timed: Timed, files: Sequence[str | Path], arguments: argparse.Name
     for batch in arguments.batch:
         shape = (batch, 3, *timed.size)
         sized = [*files, "--input-shape", f"{timed.blob}={','.join(map(str, shape))}"]
-        now, before, caffe = (work / f"{name}{batch}" for name in ("now.onnx", "before.onnx", "caffe"))
+        now, before, caffe = (work / f"{batch}{name}" for name in ("now.onnx", "before.onnx", "caffe"))
         resnet_convert(ROOT, [*sized, "--to", "onnx", "-o", now])
         if arguments.baseline:
             resnet_convert(arguments.baseline.resolve(), [*sized, "--to", "onnx", "-o", before])
@@ -327,6 +356,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.time:
         return time_all(arguments)
+    if missed := overlooked(arguments.opset):
+        raise SystemExit(f"the judge overlooks {', '.join(missed)} that change nothing: its word counts for little")
     return report(judge_families(arguments.each, arguments.only, arguments.opset))
 
 

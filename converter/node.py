@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from converter.dims import Shape, format_shape
 from converter.emission import OnnxOps, TorchOps
-from converter.tensor import Tensor
+from converter.tensor import Array, Tensor
 from converter.traits import Traits
 from prototxt import NetLayer, Position
 from prototxt.caffe_pb2 import FillerParameter, LayerParameter
@@ -244,6 +244,10 @@ class Layer(Traits):
             UnsupportedError: it sums over other axes.
         """
         raise NotImplementedError(f"{type(self).__name__} sums over no map")
+
+    def known(self, node: Node, inputs: Sequence[Array | None]) -> Array | None:
+        """The numbers of the one top where they hang on none that is fed; `inputs` has those of bottoms, if known."""
+        return None
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         """Multiplications with an addition each, for all items of the batch."""

@@ -98,7 +98,7 @@ class AUMaskBasedLand(Layer):
         return [(inputs[0][0], 1, self.size, self.size)] * 13
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
-        values = g.op("Flatten", x[0], axis=1)
+        values = x[0] if len(node.shape) == 2 else g.op("Flatten", x[0], axis=1)
 
         def at(places: Sequence[int]) -> str:
             return g.op("Gather", values, g.ints(places, "places"), axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.fixed import CONSTANT
 from converter.layers.shared.sizes import FLOAT, int_size
 from converter.node import Layer, Node, by_message_alone
 from prototxt import NetLayer
@@ -322,18 +323,6 @@ class Pooling(Layer):
             places += f".where({both}[0] > {LEAST!r}, -1.0)"
         return [f"{both}[0]", places]
 
-
-CONSTANT = '''
-class Constant(nn.Module):
-    """A fixed array."""
-
-    def __init__(self, shape):
-        super().__init__()
-        self.register_buffer("value", torch.zeros(shape))
-
-    def forward(self):
-        return self.value
-'''
 
 _METHODS: dict[int, PoolMethod] = {
     PoolingParameter.MAX: "MAX",

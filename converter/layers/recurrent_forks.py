@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require
-from converter.layers.pooling import CONSTANT
+from converter.layers.shared.fixed import CONSTANT
 from converter.layers.shared.sizes import int_size
 from converter.node import Layer, Parameter
 from converter.tensor import Tensor

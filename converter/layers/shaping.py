@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     UNLIMITED,
@@ -23,6 +25,7 @@ from prototxt.errors import NetError
 
 if TYPE_CHECKING:
     from converter.node import Node
+    from converter.tensor import Array
 
 
 @register
@@ -56,6 +59,10 @@ class Concat(Layer):
         if len(rest) != 1:
             raise BottomsDifferError(f"bottoms differ in another axis than {axis}")
         return [(*inputs[0][:axis], sum(s[axis] for s in inputs), *inputs[0][axis + 1 :])]
+
+    def known(self, node: Node, inputs: Sequence[Array | None]) -> Array | None:
+        parts = [values for values in inputs if values is not None]
+        return np.concatenate(parts, canonical_axis(self.axis, len(node.shape))) if len(parts) == len(inputs) else None
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return x[0] if len(x) == 1 else g.op("Concat", *x, axis=canonical_axis(self.axis, len(node.shape)))

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.pooling import CONSTANT, LEAST, windows_rounded_down, windows_rounded_up
+from converter.layers.pooling import LEAST, windows_rounded_down, windows_rounded_up
+from converter.layers.shared.fixed import CONSTANT
 from converter.layers.volumes import read_kernel, read_shape, section_of
 from converter.node import Layer, Node
 from prototxt import NetLayer

@@ -1,5 +1,6 @@
-"""Operators that give nothing new beside those of other layers, and constants that nothing reads any more.
+"""Operators that give nothing new beside those of other layers, and what nothing reads.
 
+    an operator, a constant that nobody reads   ->  none
     the same operator on the same values twice  ->  once
     Transpose, Transpose                        ->  one of both orders, or none where the second undoes the first
     Reshape, Reshape                            ->  the second; Flatten, Squeeze and Unsqueeze count as the first
@@ -38,7 +39,7 @@ def tidied(
     Returns:
         Them, and by the name of a value that is no longer made that of the same value.
     """
-    ops, repeated = _without_repeats(ops, initializers, outputs)
+    ops, repeated = _without_repeats(_wanted(ops, outputs), initializers, outputs)
     ops, undone = _without_pairs(ops, initializers, outputs, blobs)
     read = {name for op in all_ops(ops) for name in op.inputs}
     for name in initializers.keys() - read:
@@ -46,12 +47,25 @@ def tidied(
     return ops, {name: undone.get(same, same) for name, same in repeated.items()} | undone
 
 
+def _wanted(ops: Sequence[OnnxOp], outputs: Collection[str]) -> list[OnnxOp]:
+    """Those that the outputs hang on: of a layer of several tops, one may be read by a Silence alone."""
+    read = set(outputs)
+    kept: list[OnnxOp] = []
+    for op in reversed(ops):
+        if not read.isdisjoint(op.outputs):
+            kept.append(op)
+            read.update(name for inner in all_ops([op]) for name in inner.inputs)
+    return kept[::-1]
+
+
 def _without_repeats(
     ops: Sequence[OnnxOp], initializers: Mapping[str, Any], outputs: Collection[str]
 ) -> tuple[list[OnnxOp], dict[str, str]]:
+    """The first of operators alike; where one after it makes an output of the model, the first gets its name."""
     found: dict[object, OnnxOp] = {}
     kept: list[OnnxOp] = []
     same: dict[str, str] = {}
+    named: dict[str, str] = {}  # value of the first -> the output that it is
     for op in ops:
         _read_instead([op], same)
         attributes = sorted(op.attributes.items())
@@ -60,11 +74,17 @@ def _without_repeats(
             continue
         inputs = tuple(_content(name, initializers) for name in op.inputs)
         first = found.setdefault((op.type, inputs, repr(attributes), len(op.outputs)), op)
-        if first is op or any(name in outputs for name in op.outputs):
+        pairs = dict(zip(op.outputs, first.outputs, strict=True))
+        ends = {theirs: mine for mine, theirs in pairs.items() if mine in outputs}
+        if first is op or any(theirs in outputs or theirs in named for theirs in ends):
             kept.append(op)
         else:
-            same.update(zip(op.outputs, first.outputs, strict=True))
-    return kept, same
+            same |= pairs
+            named |= ends
+    _read_instead(kept, named)
+    for op in kept if named else ():
+        op.outputs = [named.get(name, name) for name in op.outputs]
+    return kept, {name: named.get(first, first) for name, first in same.items()} | named
 
 
 def _content(name: str, initializers: Mapping[str, Any]) -> object:

@@ -14,6 +14,7 @@ from converter.emission import TorchModule, TorchOps
 from converter.graph import Graph, format_shape
 from converter.node import Node, Value, placed
 from converter.targets.identifiers import Names, identifier
+from converter.targets.torch_constants import with_constants
 from converter.targets.torch_memory import FROM_MEMORY, LEFT, MemoryPlaces
 from converter.tensor import Tensor
 from prototxt.errors import CaffeModelError, UnsupportedError
@@ -87,6 +88,8 @@ def emit_torch(
     Raises:
         UnsupportedError: a layer that has no PyTorch form for this net.
     """
+    if training is None:
+        graph = with_constants(graph)
     emitter = _emitted(graph, frozenset(), training)
     if emitter.helpers.keys() & emitter.names_given:
         # A blob named like a helper would hide it inside forward(); now that the helpers are known, none is.

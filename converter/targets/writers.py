@@ -6,7 +6,8 @@ What writing fails at stays half written: `converter.api` writes under temporary
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -23,6 +24,7 @@ from weights.safetensors_head import TensorEntry, safetensors_head
 from weights.wire import LENGTH, encoded, prefixed
 
 Values = Tensor | npt.NDArray[Any]
+Place = tuple[int | slice, ...]
 LARGEST_MODEL = (1 << 31) - 1  # protobuf's own limit for one message
 SMALLEST_OUTSIDE = 1024  # bytes of a tensor that a file of its own is worth
 LONGEST_PLACE = 65_000  # bytes of a name; ZIP and HDF5 count them in 16 bits
@@ -40,8 +42,13 @@ def read(values: Values) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array).reshape(tuple(map(int, values.shape)))
 
 
+def _parts(values: Values) -> Iterator[npt.NDArray[Any]]:
+    """The numbers in their order, in flat parts, each good until the next."""
+    return values.parts() if isinstance(values, Tensor) else iter((read(values).reshape(-1),))
+
+
 def _write_values(out: IO[bytes], values: Values) -> None:
-    for part in values.parts() if isinstance(values, Tensor) else (read(values),):
+    for part in _parts(values):
         out.write(part.astype(part.dtype.newbyteorder("<"), copy=False).data if part.size else b"")
 
 
@@ -143,13 +150,34 @@ def write_hdf5(state: Mapping[str, Values], path: Path) -> None:
         for name, values in state.items():
             layer, _, parameter = name.rpartition(".")
             _check_place(name, f"{layer}/{parameter}" if layer else parameter, "HDF5", unfit={"", "."})
-            array = read(values)
+            shape, done = tuple(map(int, values.shape)), 0
             try:
                 group = file.require_group(layer) if layer else file
-                group.create_dataset(parameter, data=array, track_times=False)
+                dataset = group.create_dataset(parameter, shape, _kind(values), track_times=False)
             except (TypeError, ValueError) as error:
                 # HDF5 takes a slash as a folder: a layer `a/weight` wants one where layer `a` has its weight.
                 raise RequestError(f"HDF5 has no room for {name!r} beside another layer's weights: {error}") from None
+            for part in _parts(values):
+                for place, block in _blocks(shape, done, part):
+                    dataset[place] = block
+                done += part.size
+
+
+def _blocks(shape: Sequence[int], start: int, values: npt.NDArray[Any]) -> Iterator[tuple[Place, npt.NDArray[Any]]]:
+    """Values that follow each other from a flat position on, as blocks of the array, and the place of each in it."""
+    if not shape:
+        yield (), values.reshape(())
+        return
+    row = prod(shape[1:])
+    while values.size:
+        index, within = divmod(start, row)
+        whole = values.size // row if within == 0 else 0
+        taken = whole * row or min(row - within, values.size)
+        part, values, start = values[:taken], values[taken:], start + taken
+        if whole:
+            yield (slice(index, index + whole),), part.reshape(whole, *shape[1:])
+        else:
+            yield from (((index, *place), block) for place, block in _blocks(shape[1:], within, part))
 
 
 def write_torch(source: str, state: Mapping[str, Values], metadata: Mapping[str, str], folder: Path) -> list[Path]:

@@ -17,8 +17,10 @@ from converter.constants import ROOM, computed
 from converter.emission import OnnxOps
 from converter.options import Options
 from converter.targets.onnx_model import OnnxModel, emit_onnx
+from converter.targets.torch_model import emit_torch
 from prototxt import load_net, parse_net
 from tests.golden import GoldenCase, golden_cases
+from verify import run
 from weights import open_weights
 
 Array = npt.NDArray[Any]
@@ -170,6 +172,27 @@ def test_an_ssd_head_of_a_fixed_batch_computes_nothing_that_is_known(batch: int 
     assert [name.rpartition("_")[0] for name in left_over(model, lambda _: True)] == ["found/Reshape"]
     assert "priors" in {top for _, _, top in _tops(model)}
     assert {"p1", "p2"}.isdisjoint(top for _, _, top in _tops(model))
+
+
+@pytest.mark.parametrize("asked", [[], ["p1", "out"]])
+def test_joined_prior_boxes_are_one_buffer_of_a_module(asked: list[str]) -> None:
+    net = parse_net(SSD, "net.prototxt")
+    model = emit_torch(prepare(net, None, Options(outputs=asked)).graph)
+    assert list(model.state) == (["first.value", "both.value"] if asked else ["both.value"])
+    assert "torch.cat([p1" not in model.source
+    feeds = {name: floats(*shape) for name, shape in (("x", (2, 3, 30, 20)), ("loc", (2, 48)), ("conf", (2, 36)))}
+    boxes = run(net, None, feeds).blobs
+    assert np.array_equal(model.state["both.value"], boxes["priors"])
+    assert not asked or np.array_equal(model.state["first.value"], boxes["p1"])
+
+
+def test_prior_boxes_beside_what_is_fed_are_joined_when_it_is_there() -> None:
+    text = SSD.replace('bottom: "p2" top: "priors"', 'bottom: "fed" top: "priors"')
+    text = text.replace('top: "conf"', 'top: "conf" top: "fed"')
+    text = text.replace("shape { dim: 2 dim: 36 }", "shape { dim: 2 dim: 36 } shape { dim: 1 dim: 2 dim: 24 }")
+    model = emit_torch(prepare(parse_net(text, "net.prototxt"), None, Options()).graph)
+    assert list(model.state) == ["first.value", "second.value"]  # the second's top is an output now
+    assert "priors = torch.cat([p1, fed], dim=2)" in model.source
 
 
 def _tops(model: OnnxModel) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """Boxes out of prior boxes and offsets to them (SSD: bbox_util.cpp; shapes beside them: TextBoxes++).
 
-Both emissions work in SSD's order of operations, for its roundings: what is kept later hangs on comparisons.
+Both emissions work in SSD's order of operations, for its roundings: what is kept later hangs on comparisons. But for
+the half of a size, which ONNX takes of the prior box's, a constant mostly: halving rounds nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def decoded(g: OnnxOps, code: int, prior: str, offsets: str) -> str:
     two = g.scalar(2.0)
     centre = g.op("Div", g.op("Add", low, high), two)
     centre = g.op("Add", g.op("Mul", g.slice(offsets, -1, 0, 2), size), centre)
-    half = g.op("Div", g.op("Mul", g.op("Exp", g.slice(offsets, -1, 2, 4)), size), two)
+    half = g.op("Mul", g.op("Exp", g.slice(offsets, -1, 2, 4)), g.op("Div", size, two))
     return g.op("Concat", g.op("Sub", centre, half), g.op("Add", centre, half), axis=-1)
 
 

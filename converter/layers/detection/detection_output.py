@@ -146,7 +146,7 @@ class DetectionOutput(Layer):
         of_images = -1 if groups == -1 else int(sizes.images)
         table = [images, classes, count] if width and isinstance(images, int) else None
         boxes = g.op("Reshape", g.slice(corners, -1, 0, 4), g.ints([groups, alone, 4], "shape"))
-        kept = g.op("Reshape", scores, g.ints([groups, 1, alone], "shape"))
+        kept = scores if classes == 1 else g.op("Reshape", scores, g.ints([groups, 1, alone], "shape"))
         kept = self._suppressed(g, boxes, kept, ranks, table)
         kept = self._best(g, g.op("Reshape", kept, g.ints([of_images, width or -1], "shape")), width, table)
         return g.unsqueeze(self._rows(g, images, kept, corners, table), [0, 1])

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.pooling import CONSTANT
+from converter.layers.shared.fixed import Fixed
 from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import PriorBoxParameter
 
 if TYPE_CHECKING:
     from converter.node import Node
+    from converter.tensor import Array
 
 SECTION = "prior_box_param"
 f32 = np.float32
@@ -88,10 +89,11 @@ class Priors(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.constant(self.boxes(*(v.shape for v in node.inputs)), "boxes")
 
+    def known(self, node: Node, inputs: Sequence[Array | None]) -> Array:
+        return self.boxes(*(v.shape for v in node.inputs))
+
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        t.helper("Constant", CONSTANT)
-        boxes = self.boxes(*(v.shape for v in node.inputs))
-        return f"{t.module('Constant', tuple(boxes.shape), state={'value': boxes})}()"
+        return Fixed(self.known(node, ())).torch(t, node)
 
 
 @register

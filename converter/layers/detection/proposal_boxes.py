@@ -32,13 +32,15 @@ def anchors_of(
 
 
 def decoded(g: OnnxOps, x: Sequence[str], shape: Shape, anchors: npt.NDArray[Any], stride: float) -> str:
-    """Corners of all boxes, by rows, columns and anchors; the operations in the order of Faster R-CNN."""
+    """Corners of all boxes, by rows, columns and anchors; the operations in the order of Faster R-CNN.
+
+    But for the half, which is taken of the anchors: they may be constants, and halving rounds nothing.
+    """
     centre, size = _centres_and_sizes(g, x[0], shape, anchors, stride)
     offsets = g.op("Transpose", x[1], perm=[0, 2, 3, 1])
     offsets = g.op("Reshape", offsets, g.ints([-1, 4], "shape"))
     centre = g.op("Add", g.op("Mul", g.slice(offsets, 1, 0, 2), size), centre)
-    size = g.op("Mul", g.op("Exp", g.slice(offsets, 1, 2, 4)), size)
-    half = g.op("Mul", size, g.scalar(0.5, "half"))
+    half = g.op("Mul", g.op("Exp", g.slice(offsets, 1, 2, 4)), g.op("Mul", size, g.scalar(0.5, "half")))
     return g.op("Concat", g.op("Sub", centre, half), g.op("Add", centre, half), axis=1)
 
 

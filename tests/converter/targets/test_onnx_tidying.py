@@ -111,6 +111,46 @@ def test_outputs_alike_are_both_there(tmp_path: Path) -> None:
     assert np.array_equal(outputs["a"], outputs["b"])
 
 
+SLICE = "slice_param { slice_point: 1 }"
+
+
+def sliced(name: str, tops: Sequence[str]) -> str:
+    wanted = " ".join(f'top: "{top}"' for top in tops)
+    return f'layer {{ name: "{name}" type: "Slice" bottom: "x" {wanted} {SLICE} }}\n'
+
+
+def test_of_layers_alike_the_first_gives_the_outputs_of_both(tmp_path: Path) -> None:
+    layers = sliced("s", ["a", "b"]) + sliced("t", ["c", "d"])
+    layers += layer("AbsVal", "b", "y") + layer("TanH", "c", "z") + layer("TanH", "a", "w")
+    kinds, blobs, outputs = written(layers, tmp_path)
+    assert list(outputs) == ["d", "y", "z", "w"]
+    assert sorted(kinds) == ["Abs", "Split", "Tanh", "Tanh"]  # both TanH are outputs
+    assert {"a", "b", "c", "d"} <= blobs
+    assert np.array_equal(outputs["d"], X[:, 1:])
+    assert np.array_equal(outputs["y"], np.abs(X[:, 1:]))
+    np.testing.assert_allclose(outputs["z"], np.tanh(X[:, :1]), rtol=1e-6)
+    assert np.array_equal(outputs["w"], outputs["z"])
+
+
+def test_a_third_alike_whose_top_is_an_output_stays(tmp_path: Path) -> None:
+    layers = sliced("s", ["a", "b"]) + sliced("t", ["c", "d"]) + sliced("u", ["e", "f"])
+    layers += "".join(layer("AbsVal", top, f"{top}_abs") for top in "abce")
+    kinds, _, outputs = written(layers, tmp_path)
+    assert kinds.count("Split") == 2
+    assert np.array_equal(outputs["d"], X[:, 1:])
+    assert np.array_equal(outputs["f"], X[:, 1:])
+    assert np.array_equal(outputs["e_abs"], np.abs(X[:, :1]))
+
+
+def test_a_top_that_only_a_silence_reads_is_not_computed(tmp_path: Path) -> None:
+    layers = 'layer { name: "p" type: "Pooling" bottom: "x" top: "y" top: "mask" pooling_param { kernel_size: 2 } }\n'
+    layers += 'layer { name: "s" type: "Silence" bottom: "mask" }\n'
+    kinds, blobs, outputs = written(layers, tmp_path)
+    assert kinds == ["MaxPool"]
+    assert blobs == {"x", "y"}
+    assert outputs.keys() == {"y"}
+
+
 def test_a_blob_in_another_shape_stays_for_a_check_to_see(tmp_path: Path) -> None:
     layers = layer("Flatten", "x", "a") + layer("Reshape", "a", "y", "reshape_param { shape { dim: 6 dim: 20 } }")
     kinds, blobs, outputs = written(layers, tmp_path)

@@ -47,6 +47,7 @@ from verify.inputs import exact_inputs, seeded
 from verify.interpreter import Trace
 from verify.report.records import Row
 from verify.walk import walk
+from verify.wiring import wire
 from weights import ArrayWeights, Weights
 
 Array = npt.NDArray[np.float32]
@@ -118,13 +119,13 @@ class Check:
     """What the check of a converted model makes of the answers to some feeds."""
 
     def __init__(self, case: Case, feeds: Mapping[str, Array], blobs: list[str]) -> None:
-        self.case, self.feeds, self.blobs = case, feeds, blobs
+        self.case, self.feeds, self.order = case, feeds, wire(case.net, blobs)
         self.trace = run(case.net, case.weights, feeds, blobs=blobs)
 
     def rows(self, answers: Answers) -> list[Row]:
         """One for each blob, and for each output."""
         case, kept = self.case, list(answers.outputs)
-        found = walk(case.net, case.weights, self.feeds, lambda: Blobs.of(answers), blobs=self.blobs, wanted=kept)
+        found = walk(case.net, case.weights, self.feeds, lambda: Blobs.of(answers), order=self.order, wanted=kept)
         rows, shipped = found.rows.finished(found.outputs, answers.outputs)
         return [*rows, *shipped]
 

@@ -45,6 +45,7 @@ from verify.inputs import exact_inputs, input_layers
 from verify.interpreter import Lane, Step, Trace, side_by_side
 from verify.keys import Key
 from verify.layers.shared.rounding import LAMBDA, PROBE, UNIT_ROUNDOFF
+from verify.wiring import wire
 from weights import Weights
 
 FEW = 256
@@ -79,7 +80,7 @@ def estimate(
     signs = (1, -1) if any(map(jumping, trace.steps)) else (1,)
     exact = exact_inputs(net)
     lanes = [Lane(perturbed(fed, exact, seed=seed, sign=sign)) for sign in signs]
-    probes = side_by_side(net, weights, lanes, blobs=blobs).made
+    probes = side_by_side(net, weights, lanes, wire(net, blobs)).made
     rounding = Rounding(handed_in(feed_errors or {}))
     pairs = zip(trace.steps, probes, strict=True)
     bounds = {}

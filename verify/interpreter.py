@@ -235,7 +235,7 @@ def stream(
     train: bool = False,
 ) -> Stream:
     """What `run` does, top by top as they are asked for; arguments and errors are those of `run`."""
-    lanes = side_by_side(net, weights, [Lane(feeds, instead or {})], blobs=blobs, train=train)
+    lanes = side_by_side(net, weights, [Lane(feeds, instead or {})], wire(net, blobs), train=train)
     return Stream((made.steps[0] for made in lanes.made), lanes.unread)
 
 
@@ -243,12 +243,14 @@ def side_by_side(
     net: Net,
     weights: Weights | None,
     lanes: Sequence[Lane],
+    order: Sequence[Wired],
     *,
-    blobs: Collection[str] | None = None,
     train: bool = False,
 ) -> SideBySide:
-    """What `stream` does, for several runs at once, layer by layer; arguments and errors are those of `run`."""
-    order = wire(net, blobs)
+    """What `stream` does, for several runs at once, layer by layer; arguments and errors are those of `run`.
+
+    `order` is what `wire` makes of the net.
+    """
     running = [_Running(_given(lane.feeds), lane.instead) for lane in lanes]
     for lane in running:
         _check_feeds(net, lane.given)
@@ -294,7 +296,8 @@ class _Running:
 
     def learned(self, parameters: Parameters) -> Parameters:
         """A layer's learned blobs, with what layers in place wrote to them."""
-        return parameters.as_written({name: b.values for name, b in self.named.items() if b.writings})
+        written = {name: block.values for name, block in self.named.items() if block.writings}
+        return parameters.as_written(written) if written else parameters
 
 
 def _made(
@@ -422,7 +425,7 @@ def _run_lanes(
             made = [list(np.split(top, len(lanes))) for top in _run_layer(batch)]
         else:
             others = zip(given[1:], parameters[1:], strict=True)
-            calls = [first, *(Call(layer.read_by(Record()), *other, train) for other in others)]
+            calls = [first, *(Call(layer, *other, train) for other in others)]  # what is read has been written down
             made = [list(values) for values in zip(*map(_run_layer, calls), strict=True)]
         unread += check_all_read(layer, first.record, lenient=lenient, reader="the interpreter")
         errors = _errors(first, [values[0] for values in made])

@@ -262,7 +262,7 @@ def _verify(net: Net, weights: Weights | None, engine: Engine, path: str, reques
             weights,
             fed,
             lambda: _run(engine, given, path, request),
-            blobs=request.blobs,
+            order=layers,
             keys=engine.blobs,
             wanted=[named_by(name, made) for name in engine.outputs],
             feed_errors=errors,

@@ -60,7 +60,7 @@ def walk(
     fed: Feeds,
     model: Callable[[], Blobs],
     *,
-    blobs: Collection[str] | None = None,
+    order: Sequence[Wired] | None = None,
     keys: Sequence[Key] = (),
     wanted: Collection[str] = (),
     feed_errors: Mapping[str, npt.NDArray[np.float64]] | None = None,
@@ -74,13 +74,13 @@ def walk(
         fed: its inputs.
         model: runs the model. It is asked again where it turns out on the way that a layer jumps: the probe then needs
             its other sign, or that an output of the model is a blob that was not kept for it.
-        blobs: run only what these depend on.
+        order: the layers that run, as `verify.wiring.wire` gives them; all by default.
         keys: the tops that the model says it has; none where it says nothing.
         wanted: names of blobs whose final value is kept, besides those that no layer reads.
         feed_errors, seed: as for `verify.bounds.estimate`.
         tell: called with how many tops of how many are done.
     """
-    order = wire(net, blobs)
+    order = wire(net) if order is None else order
     exact, bounded = exact_inputs(net), handed_in(feed_errors or {})
     kept = {*wanted, *_ends(order)}
     signs = (1, -1) if any(map(_surely_jumps, order)) else (1,)
@@ -88,7 +88,7 @@ def walk(
         running = model()
         course = _Course(_Mail(running, keys), _keys(order), kept, bounded)
         probes = [Lane(perturbed(fed, exact, seed=seed, sign=sign)) for sign in signs]
-        lanes = side_by_side(net, weights, [Lane(fed), *probes, *course.alone(fed)], blobs=blobs)
+        lanes = side_by_side(net, weights, [Lane(fed), *probes, *course.alone(fed)], order)
         for place, made in enumerate(lanes.made):
             tell(place, course.total)
             if jumping(made.steps[0]) and len(signs) == 1:

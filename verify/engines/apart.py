@@ -24,10 +24,15 @@ from verify.engines.engine import Array, Blobs, File, ModelInput, OneByOne
 from verify.engines.messages import Message, read_message, write_message
 from verify.keys import Key
 
+if sys.platform == "linux":
+    import fcntl
+
 LAUNCH = "import sys; sys.path[:] = sys.argv[1:-1]; from verify.engines.child import main; main()"
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """To glibc: what is larger goes back to the system when it is freed. Else the threshold grows, and a runtime that fuses
 layers leaves copies of all weights behind. A smaller one costs more time than it saves memory."""
+ON_THE_WAY = 1 << 20
+"""Bytes of its answers that may be on the way; the fewer, the more often the two processes wait for each other."""
 FAULTS = {kind.__name__: kind for kind in (RequestError, ModelError, MissingDependencyError)}
 
 
@@ -185,8 +190,12 @@ def _started(path: Path) -> subprocess.Popen[bytes]:
     pipe, errors = subprocess.PIPE, subprocess.DEVNULL if sys.__stderr__ is None else None
     environment = {**os.environ, **GIVES_BACK}
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True, env=environment
         )
     except OSError as error:
         raise ModelError(f"no process can be started for it: {reason(error)}", position=Position(str(path))) from error
+    if sys.platform == "linux" and process.stdout is not None:
+        with suppress(OSError):  # the user's pipes have all the memory that they may have
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, ON_THE_WAY)
+    return process

@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from prototxt import Net, Position
-from prototxt.errors import ModelError, RequestError
+from prototxt.errors import ModelError, Position, RequestError
 from prototxt.json_text import read_json
 from prototxt.names import is_utf8, named_by, utf8
 from verify.keys import Key
+
+if TYPE_CHECKING:
+    from prototxt import Net
 
 Array: TypeAlias = npt.NDArray[np.float32]
 File: TypeAlias = str | PathLike[str]

@@ -23,15 +23,15 @@ SMALL = 1 << 10
 """Bytes of a tensor that are handed over: sizes and axes, which a graph cannot be made ready without."""
 
 
-def mapped(path: Path, outputs: Iterable[str]) -> bytes:
-    """The model in a file with more outputs, its weights left there.
+def mapped(path: Path) -> bytes:
+    """The model in a file, its weights left there.
 
     Raises:
         Malformed: it is no protobuf message.
         WeightsError: it cannot be read.
     """
     with PiecewiseFile(path) as file:
-        return b"".join(_model(file.wire(), path.name)) + more_outputs(outputs)
+        return b"".join(_model(file.wire(), path.name))
 
 
 def more_outputs(names: Iterable[str]) -> bytes:

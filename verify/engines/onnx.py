@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from prototxt.errors import RequestError
+import numpy as np
+
+from prototxt.errors import RequestError, WeightsError
 from prototxt.names import utf8
 from prototxt.optional import need
 from prototxt.words import first_line
@@ -25,9 +28,15 @@ from verify.engines.engine import (
 from verify.engines.mapped import mapped, more_outputs
 from verify.keys import Key
 from verify.machine import processors
+from weights.wire import Malformed
 
 MANY = 100
-"""Blobs that are asked for at once: in a net of more, two runs need half the memory and half as much time again."""
+"""Blobs that are asked for at once: in a net of more, two runs need two thirds of the memory."""
+FIRST = 6
+"""The share of them in the first run: the first maps are the large ones, and the second run makes them again."""
+FLOATS = "tensor(float)"
+LARGEST = (1 << 31) - 1
+"""Bytes of a file that protobuf reads."""
 QUIET = 4
 """onnxruntime's log level for fatal errors only; what matters comes as an exception."""
 
@@ -47,7 +56,8 @@ class OnnxRuntime(OneByOne):
     def __init__(self, path: File) -> None:
         self.path = Path(path)
         self._ort: Any = need("onnxruntime", "onnxruntime", f"running {self.path}")
-        self._shipped: Any = self._session(self._file(), fused=True)
+        self._light = self._without_weights()
+        self._shipped: Any = self._session(self._as_shipped(), fused=True)
         self.name = f"onnxruntime {self._ort.__version__}"
         self.metadata: Mapping[str, str] = dict(self._shipped.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(ModelInput(i.name, _shape(i.shape)) for i in self._shipped.get_inputs())
@@ -58,9 +68,10 @@ class OnnxRuntime(OneByOne):
     def stream(self, feeds: Mapping[str, Array]) -> Blobs:
         """Run the model as shipped for its outputs, then without fusions for every blob."""
         given = assign_feeds(self.inputs, feeds, self.path)
-        session = self._shipped or self._session(self._file(), fused=True)
+        session = self._shipped or self._session(self._as_shipped(), fused=True)
         self._shipped = None
-        results = self._results(session, list(self.outputs), given)
+        with self._running():
+            results = session.run(list(self.outputs), dict(given))
         blobs = Blobs(iter(()), dict(zip(map(self._blob, self.outputs), results, strict=True)))
         del session
         if not self.values:
@@ -82,7 +93,7 @@ class OnnxRuntime(OneByOne):
             RequestError: the graph does not have them all.
         """
         wanted = [name for name in self.values if name not in given]
-        first = len(wanted) // 4 if len(wanted) > MANY else 0  # the first maps are the large ones
+        first = len(wanted) // FIRST if len(wanted) > MANY else 0
         for part in filter(None, (wanted[:first], wanted[first:])):
             hidden = [name for name in part if name not in self.outputs]
             yield part, self._session(self._exposing(hidden), fused=False)
@@ -93,10 +104,10 @@ class OnnxRuntime(OneByOne):
         """What they hold; what a part gives is gone before the next one runs."""
         while parts:
             names, session = parts.pop(0)
-            made = self._results(session, names, given, needed=True)
+            made = self._values(session, names, given)
             del session
             for name in names:
-                yield self.values[name], made.pop(0)
+                yield self.values[name], _array(made.pop(0))
 
     def _blob(self, output: str) -> str:
         """The blob that an output is; one that was written over an input cannot bear the input's name."""
@@ -112,16 +123,24 @@ class OnnxRuntime(OneByOne):
             values.setdefault(entry[0], []).append((entry[1], entry[2]))
         return values
 
-    def _file(self) -> str | bytes:
-        """The path; of a file whose name is no UTF-8, which onnxruntime can't open, the content."""
-        return str(self.path) if _encodable(self.path) else self.path.read_bytes()
+    def _without_weights(self) -> bytes | None:
+        """The model with its weights left in its file, where onnxruntime can find them there.
+
+        What is too large for a protobuf message, or is none, is onnxruntime's to refuse.
+        """
+        path = self.path.resolve()
+        if _encodable(path) and path.is_file() and path.stat().st_size <= LARGEST:
+            with suppress(Malformed, WeightsError):
+                return mapped(path)
+        return None
+
+    def _as_shipped(self) -> str | bytes:
+        """The model; of a file whose name is no UTF-8, which onnxruntime can't open, the content."""
+        return self._light or (str(self.path) if _encodable(self.path) else self.path.read_bytes())
 
     def _exposing(self, names: Iterable[str]) -> bytes:
         """The model with more outputs."""
-        path = self.path.resolve()
-        if not _encodable(path):
-            return self.path.read_bytes() + more_outputs(names)
-        return mapped(path, names)
+        return (self._light or self.path.read_bytes()) + more_outputs(names)
 
     def _session(self, model: str | bytes, *, fused: bool) -> Any:
         ort = self._ort
@@ -141,17 +160,28 @@ class OnnxRuntime(OneByOne):
         except onnxruntime_faults() as error:
             raise model_fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 
-    def _results(
-        self, session: Any, names: list[str], given: Mapping[str, Array], *, needed: bool = False
-    ) -> list[Array]:
-        """The values of these names; of the graph only what is `needed` for them runs, or all of it."""
+    def _values(self, session: Any, names: list[str], given: Mapping[str, Array]) -> list[Any]:
+        """The values of these names, in onnxruntime's own memory; of the graph only what they need runs."""
         options = self._ort.RunOptions()
-        options.only_execute_path_to_fetches = needed
+        options.only_execute_path_to_fetches = True
+        feeds = {name: self._ort.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
+        with self._running():
+            values: list[Any] = session.run_with_ort_values(names, feeds, options)
+        return values
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
         try:
-            results: list[Array] = session.run(names, dict(given), options)
+            yield
         except onnxruntime_faults() as error:
             raise model_fault(self.path, f"onnxruntime cannot run it: {first_line(error)}") from error
-        return results
+
+
+def _array(value: Any) -> Array:
+    """What a value of onnxruntime's holds, without a copy where that can be had."""
+    shown = value.data_type() == FLOATS and hasattr(value, "__dlpack__")
+    array: Array = np.asarray(np.from_dlpack(value) if shown else value.numpy())
+    return array
 
 
 def _encodable(path: Path) -> bool:

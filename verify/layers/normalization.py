@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,13 +66,13 @@ def _uses_stored(call: Call) -> bool:
     return p.use_global_stats if p.HasField("use_global_stats") and not _is_nvidia(call) else not call.train
 
 
-def _moments(call: Call) -> tuple[Wide, Wide]:
+def _moments(call: Call, learned: Mapping[str, Wide]) -> tuple[Wide, Wide]:
     """Mean and variance a channel: stored sums over the scale factor, or the batch's own.
 
     A factor of 0 counts as sums of 0, but with scale and bias inside as 1: NVIDIA's does not look at the factor, which
     is 1 or 0 in its files. Intel's does.
     """
-    x, learned = call.x, _learned(call)
+    x = call.x
     if "mean" in learned and _uses_stored(call):
         call.ignores("stored statistics are those of no batch", "batch_norm_param.stats_batch_size")
         factor = float(learned["factor"][0])
@@ -98,7 +98,8 @@ def _spread(call: Call, variance: Wide) -> Wide:
 
 
 def _batch_norm_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    learned, spread = _learned(call), _spread(call, _moments(call)[1])
+    learned = _learned(call)
+    spread = _spread(call, _moments(call, learned)[1])
     factor = np.abs(learned.get("scale", np.ones(1)))
     share = factor / spread
     most = float(np.max(share, initial=0.0))
@@ -116,8 +117,8 @@ def batch_norm(call: Call) -> list[Array]:
     Blobs: running sums of means and of variances, and the factor to divide both by. A factor of 0, a layer never
     trained, counts as sums of 0, so y = x / sqrt(eps).
     """
-    mean, variance = _moments(call)
     x, learned = call.x, _learned(call)
+    mean, variance = _moments(call, learned)
     lanes = np.subtract(x.reshape(x.shape[0], mean.size, -1), mean[:, None], dtype=np.float64)
     spread = _spread(call, variance)[:, None]
     if "scale" not in learned and "bias" not in learned:

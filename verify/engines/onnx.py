@@ -81,10 +81,11 @@ class OnnxRuntime(OneByOne):
         Raises:
             RequestError: the graph does not have them all.
         """
+        shipped = set(self.outputs)
         wanted = [name for name in self.values if name not in given]
         first = len(wanted) // 4 if len(wanted) > MANY else 0  # the first maps are the large ones
         for part in filter(None, (wanted[:first], wanted[first:])):
-            hidden = [name for name in part if name not in self.outputs]
+            hidden = [name for name in part if name not in shipped]
             yield part, self._session(self._exposing(hidden), fused=False)
 
     def _tops(

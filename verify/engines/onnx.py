@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from prototxt.errors import RequestError
+from prototxt.errors import RequestError, WeightsError
 from prototxt.names import utf8
 from prototxt.optional import need
 from prototxt.words import first_line
@@ -23,11 +24,15 @@ from verify.engines.engine import (
     model_fault,
 )
 from verify.engines.mapped import mapped, more_outputs
+from verify.engines.parts import InParts, cut_up
 from verify.keys import Key
 from verify.machine import processors
+from weights.wire import Malformed
 
 MANY = 100
 """Blobs that are asked for at once: in a net of more, two runs need half the memory and half as much time again."""
+LARGEST = (1 << 31) - 1
+"""Bytes of a file that protobuf reads."""
 QUIET = 4
 """onnxruntime's log level for fatal errors only; what matters comes as an exception."""
 
@@ -36,7 +41,8 @@ class OnnxRuntime(OneByOne):
     """A model file in onnxruntime on the CPU.
 
     Weights that lie in files beside the model are found there. The model is loaded anew for each of the two runs, one
-    after the other, so that its weights are never in memory twice.
+    after the other, so that its weights are never in memory twice. A graph of thousands of nodes runs in parts
+    (`verify.engines.parts`).
 
     Raises:
         ModelError: not a model that onnxruntime loads.
@@ -114,8 +120,17 @@ class OnnxRuntime(OneByOne):
         return values
 
     def _file(self) -> str | bytes:
-        """The path; of a file whose name is no UTF-8, which onnxruntime can't open, the content."""
-        return str(self.path) if _encodable(self.path) else self.path.read_bytes()
+        """The model with its weights left in its file, or the path of what onnxruntime shall judge by itself.
+
+        Of a file whose name is no UTF-8, which it can't open, the content.
+        """
+        path = self.path.resolve()
+        if not _encodable(path):
+            return self.path.read_bytes()
+        if path.is_file() and path.stat().st_size <= LARGEST:
+            with suppress(Malformed, WeightsError):
+                return mapped(path, ())
+        return str(self.path)
 
     def _exposing(self, names: Iterable[str]) -> bytes:
         """The model with more outputs."""
@@ -137,8 +152,13 @@ class OnnxRuntime(OneByOne):
         folder = self.path.resolve().parent
         if isinstance(model, bytes) and _encodable(folder):
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+
+        def made(part: str | bytes = model) -> Any:
+            return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+
+        cut = cut_up(model) if isinstance(model, bytes) else None
         try:
-            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return made() if cut is None else InParts(cut, made, made)
         except onnxruntime_faults() as error:
             raise model_fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 

@@ -8,6 +8,9 @@
     readers     so many readers of one blob, summed up by one layer
     inputs      so many inputs, joined by one layer
 
+`interpreter` and `engine` are the reference and onnxruntime alone; `verification` is the whole check of the ONNX model
+with its report as text, JSON and page, in this one process.
+
 A chain is measured at a fifth of `--most` and at `--most`, the others at a fifth of those sizes, inputs at a 25th. Each
 size runs in a process of its own, and processor time counts: the least of `--rounds`, since other work on the machine
 only ever adds to it. Exit status 1 when a stage grows faster.
@@ -34,9 +37,12 @@ from converter.passes import run_passes
 from converter.targets.onnx_model import emit_onnx
 from converter.targets.torch_model import emit_torch
 from converter.targets.writers import write_onnx
-from prototxt import load_net
+from prototxt import Net, load_net
+from verify import format_report, verify_model
+from verify.engines.onnx import OnnxRuntime
 from verify.interpreter import run
-from weights import ArrayWeights, open_weights, write_caffemodel
+from verify.report.page import format_html
+from weights import ArrayWeights, Weights, open_weights, write_caffemodel
 
 ALLOWED = 5.5
 FACTOR = 5
@@ -133,18 +139,31 @@ def _measured(net: Path, weights: Path | None, folder: Path, stages: set[str]) -
     if "fold conv" in stages:
         twin = build(parsed, source)
         timed("fold conv", lambda: run_passes(twin, "conv", lambda _: None))
-    if "onnx" in stages:
+    if stages & {"onnx", "write", "engine", "verification"}:
         model = timed("onnx", lambda: emit_onnx(graph))
         timed("write", lambda: write_onnx(model, folder / "net.onnx"))
     if "torch" in stages:
         timed("torch", lambda: emit_torch(graph))
+    feeds = {value.name: np.ones([int(d) for d in value.shape], np.float32) for value in graph.inputs}
+    if "interpreter" in stages:
+        timed("interpreter", lambda: run(parsed, source, feeds))
+    if "engine" in stages:
+        timed("engine", lambda: OnnxRuntime(folder / "net.onnx").run(feeds))
     if "verification" in stages:
-        feeds = {value.name: np.ones([int(d) for d in value.shape], np.float32) for value in graph.inputs}
-        timed("verification", lambda: run(parsed, source, feeds))
+        timed("verification", lambda: _checked(parsed, source, folder / "net.onnx"))
     return took
 
 
-STAGES = ("parse", "index", "build", "passes", "fold conv", "onnx", "write", "torch", "verification")
+def _checked(net: Net, weights: Weights | None, model: Path) -> str:
+    report = verify_model(net, weights, model, apart=False)
+    assert report.ok, format_report(report)
+    return "\n".join([format_report(report), json.dumps(report.to_json()), format_html(report)])
+
+
+STAGES = (
+    *("parse", "index", "build", "passes", "fold conv", "onnx", "write", "torch"),
+    *("interpreter", "engine", "verification"),
+)
 
 
 def main() -> int:

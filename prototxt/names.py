@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _FIRST = 0x10F700
 _SURROGATE = 0xDC00
@@ -56,10 +56,25 @@ def file_name(text: str) -> str:
 
 def named_by(text: str, names: Iterable[str]) -> str:
     """Which of some names a user means: by its bytes, or else by a form in which it was shown; else the text itself."""
-    names, wish = list(names), typed(text)
-    if wish in names:
-        return wish
-    return next((name for name in names if text in (utf8(name), shown(name))), wish)
+    return naming(names)(text)
+
+
+def naming(names: Iterable[str]) -> Callable[[str], str]:
+    """`named_by` for many texts: the names are gone through once, and once more where a text is none of them."""
+    known = dict.fromkeys(names)
+    forms: dict[str, str] = {}
+
+    def named(text: str) -> str:
+        wish = typed(text)
+        if wish in known:
+            return wish
+        if not forms:
+            for name in known:
+                forms.setdefault(utf8(name), name)
+                forms.setdefault(shown(name), name)
+        return forms.get(text, wish)
+
+    return named
 
 
 def is_utf8(name: str) -> bool:

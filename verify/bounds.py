@@ -189,16 +189,17 @@ class Rounding:
         """What these steps inherit, and they themselves, each counted once."""
         if not sources:
             return _Inherited()
-        whole = [self._inherited[source].steps | 1 << source for source in sources]
-        first = max(range(len(sources)), key=lambda place: whole[place].bit_length())
-        known = self._inherited[sources[first]]
-        at = sources[first]
-        made = _Inherited(whole[first], known.moving + self._moving[at], known.still + self._still[at])
-        for theirs in whole:
-            for index in _bits(theirs & ~made.steps):
+        first = max(sources)  # it comes after most, and what it has of theirs need not be added up
+        known, moving, still = self._inherited[first], self._moving[first], self._still[first]
+        made = _Inherited(known.steps | 1 << first, known.moving + moving, known.still + still)
+        for source in sources:
+            if source == first:
+                continue
+            joined = made.steps | self._inherited[source].steps | 1 << source
+            for index in _bits(joined ^ made.steps):
                 made.moving += self._moving[index]
                 made.still += self._still[index]
-            made.steps |= theirs
+            made.steps = joined
         return made
 
     def _lost(self, step: Step, moved: Motion) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from prototxt import Net, NetLayer
 from prototxt.errors import MissingDependencyError, RequestError
-from prototxt.names import named_by
+from prototxt.names import naming
 from prototxt.optional import need
 from prototxt.words import format_shape
 from verify.engines.engine import Array, ModelInput
@@ -50,7 +50,8 @@ def _makes_its_own(layer: NetLayer) -> bool:
 def by_blob(net: Net, given: Mapping[str, T] | None) -> dict[str, T]:
     """What a user gave for inputs, by the blobs' own names: those may be named by an escape (`prototxt.names`)."""
     blobs = input_layers(net)
-    return {named_by(name, blobs): value for name, value in (given or {}).items()}
+    name_of = naming(blobs)
+    return {name_of(name): value for name, value in (given or {}).items()}
 
 
 def input_shapes(

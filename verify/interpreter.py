@@ -363,7 +363,7 @@ def _seen_again(held: Held) -> Step:
 
 
 def _check_feeds(net: Net, given: Mapping[str, Array]) -> None:
-    inputs = [top for layer in net.layers if not layer.bottoms for top in layer.tops]
+    inputs = dict.fromkeys(top for layer in net.layers if not layer.bottoms for top in layer.tops)
     for name in given:
         if name not in inputs:
             raise RequestError(f"{name!r} is fed but is no input; the net's inputs are {', '.join(inputs) or 'none'}")

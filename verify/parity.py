@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt import Net
-from prototxt.names import named_by, utf8
+from prototxt.names import naming, utf8
 from prototxt.unread import described
 from verify.comparison import compare
 from verify.engines.apart import ModelApart
@@ -264,7 +264,7 @@ def _verify(net: Net, weights: Weights | None, engine: Engine, path: str, reques
             lambda: _run(engine, given, path, request),
             order=layers,
             keys=engine.blobs,
-            wanted=[named_by(name, made) for name in engine.outputs],
+            wanted=list(map(naming(made), engine.outputs)),
             feed_errors=errors,
             seed=request.seed,
             tell=clock.tell,
@@ -325,7 +325,7 @@ def _ties(rows: Sequence[Row]) -> list[str]:
 def _compared_blobs(engine: Engine, net: Net, path: str) -> list[str] | None:
     """The blobs that the model says it has, or its outputs' names where they are blobs; None for the whole net."""
     made = {top for layer in net.layers for top in layer.tops}
-    outputs = [named_by(name, made) for name in engine.outputs]
+    outputs = list(map(naming(made), engine.outputs))
     said = dict.fromkeys(top for _, top in engine.blobs)
     for name in said:
         if name not in made:
@@ -339,7 +339,7 @@ def _feeds(net: Net, layers: Sequence[Wired], engine: Engine, request: _Request)
         return {name: np.asarray(values, np.float32) for name, values in request.feeds.items()}
     sources = input_layers(net)
     used = {name for item in layers for name in item.layer.bottoms}.union(
-        named_by(entry.name, sources) for entry in engine.inputs
+        map(naming(sources), (entry.name for entry in engine.inputs))
     )
     read = [top for item in layers for top in item.layer.tops if top in sources and top in used]
     stated = rename_inputs(engine.inputs, read)
@@ -360,8 +360,8 @@ def _idle(layers: Sequence[Wired], given: Mapping[str, Array]) -> dict[str, Arra
 
 def _named_outputs(found: Walk) -> Answers:
     """Outputs under the blobs' names: a model from elsewhere may have its own, and then the order decides."""
-    outputs = {named_by(name, found.names): array for name, array in found.shipped.items()}
-    if any(name in found.names for name in outputs) or len(outputs) != len(found.outputs):
+    outputs = dict(zip(map(naming(found.names), found.shipped), found.shipped.values(), strict=True))
+    if not outputs.keys().isdisjoint(found.names) or len(outputs) != len(found.outputs):
         return Answers({}, outputs, found.notes)
     renamed = dict(zip(found.outputs, outputs.values(), strict=True))
     pairs = ", ".join(f"{own} as {name!r}" for own, name in zip(outputs, found.outputs, strict=True))

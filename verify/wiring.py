@@ -78,8 +78,8 @@ def _with_memory(wired: Sequence[Wired]) -> list[Wired]:
         learned = specs[0] if specs and rule is not None and rule.gives_blob else ""
         known = [named[name] for name in specs if name in named]
         writers = tuple(written[first[index]] for index in (*item.reads, *known) if index in first)
-        for place, index in enumerate(range(item.makes, item.makes + len(item.layer.tops))):
-            beside = [*item.reads, *range(item.makes, index)]
+        beside = [*item.reads, *range(item.makes, item.makes + len(item.layer.tops))]
+        for place, index in enumerate(beside[len(item.reads) :]):
             where = shared.get(place, place if in_place(item.layer, place) else None)
             first[index] = index if where is None else first.get(beside[where], index)
             if learned and named.setdefault(learned, index) != index:
@@ -89,7 +89,11 @@ def _with_memory(wired: Sequence[Wired]) -> list[Wired]:
         found.append(replace(item, shared=shared, learned=learned, writers=writers))
     ends = _ends(found)
     over = {index: written[first[index]] for index in ends if written[first[index]] != index}
-    return [replace(item, ends={index: over[index] for index in over.keys() & _tops(item)}) for item in found]
+    return [_with_ends(item, over) if over.keys() & _tops(item) else item for item in found]
+
+
+def _with_ends(item: Wired, over: Mapping[int, int]) -> Wired:
+    return replace(item, ends={index: over[index] for index in over.keys() & _tops(item)})
 
 
 def _ends(wired: Iterable[Wired]) -> set[int]:

@@ -40,7 +40,7 @@ from prototxt.errors import (
     UnsupportedError,
     raise_all,
 )
-from prototxt.names import named_by, typed, utf8
+from prototxt.names import naming, typed, utf8
 from prototxt.unread import Unread, described
 from prototxt.words import few, listed, nearest
 from weights import Weights
@@ -80,8 +80,9 @@ def build(
         RequestError: an output or input shape that the net does not have.
     """
     blobs = list(dict.fromkeys(top for layer in net.layers for top in layer.tops))
-    sizes = {named_by(name, blobs): shape for name, shape in (input_shapes or {}).items()}
-    builder = _Builder(net, weights, sizes, make, training, [named_by(name, blobs) for name in outputs])
+    name_of = naming(blobs)
+    sizes = {name_of(name): shape for name, shape in (input_shapes or {}).items()}
+    builder = _Builder(net, weights, sizes, make, training, list(map(name_of, outputs)))
     builder.add_layers()
     return builder.finish()
 

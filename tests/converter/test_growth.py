@@ -1,10 +1,11 @@
-"""Work that grows with the net and no faster: counted, since time would say it only of large nets."""
+"""Work that grows with the net and no faster: counted, since time would say it only of large nets.
+
+Walks in C count where they compare names, nodes or values; through numbers and bytes they do not.
+"""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -13,36 +14,29 @@ import pytest
 from benchmarks import growth
 from converter.building.build import build
 from converter.graph import Graph
+from converter.node import Node, Value
 from converter.passes import Fold, run_passes
 from converter.targets.onnx_model import emit_onnx
 from converter.targets.torch_model import emit_torch
-from prototxt import parse_net
+from prototxt import Net, parse_net
+from tests.counting import compare_in_python, lines_of, with_names_to_count
 from weights import ArrayWeights
 
 SMALL, LARGE = 80, 320
 
 
-def lines_of(work: Callable[[], Any]) -> int:
-    """Lines of Python that are run, in comprehensions and generators once a round."""
-    lines = 0
+@pytest.fixture(autouse=True)
+def _walks_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    compare_in_python(monkeypatch, Node, Value)
 
-    def count(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return count
 
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return lines
+def net_of(shape: str, size: int) -> Net:
+    return with_names_to_count(parse_net(growth.SHAPES[shape](size)))
 
 
 def graph_of(shape: str, size: int) -> Graph:
     weights = ArrayWeights(growth.chain_blobs(size)) if shape == "chain" else None
-    return build(parse_net(growth.SHAPES[shape](size)), weights)
+    return build(net_of(shape, size), weights)
 
 
 WORK: dict[str, Callable[[Graph], Any]] = {
@@ -70,7 +64,7 @@ def test_a_stage_grows_with_its_net(stage: str, shape: str) -> None:
 def test_the_builder_grows_with_its_net(shape: str) -> None:
     counts = []
     for size in (SMALL, LARGE):
-        net = parse_net(growth.SHAPES[shape](size))
+        net = net_of(shape, size)
         weights = ArrayWeights(growth.chain_blobs(size)) if shape == "chain" else None
         counts.append(lines_of(lambda net=net, weights=weights: build(net, weights)))  # type: ignore[misc]
     assert counts[1] < 1.15 * LARGE / SMALL * counts[0] + 1000, counts

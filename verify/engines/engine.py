@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from prototxt.errors import ModelError, Position, RequestError
 from prototxt.json_text import read_json
-from prototxt.names import is_utf8, named_by, utf8
+from prototxt.names import is_utf8, naming, utf8
 from verify.keys import Key
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def rename_inputs(inputs: tuple[ModelInput, ...], blobs: list[str]) -> tuple[Mod
     """
     by_identifier = {identifier(utf8(blob)): blob for blob in blobs}
     known = dict.fromkeys(blobs)
-    own = [named_by(entry.name, known) for entry in inputs]
+    own = list(map(naming(known), (entry.name for entry in inputs)))
     if all(name in known for name in own):
         names = own
     elif len(by_identifier) == len(blobs) and all(identifier(entry.name) in by_identifier for entry in inputs):

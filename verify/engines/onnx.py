@@ -26,6 +26,7 @@ from verify.engines.engine import (
     model_fault,
 )
 from verify.engines.mapped import mapped, more_outputs
+from verify.engines.parts import InParts, cut_up
 from verify.keys import Key
 from verify.machine import processors
 from weights.wire import Malformed
@@ -45,7 +46,8 @@ class OnnxRuntime(OneByOne):
     """A model file in onnxruntime on the CPU.
 
     Weights that lie in files beside the model are found there. The model is loaded anew for each of the two runs, one
-    after the other, so that its weights are never in memory twice.
+    after the other, so that its weights are never in memory twice. A graph of thousands of nodes runs in parts
+    (`verify.engines.parts`).
 
     Raises:
         ModelError: not a model that onnxruntime loads.
@@ -71,7 +73,7 @@ class OnnxRuntime(OneByOne):
         session = self._shipped or self._session(self._as_shipped(), fused=True)
         self._shipped = None
         with self._running():
-            results = session.run(list(self.outputs), dict(given))
+            results = session.run(list(self.outputs), dict(given), None)
         blobs = Blobs(iter(()), dict(zip(map(self._blob, self.outputs), results, strict=True)))
         del session
         if not self.values:
@@ -92,10 +94,11 @@ class OnnxRuntime(OneByOne):
         Raises:
             RequestError: the graph does not have them all.
         """
+        shipped = set(self.outputs)
         wanted = [name for name in self.values if name not in given]
         first = len(wanted) // FIRST if len(wanted) > MANY else 0
         for part in filter(None, (wanted[:first], wanted[first:])):
-            hidden = [name for name in part if name not in self.outputs]
+            hidden = [name for name in part if name not in shipped]
             yield part, self._session(self._exposing(hidden), fused=False)
 
     def _tops(
@@ -155,19 +158,25 @@ class OnnxRuntime(OneByOne):
         folder = self.path.resolve().parent
         if isinstance(model, bytes) and _encodable(folder):
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+
+        def made(part: str | bytes = model) -> Any:
+            return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+
+        cut = cut_up(model) if isinstance(model, bytes) else None
         try:
-            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return made() if cut is None else InParts(cut, made, made)
         except onnxruntime_faults() as error:
             raise model_fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 
     def _values(self, session: Any, names: list[str], given: Mapping[str, Array]) -> list[Any]:
-        """The values of these names, in onnxruntime's own memory; of the graph only what they need runs."""
+        """The values of these names, best in onnxruntime's own memory; of the graph only what they need runs."""
         options = self._ort.RunOptions()
         options.only_execute_path_to_fetches = True
-        feeds = {name: self._ort.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
         with self._running():
-            values: list[Any] = session.run_with_ort_values(names, feeds, options)
-        return values
+            if isinstance(session, InParts):
+                return list(session.run(names, given, options))
+            feeds = {name: self._ort.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
+            return list(session.run_with_ort_values(names, feeds, options))
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -179,6 +188,8 @@ class OnnxRuntime(OneByOne):
 
 def _array(value: Any) -> Array:
     """What a value of onnxruntime's holds, without a copy where that can be had."""
+    if isinstance(value, np.ndarray):
+        return value
     shown = value.data_type() == FLOATS and hasattr(value, "__dlpack__")
     array: Array = np.asarray(np.from_dlpack(value) if shown else value.numpy())
     return array

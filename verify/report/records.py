@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -126,24 +126,21 @@ class Report:
 
     def to_json(self) -> dict[str, Json]:
         """Everything, for json.dumps; numbers that JSON does not have (inf, nan) become null."""
-        made = plain(asdict(self))
-        assert isinstance(made, dict)
+        rows: dict[str, Json] = {"rows": [*map(_row, self.rows)], "shipped": [*map(_row, self.shipped)]}
+        made = {name: rows[name] if name in rows else plain(value) for name, value in vars(self).items()}
         first, worst = self.first_bad, self.worst
         made["ok"] = self.ok
         made["first_bad"] = [first.layer, first.top] if first else None
         made["worst"] = [worst.layer, worst.top] if worst else None
-        for name, rows in (("rows", self.rows), ("shipped", self.shipped)):
-            made[name] = [{**_row(row), "share": plain(row.share), "own_share": plain(row.own_share)} for row in rows]
         return made
 
 
 def _row(row: Row) -> dict[str, Json]:
-    made = plain(asdict(row))
-    assert isinstance(made, dict)
+    made = {name: plain(value) for name, value in vars(row).items()}
     if row.worst is not None:
         index, model, reference = row.worst
         made["worst"] = {"index": list(index), "model": plain(model), "reference": plain(reference)}
-    return made
+    return {**made, "share": plain(row.share), "own_share": plain(row.own_share)}
 
 
 def plain(value: object) -> Json:

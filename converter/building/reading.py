@@ -65,6 +65,6 @@ def _wording(source: NetLayer) -> Hashable:
     message.CopyFrom(source.param)
     for name in ("name", "bottom", "top"):
         message.ClearField(name)
-    blobs = (*source.bottoms, *source.tops)
-    same = tuple(map(blobs.index, blobs))
+    first: dict[str, int] = {}
+    same = tuple(first.setdefault(blob, place) for place, blob in enumerate((*source.bottoms, *source.tops)))
     return source.dialect, len(source.bottoms), same, tuple(source.stated_for_plugins()), message.SerializeToString()

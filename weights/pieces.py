@@ -33,12 +33,12 @@ class PiecewiseFile:
         try:
             with open(self.path, "rb") as file:
                 self.size = os.fstat(file.fileno()).st_size
-                self._file = os.dup(file.fileno())
+                self._file = open(os.dup(file.fileno()), "rb", buffering=0, closefd=False)  # noqa: SIM115
         except (OSError, ValueError) as fault:
             raise WeightsError(unreadable(fault), position=Position(self.path)) from fault
         self._lock = Lock()
         self._is_open = True
-        self._let_go = weakref.finalize(self, os.close, self._file)
+        self._let_go = weakref.finalize(self, os.close, self._file.fileno())
 
     def wire(self) -> Wire:
         """A walk through the message that the file is."""
@@ -60,9 +60,10 @@ class PiecewiseFile:
         with self._lock:
             if not self._is_open:
                 raise WeightsError("is closed, its weights can be read no more", position=Position(self.path))
+            self._file.seek(start)
             while view:
                 try:
-                    count = os.preadv(self._file, [view], start + len(into) - len(view))
+                    count = self._file.readinto(view)
                 except OSError as fault:
                     raise WeightsError(unreadable(fault), position=Position(self.path)) from fault
                 if not count:

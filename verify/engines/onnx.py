@@ -26,7 +26,7 @@ from verify.engines.engine import (
     model_fault,
 )
 from verify.engines.mapped import mapped, more_outputs
-from verify.engines.parts import InParts, cut_up
+from verify.engines.parts import Cut, InParts, cut_up
 from verify.keys import Key
 from verify.machine import processors
 from weights.wire import Malformed
@@ -59,7 +59,8 @@ class OnnxRuntime(OneByOne):
         self.path = Path(path)
         self._ort: Any = need("onnxruntime", "onnxruntime", f"running {self.path}")
         self._light = self._without_weights()
-        self._shipped: Any = self._session(self._as_shipped(), fused=True)
+        self._cut = None if self._light is None else cut_up(self._light)
+        self._shipped: Any = self._session(self._as_shipped(), self._cut, fused=True)
         self.name = f"onnxruntime {self._ort.__version__}"
         self.metadata: Mapping[str, str] = dict(self._shipped.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(ModelInput(i.name, _shape(i.shape)) for i in self._shipped.get_inputs())
@@ -70,7 +71,7 @@ class OnnxRuntime(OneByOne):
     def stream(self, feeds: Mapping[str, Array]) -> Blobs:
         """Run the model as shipped for its outputs, then without fusions for every blob."""
         given = assign_feeds(self.inputs, feeds, self.path)
-        session = self._shipped or self._session(self._as_shipped(), fused=True)
+        session = self._shipped or self._session(self._as_shipped(), self._cut, fused=True)
         self._shipped = None
         with self._running():
             results = session.run(list(self.outputs), dict(given), None)
@@ -99,7 +100,8 @@ class OnnxRuntime(OneByOne):
         first = len(wanted) // FIRST if len(wanted) > MANY else 0
         for part in filter(None, (wanted[:first], wanted[first:])):
             hidden = [name for name in part if name not in shipped]
-            yield part, self._session(self._exposing(hidden), fused=False)
+            cut = None if self._cut is None else self._cut.giving(hidden)
+            yield part, self._session(self._exposing(hidden), cut, fused=False)
 
     def _tops(
         self, parts: list[tuple[list[str], Any]], given: Mapping[str, Array]
@@ -145,7 +147,7 @@ class OnnxRuntime(OneByOne):
         """The model with more outputs."""
         return (self._light or self.path.read_bytes()) + more_outputs(names)
 
-    def _session(self, model: str | bytes, *, fused: bool) -> Any:
+    def _session(self, model: str | bytes, cut: Cut | None, *, fused: bool) -> Any:
         ort = self._ort
         options = ort.SessionOptions()
         options.log_severity_level = QUIET
@@ -162,7 +164,6 @@ class OnnxRuntime(OneByOne):
         def made(part: str | bytes = model) -> Any:
             return ort.InferenceSession(part, options, providers=["CPUExecutionProvider"])
 
-        cut = cut_up(model) if isinstance(model, bytes) else None
         try:
             return made() if cut is None else InParts(cut, made, made)
         except onnxruntime_faults() as error:

@@ -14,9 +14,9 @@ be seen by nobody, and no fusion goes over their borders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,12 @@ class Cut:
         ends = [prefixed(INPUT, taken.get(name) or self.inputs[name]) for name in part.reads]
         ends += [prefixed(OUTPUT, prefixed(1, name)) for name in outputs]
         return self.head + prefixed(GRAPH, b"".join([self.around, *part.records, *ends]))
+
+    def giving(self, names: Iterable[str]) -> Cut | None:
+        """The same model with more of its values as outputs; None where it has not all of them."""
+        more = [name.encode() for name in names]
+        known = {*self.inputs, *(name for part in self.parts for name in part.makes)}
+        return replace(self, outputs=[*self.outputs, *more]) if known.issuperset(more) else None
 
 
 def cut_up(model: bytes) -> Cut | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from converter.dims import Shape, format_shape
 from converter.emission import OnnxOps, TorchOps
+from converter.matching.operation import Operation
 from converter.tensor import Array, Tensor
 from converter.traits import Traits
 from prototxt import NetLayer, Position
@@ -252,6 +253,13 @@ class Layer(Traits):
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         """Multiplications with an addition each, for all items of the batch."""
         return 0
+
+    def computes(self, node: Node) -> Operation:
+        """What it computes, in words that frameworks share; by default in words of its own (`matching.operation`)."""
+        if self.acts_on == "shape":
+            return Operation("shape")
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.repr}  # type: ignore[arg-type]
+        return Operation(f"Caffe's {node.origins[0].type}", own)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
         """Record ONNX operators that read the values `x`; returns the name of each top."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape
 from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
+from converter.matching.operation import Operation
 from converter.node import Layer, Parameter, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
@@ -37,6 +38,11 @@ class ReLU(Layer):
         bounds = [6.0] * p.relu6 + [shortest(p.maximum)] * (p.maximum > 0)
         most, least = min(bounds, default=None), shortest(p.minimum) if p.minimum else None
         return cls(shortest(p.negative_slope), most if least is None or most is None else max(most, least), least)
+
+    def computes(self, node: Node) -> Operation:
+        return Operation(
+            "rectifier", {"slope": self.negative_slope, "lower bound": self.minimum, "upper bound": self.maximum}
+        )
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         y = g.op("LeakyRelu", x[0], alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x[0])
@@ -107,6 +113,9 @@ class PReLU(Layer):
         require(len(inputs[0]) >= 2, f"the bottom is {format_shape(inputs[0])}; expected at least 2 axes")
         return list(inputs)
 
+    def computes(self, node: Node) -> Operation:
+        return Operation("learned rectifier", {"slopes": 1 if self.channel_shared else int(node.shape[1])})
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         return (Parameter("weight", () if self.channel_shared else (inputs[0][1],), self.slope_filler),)
 
@@ -162,6 +171,9 @@ class ELU(Layer):
 
 class _Plain(Layer):
     """A function without parameters that both targets have."""
+
+    def computes(self, node: Node) -> Operation:
+        return Operation(_TORCH_NAMES[type(self).__name__].rpartition(".")[2])
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.op(_ONNX_NAMES[type(self).__name__], x[0])
@@ -286,6 +298,11 @@ class Clip(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         return f"{x[0]}.clamp({self.min!r}, {self.max!r})"
 
+    def computes(self, node: Node) -> Operation:
+        if self.min == 0:
+            return Operation("rectifier", {"slope": 0.0, "lower bound": None, "upper bound": self.max})
+        return super().computes(node)
+
     @property
     def gradient_reads(self) -> str:
         return "x"
@@ -392,6 +409,9 @@ class Dropout(Layer):
     @property
     def _kept(self) -> float:
         return shortest(1 - self.dropout_ratio)
+
+    def computes(self, node: Node) -> Operation:
+        return Operation("identity") if self.scale_train else super().computes(node)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return x[0] if self.scale_train else g.op("Mul", x[0], g.scalar(self._kept, "kept"))

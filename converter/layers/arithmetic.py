@@ -22,6 +22,7 @@ from converter.layers.base import (
     require,
     shortest,
 )
+from converter.matching.operation import Operation
 from converter.node import Layer, Parameter, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import EltwiseParameter, FillerParameter
@@ -71,6 +72,12 @@ class Eltwise(Layer):
     def in_place(self) -> str:
         """A product begins with the first two bottoms, a sum with 0, an extreme with the most extreme number."""
         return "" if self.operation in ("PROD", "DIV") else super().in_place
+
+    def computes(self, node: Node) -> Operation:
+        kind = {"SUM": "addition", "PROD": "multiplication", "MAX": "maximum"}.get(self.operation)
+        if kind is None or self.coeff or self._behind(node):
+            return super().computes(node)
+        return Operation(kind)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         first, second, *others = (tuple(map(int, shape)) for shape in inputs)
@@ -220,6 +227,14 @@ class Scale(_Broadcast):
         fillers = (filler(p, "filler") or one, filler(p, "bias_filler"))
         return cls(p.axis, p.num_axes, p.bias_term, fillers)
 
+    def computes(self, node: Node) -> Operation:
+        if len(node.inputs) == 2:
+            own = super().computes(node)
+            return (
+                own if self.bias_term or self._span([v.shape for v in node.inputs])[0] else Operation("multiplication")
+            )
+        return super().computes(node) if self.unfoldable(node) else Operation("factor")
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         shape = self.own_shape(inputs)
         weight = () if len(inputs) == 2 else (Parameter("weight", shape, self.fillers[0]),)
@@ -261,6 +276,11 @@ class Bias(_Broadcast):
             raise fault(source, f"num_axes is {p.num_axes}; expected -1 or more", "bias_param", "num_axes")
         return cls(p.axis, p.num_axes, filler(p, "filler"))
 
+    def computes(self, node: Node) -> Operation:
+        if len(node.inputs) == 2 or self.unfoldable(node):
+            return super().computes(node)
+        return Operation("summand")
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         return () if len(inputs) == 2 else (Parameter("bias", self.own_shape(inputs), self.bias_filler),)
 
@@ -290,6 +310,9 @@ class Axpy(Layer):
         fits = len(x) >= 2 and tuple(map(int, factor)) == (*map(int, x[:2]), *[1] * (len(factor) - 2))
         require(fits, f"the factor is {format_shape(factor)} for a blob of {format_shape(x)}; expected one a channel")
         return [x]
+
+    def computes(self, node: Node) -> Operation:
+        return Operation("multiply-add")
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return count(inputs[1])
@@ -330,6 +353,9 @@ class Mul(Layer):
         if any(int(a) != int(b) and 1 not in (int(a), int(b)) for a, b in zip(first, second, strict=True)):
             raise BottomsDifferError("bottoms do not line up")
         return [tuple(b if int(a) == 1 else a for a, b in zip(first, second, strict=True))]
+
+    def computes(self, node: Node) -> Operation:
+        return Operation("multiplication")
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return count(outputs[0])

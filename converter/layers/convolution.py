@@ -22,6 +22,7 @@ from converter.layers.base import (
     unsupported,
 )
 from converter.layers.shared.fused import fused_relu
+from converter.matching.operation import Operation
 from converter.node import Layer, Node, Parameter, by_message_alone
 from converter.tensor import Array, Tensor
 from prototxt import NetLayer
@@ -220,6 +221,23 @@ class _Convolving(WeightedSum):
         bias = Parameter("bias", (self._outputs(channels),), self.fillers[1])
         return (weight, bias) if self.bias_term else (weight,)
 
+    def computes(self, node: Node) -> Operation:
+        axis, w = self._check([v.shape for v in node.inputs])
+        channels = int(node.shape[axis])
+        if axis != 1:
+            return super().computes(node)
+        settings = {
+            "channels": channels,
+            "features": int(self._outputs(channels)),
+            "kernel": w.kernel,
+            "stride": w.stride,
+            "padding": tuple(zip(w.pad, w.pad_end, strict=True)),
+            "dilation": w.dilation,
+            "groups": int(self._groups(channels)),
+            "transposed": self._transposed,
+        }
+        return Operation("weighted sum", settings)
+
     def _in_space(self, node: Node) -> tuple[int, Window, dict[str, Tensor]]:
         """The axis of the channels, the window and the weights; where no axis follows, as if one of size 1 did."""
         axis, w = self._check([v.shape for v in node.inputs])
@@ -295,6 +313,7 @@ class _Convolving(WeightedSum):
     _onnx_name: ClassVar[str]
     _torch_name: ClassVar[str]
     _pads_each_side: ClassVar[bool] = True
+    _transposed: ClassVar[bool] = False
 
 
 _TORCH_DEFAULTS = {"stride": (1,), "padding": (0,), "dilation": (1,)}
@@ -389,6 +408,7 @@ class Deconvolution(_Convolving):
     _onnx_name = "ConvTranspose"
     _torch_name = "ConvTranspose"
     _pads_each_side = False
+    _transposed = True
 
     def _size(self, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - pad

@@ -13,6 +13,7 @@ from converter.graph import Shape, count, is_free
 from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require, unsupported
 from converter.layers.shared.fused import fused_relu
 from converter.layers.shared.sizes import INT64
+from converter.matching.operation import Operation
 from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor
 from prototxt import NetLayer
@@ -81,6 +82,12 @@ class InnerProduct(WeightedSum):
 
     def times_channels(self, weight: Array, factor: Float64) -> Array:
         return times(weight, factor[None, :] if self.transpose else factor[:, None])
+
+    def computes(self, node: Node) -> Operation:
+        if canonical_axis(self.axis, len(node.shape)) != 1 or self.normalize:
+            return super().computes(node)
+        transposed = {"stored": "inputs first"} if self.transpose else {}
+        return Operation("weighted sum", {"features": self.num_output, **transposed})
 
     @property
     def sums_from(self) -> int | None:

@@ -27,6 +27,7 @@ from converter.layers.shared.batch_norm_blobs import (
 from converter.layers.shared.batch_norm_modules import BATCH_STATISTICS, CAFFE_BATCH_NORM
 from converter.layers.shared.batch_norm_plain import scale_inside, without_forks
 from converter.layers.shared.fused import fused_relu
+from converter.matching.operation import Operation
 from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor, constant
 from converter.traits import KeptStatistics
@@ -121,6 +122,11 @@ class BatchNorm(PerChannel):
     @property
     def takes_scale_in(self) -> bool:
         return self.roles[:4] == (*STATISTICS, "gamma") and self.fork not in NVIDIA
+
+    def computes(self, node: Node) -> Operation:
+        if not self.global_statistics or len(node.shape) < 2:
+            return super().computes(node)
+        return Operation("normalisation", {"eps": self.eps})
 
     def unfoldable(self, node: Node) -> str:
         return "" if self.batch_field is None else "uses the statistics of the batch"
@@ -340,6 +346,12 @@ class LRN(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         require(len(inputs[0]) == 4, f"the bottom is {format_shape(inputs[0])}; expected 4 axes (N×C×H×W)")
         return list(inputs)
+
+    def computes(self, node: Node) -> Operation:
+        if self.norm_region != "ACROSS_CHANNELS":
+            return super().computes(node)
+        settings = {"size": self.local_size, "alpha": self.alpha, "beta": self.beta, "k": self.k}
+        return Operation("response normalisation", settings)
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return count(inputs[0]) * (self.local_size if self.norm_region == "ACROSS_CHANNELS" else self.local_size**2)

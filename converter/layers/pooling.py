@@ -12,6 +12,8 @@ from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
 from converter.layers.shared.fixed import CONSTANT
 from converter.layers.shared.sizes import FLOAT, int_size
+from converter.matching.operation import Operation
+from converter.matching.operation import pooling as pooling_operation
 from converter.node import Layer, Node, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import PoolingParameter
@@ -152,6 +154,22 @@ class Pooling(Layer):
             f"the kernel {format_shape(self.kernel)} does not fit the bottom {format_shape(shape)}",
         )
         return [(*shape[:2], *sizes)] * 2
+
+    def computes(self, node: Node) -> Operation:
+        if self.same:
+            return self._around(node.shape).computes(node)
+        if self.method == "STOCHASTIC" or len(node.outputs) > 1:
+            return super().computes(node)
+        size, windows = (tuple(map(int, value.shape[2:])) for value in (node.inputs[0], node.outputs[0]))
+        return pooling_operation(
+            "maximum" if self.method == "MAX" else "average",
+            size,
+            size if self.global_pooling else self.kernel,
+            self.stride,
+            tuple(zip(self.pad, self.pad_end, strict=True)),
+            windows,
+            counts_padding=self.method == "AVE",
+        )
 
     def _overhang(self, node: Node) -> list[int]:
         """By how much the last window of each axis goes beyond the input's end; negative where it ends before."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter.graph import Shape, count
 from converter.layers.base import OnnxOps, TorchOps, canonical_axis, register, shortest
+from converter.matching.operation import Operation
 from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import ReductionParameter
@@ -73,6 +74,9 @@ class Softmax(Layer):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         canonical_axis(self.axis, len(inputs[0]))
         return list(inputs)
+
+    def computes(self, node: Node) -> Operation:
+        return Operation("softmax", {"axis": canonical_axis(self.axis, len(node.shape))})
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.op("Softmax", x[0], axis=canonical_axis(self.axis, len(node.shape)))

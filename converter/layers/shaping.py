@@ -19,6 +19,7 @@ from converter.layers.base import (
     register,
     require,
 )
+from converter.matching.operation import Operation
 from converter.node import REFUSED, Layer, by_message_alone
 from prototxt import NetLayer
 from prototxt.errors import NetError
@@ -63,6 +64,9 @@ class Concat(Layer):
     def known(self, node: Node, inputs: Sequence[Array | None]) -> Array | None:
         parts = [values for values in inputs if values is not None]
         return np.concatenate(parts, canonical_axis(self.axis, len(node.shape))) if len(parts) == len(inputs) else None
+
+    def computes(self, node: Node) -> Operation:
+        return Operation("concatenation", {"axis": canonical_axis(self.axis, len(node.shape))})
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return x[0] if len(x) == 1 else g.op("Concat", *x, axis=canonical_axis(self.axis, len(node.shape)))
@@ -117,6 +121,11 @@ class Slice(Layer):
         (shape,) = inputs
         axis, bounds = canonical_axis(self.axis, len(shape)), self._bounds(shape)
         return [(*shape[:axis], b - a, *shape[axis + 1 :]) for a, b in pairwise(bounds)]
+
+    def computes(self, node: Node) -> Operation:
+        return Operation(
+            "slice", {"axis": canonical_axis(self.axis, len(node.shape)), "bounds": tuple(self._bounds(node.shape))}
+        )
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         if self.parts == 1:

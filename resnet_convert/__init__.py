@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
+    from resnet_convert.into import PortedInto, port_into
     from resnet_convert.porting import diff, port
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
@@ -56,6 +57,7 @@ __all__ = [
     "NetLayer",
     "Options",
     "Ported",
+    "PortedInto",
     "Preprocessing",
     "Recalibration",
     "Report",
@@ -77,6 +79,7 @@ __all__ = [
     "load_plugin",
     "open_weights",
     "port",
+    "port_into",
     "recalibrate",
     "resnet",
     "trainable",
@@ -97,6 +100,7 @@ __getattr__ = names_by_need(
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),
+        "resnet_convert.into": ("PortedInto", "port_into"),
         "resnet_convert.porting": ("diff", "port"),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),

@@ -19,7 +19,8 @@ from resnet_convert.plugins import load_plugins
 from resnet_convert.requests import FedRequest, Mean, NetRequest, VerificationRequest
 from verify import Report, load_image, verify_models
 from verify import judge as judged
-from verify.parity import OnPart
+from verify.engines.engine import Engine
+from verify.parity import OnPart, verify_engine
 from weights import Weights, open_weights
 
 
@@ -81,6 +82,27 @@ def compare(
         progress=progress,
         apart=apart,
         time_limit=time_limit,
+    )
+
+
+def compare_engine(
+    net: Net,
+    weights: Weights | None,
+    engine: Engine,
+    path: str,
+    request: FedRequest,
+    progress: OnPart | None = None,
+) -> Report:
+    """Compare what an engine has loaded with one run of the Caffe net, on what the request asks to feed it."""
+    return verify_engine(
+        net,
+        weights,
+        engine,
+        path,
+        feeds=_feeds(net, request),
+        seed=request.seed,
+        shapes=_asked_shapes(request),
+        progress=progress,
     )
 
 

@@ -36,7 +36,7 @@ from verify.walk import Walk, walk
 from verify.wiring import Wired, wire
 from weights import Weights
 
-__all__ = ["Verifier", "compare", "judge", "verify_model", "verify_models"]
+__all__ = ["Verifier", "compare", "judge", "verify_engine", "verify_model", "verify_models"]
 
 TIMES_THE_INTERPRETER = 100
 """How much longer than the interpreter a model may take to run, besides."""
@@ -192,6 +192,24 @@ def judge(
         engine: Engine = OpenCv(net, path) if by == "opencv" else PyCaffe(net, path)
     request = _Request(seed, by_blob(net, shapes), batch, feeds and by_blob(net, feeds), None, None, clock)
     return _verify(net, weights, engine, path or net.path, request)
+
+
+def verify_engine(
+    net: Net,
+    weights: Weights | None,
+    engine: Engine,
+    path: str,
+    *,
+    feeds: Mapping[str, npt.ArrayLike] | None = None,
+    seed: int = 0,
+    shapes: Mapping[str, Asked] | None = None,
+    progress: OnPart | None = None,
+) -> Report:
+    """Compare what an engine has loaded already, named `path` in the report; arguments as of `verify_model`."""
+    blobs = _compared_blobs(engine, net, path)
+    given = feeds and by_blob(net, feeds)
+    request = _Request(seed, by_blob(net, shapes), None, given, blobs, None, _Clock(progress))
+    return _verify(net, weights, engine, path, request)
 
 
 class _Clock:

@@ -116,6 +116,20 @@ def request_of(record: type[R], parsed: argparse.Namespace, **given: Any) -> R:
     return record(**values | given)
 
 
+def refuse_options(parsed: argparse.Namespace, record: type[Request], instead: type[Request], why: str) -> None:
+    """Refuse the options of a record that another one, which is asked for, does not have.
+
+    Raises:
+        RequestError: with `why` behind the option's name.
+    """
+    known = {entry.name for entry in fields(instead) if spec_of(entry) is not None}
+    for entry in fields(record):
+        spec = spec_of(entry)
+        if spec is not None and hasattr(parsed, entry.name) and entry.name not in known:
+            flag = (spec.flags or (f"--{entry.name.replace('_', '-')}",))[-1]
+            raise RequestError(f"{flag} {why}")
+
+
 def shown_of(parsed: argparse.Namespace) -> Shown:
     """What is to be printed."""
     return Shown(**{name: getattr(parsed, name) for name in Shown._fields if hasattr(parsed, name)})

@@ -18,6 +18,7 @@ class Head(NamedTuple):
         usage: how it is called.
         arguments: by their names or flags, what argparse is told of those that the verb names itself.
         verbose: the help of --verbose, empty for a verb without.
+        besides: another record whose options the verb has too.
     """
 
     request: str
@@ -25,6 +26,7 @@ class Head(NamedTuple):
     usage: str
     arguments: Mapping[str, Mapping[str, Any]]
     verbose: str = ""
+    besides: str = ""
 
 
 HEADS: Final[Mapping[str, Head]] = {
@@ -90,14 +92,18 @@ HEADS: Final[Mapping[str, Head]] = {
     ),
     "port": Head(
         "PortRequest",
-        "Write a ResNet's weights under another framework's names, in its layout, or bring them back to Caffe.",
-        "port WEIGHTS --layout NAME [-o OUT] | port FILE --from NAME [-o OUT.caffemodel]",
+        "Write a ResNet's weights under another framework's names, in its layout, or bring them back to Caffe; or put "
+        "any net's weights into a PyTorch module, matched by structure and proven by running both.",
+        "port WEIGHTS --layout NAME [-o OUT] | port FILE --from NAME [-o OUT.caffemodel] | "
+        "port NET WEIGHTS --into MODULE [-o OUT]",
         {
             "weights": {
                 "help": "a .caffemodel or .caffemodel.h5 with MSRA's layer names; with --from a .safetensors, .npz or "
-                ".weights.h5"
-            }
+                ".weights.h5; with --into first the .prototxt"
+            },
+            "stored": {"metavar": "WEIGHTS", "nargs": "?", "help": "with --into: the .caffemodel or .caffemodel.h5"},
         },
+        besides="PortIntoRequest",
     ),
     "diff": Head(
         "DiffRequest",
@@ -137,5 +143,7 @@ def parser_of(verb: str) -> Parser:
         shown = {} if name.startswith("-") else {"metavar": name.upper()}
         parser.add_argument(*name.split(), **{**shown, **how})
     parser.add_request(getattr(requests, head.request))
+    if head.besides:
+        parser.add_request(getattr(requests, head.besides), without=("output",))
     parser.add_shown(verbose=head.verbose)
     return parser

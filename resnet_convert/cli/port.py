@@ -1,18 +1,26 @@
-"""`resnet-convert port`: a ResNet's weights under another framework's names, or back."""
+"""`resnet-convert port`: a ResNet's weights under another framework's names, or back; any net's into a module."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
-from resnet_convert.cli.arguments import request_of, shown_of
+from prototxt.errors import RequestError
+from resnet_convert.cli.arguments import refuse_options, request_of, shown_of
 from resnet_convert.cli.terminal import say, say_json, warn
 from resnet_convert.porting import ported
-from resnet_convert.requests import PortRequest
+from resnet_convert.requests import PortIntoRequest, PortRequest
 from weights.layouts.port import CAFFE, Ported
 
 
 def run(parsed: Namespace) -> int:
     """Write the file and say what it is for; the exit status."""
+    if hasattr(parsed, "into"):
+        from resnet_convert.cli.into import run as run_into
+
+        return run_into(parsed)
+    refuse_options(parsed, PortIntoRequest, PortRequest, "goes with --into MODULE")
+    if hasattr(parsed, "stored"):
+        raise RequestError(f"{parsed.stored}: a second file goes with --into MODULE")
     request, shown = request_of(PortRequest, parsed), shown_of(parsed)
     done = ported(request)
     to = request.to or CAFFE

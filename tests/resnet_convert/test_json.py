@@ -198,6 +198,30 @@ def test_every_verb_may_print_errors_in_place_of_a_result(name: str) -> None:
         check(name, {**FAILURE, "errors": []})
 
 
+def test_a_port_into_a_module_is_described(printed: Callable[..., Any]) -> None:
+    pytest.importorskip("torch")
+    Path("net.prototxt").write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 6 } } }\n'
+        'layer { name: "c" type: "Convolution" bottom: "x" top: "c" '
+        "convolution_param { num_output: 4 kernel_size: 3 } }\n"
+        'layer { name: "p" type: "Pooling" bottom: "c" top: "p" pooling_param { kernel_size: 2 } }'
+    )
+    Path("mine.py").write_text(
+        "from torch import nn\ndef net():\n    convolution = nn.Conv2d(3, 4, 3, padding=1, bias=False)\n"
+        "    return nn.Sequential(convolution, nn.BatchNorm2d(4), nn.AvgPool2d(2, 1))\n"
+    )
+    assert main(["net.prototxt", "--random-weights", "1", "--to", "caffe", "--no-verify", "-q", "-o", "made"]) == 0
+    words = ["port", "net.prototxt", "made/model.caffemodel", "--into", "mine.py:net"]
+    made = printed(*words, status=3)
+    assert made["pairs"] == [{"layers": ["c"], "place": "net.prototxt:2", "modules": ["0", "1"], "by_order": False}]
+    assert made["leaves_at"] == {"layer": "c", "module": "0"}
+    assert [each["advice"] for each in made["differences"]] == ["model.0.padding = (0, 0)", ""]
+    assert printed(*words, "--no-verify")["verification"] is None
+    Path("mine.py").write_text("from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 1))\n")
+    (error,) = printed(*words, status=1)["errors"]
+    assert (error["file"], error["line"], error["layer"]) == ("net.prototxt", 2, "c")
+
+
 def test_what_no_schema_describes_is_refused_at_every_depth(printed: Callable[..., Any]) -> None:
     made = printed("evaluate", NET, WEIGHTS, *DATA, *LABELS, "--expect", "digits-resnet", "--agree", "5")
     for path in [(), ("top1",), ("verdict",), ("expected",), ("agreement",), ("curve", 0, "top1"), ("by_class", 0)]:

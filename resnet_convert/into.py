@@ -348,7 +348,7 @@ def _fill(module: Any, work: _Matched) -> list[str]:
 
 
 def _copy(place: Any, tensor: Tensor) -> None:
-    """NetPart by part where the values are the file's own, so that no second copy of a large weight is made."""
+    """Part by part where the values are the file's own, so that no second copy of a large weight is made."""
     if not place.flags.c_contiguous:
         np.copyto(place, tensor.load().reshape(place.shape))
         return

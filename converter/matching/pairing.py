@@ -76,8 +76,8 @@ class _Pairing:
             if kind == "input" or len(ours) == len(theirs):
                 for mine, other in zip(ours, theirs, strict=False):
                     self._join(mine, other)
-        while self._by_colours() or self._by_order() or self._by_place():
-            pass
+        while self._by_colours() or self._by_order(even=True) or self._by_place() or self._by_order(even=False):
+            pass  # the surer ones again after each find
         pairs = [(knot, self._mate[id(knot)]) for knot in self._ours if id(knot) in self._mate]
         return Pairing(
             pairs,
@@ -152,13 +152,14 @@ class _Pairing:
                 same.append(knot)
         return found
 
-    def _by_order(self) -> bool:
-        """Take the first of those that look alike on both sides for each other."""
+    def _by_order(self, *, even: bool) -> bool:
+        """Take the first of those that look alike for each other; `even`: only where both nets have as many of them."""
         for colours in self._levels:
-            even = [group for group in self._alike(colours) if len(group[0]) == len(group[1])]
-            if even:
-                ours, theirs = min(even, key=lambda group: group[0][0].place)
-                self._tied.update(map(id, ours))
+            groups = [group for group in self._alike(colours) if not even or len(group[0]) == len(group[1])]
+            if groups:
+                ours, theirs = min(groups, key=lambda group: group[0][0].place)
+                if len(ours) > 1 or len(theirs) > 1:
+                    self._tied.update(map(id, ours))
                 self._join(ours[0], theirs[0])
                 return True
         return False

@@ -304,8 +304,9 @@ def _faults(work: _Matched, name: str, path: str) -> Iterator[CaffeModelError]:
     """Layers and modules that could not be paired, and pairs that do not fit."""
 
     def fault(part: NetPart, message: str) -> NetError:
-        line = int(part.place.rpartition(":")[2] or 0)
-        return NetError(message, position=Position(path, line), layer=part.label, layer_type=part.type)
+        line = part.place.rpartition(":")[2]  # a net without a text has no lines
+        position = Position(path, int(line) if line.isdecimal() else 0)
+        return NetError(message, position=position, layer=part.label, layer_type=part.type)
 
     for ours, theirs in work.pairing.misfits:
         if ours.part.parameters or theirs.part.parameters:

@@ -9,7 +9,7 @@ from typing import Any
 
 from converter.matching.aten import READINGS, Aten, StateEntry
 from converter.matching.operation import Operation
-from converter.matching.skeleton import NetPart, Skeleton
+from converter.matching.skeleton import NetPart, Skeleton, drop_unread
 from prototxt.errors import UnsupportedError
 from prototxt.optional import need_torch
 from prototxt.words import first_line
@@ -94,8 +94,8 @@ class _Reader:
                 self._made[node.name] = self._call(node)
             elif node.op == "output":
                 self._skeleton.outputs = [part for part in self._given(node.args[0]) if isinstance(part, NetPart)]
-        parts = _reached(self._skeleton)
-        used = {held.name for part in parts for held in part.parameters.values()}
+        drop_unread(self._skeleton)
+        used = {held.name for part in self._skeleton.parts for held in part.parameters.values()}
         keys = self._module.state_dict().keys()
         return Traced(self._skeleton, self._program, [key for key in keys if key not in used])
 
@@ -221,13 +221,3 @@ def _shape(made: Any) -> tuple[int, ...]:
     if isinstance(made, (list, tuple)) and made:
         made = made[0]
     return tuple(map(int, made.shape)) if hasattr(made, "shape") else ()
-
-
-def _reached(skeleton: Skeleton) -> list[NetPart]:
-    """The parts that an output depends on, in order."""
-    wanted = {id(part) for part in skeleton.outputs}
-    for part in reversed(skeleton.parts):
-        if id(part) in wanted:
-            wanted.update(id(source) for source in part.inputs)
-    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]
-    return skeleton.parts

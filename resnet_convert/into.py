@@ -15,6 +15,7 @@ from converter.graph import Graph
 from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
 from converter.matching.differences import Mismatch, agreed, beyond, mismatches
+from converter.matching.following import Followed
 from converter.matching.module_side import Traced, evaluating, trace
 from converter.matching.pairing import Pairing, couples, pair
 from converter.matching.plain import plain
@@ -52,6 +53,7 @@ class PortedInto:
         kept: keys that were not, since no pass through the module reads them; they keep their values.
         beyond: Caffe's softmax behind the module's outputs, where that gives scores.
         left: what could not be ported, in words; only with `force`.
+        followed: how a pass through the module was followed: by `torch.export`, or why not and by what else.
         report: the comparison of both; None where none was asked for.
         files: what was written.
     """
@@ -66,6 +68,7 @@ class PortedInto:
     kept: list[str]
     beyond: list[NetPart]
     left: list[str]
+    followed: Followed
     report: Report | None = None
     files: list[Path] = field(default_factory=list)
 
@@ -153,7 +156,7 @@ def port_into(request: PortIntoRequest) -> PortedInto:
     Raises:
         NetError, ErrorGroup: layers that cannot be paired, or whose weights the module cannot hold; nothing is filled
             or written then, but with `force` what can be.
-        UnsupportedError: a module that `torch.export` cannot follow.
+        UnsupportedError: a module that fails on such inputs, or that does something else for other numbers.
         CaffeModelError: a file that cannot be read, a module that cannot be built.
     """
     with Outputs() as outputs:
@@ -204,6 +207,7 @@ def port_module(
         kept,
         beyond(work.pairing),
         [str(fault) for fault in faults],
+        work.traced.followed,
     )
     if request.verify:
         shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}

@@ -64,6 +64,8 @@ def _summary(done: PortedInto) -> str:
 
 def _notes(done: PortedInto) -> Iterator[str]:
     """What was made up for, what was set, and what hangs on order: one line for each sentence, with its layers."""
+    if done.followed.failed:
+        yield f"the module was followed by {done.followed.way}, since others can't: {done.followed.failed}"
     by_what: dict[str, list[str]] = {}
     for bridge in done.bridges:
         by_what.setdefault(bridge.what, []).append(bridge.caffe.label)
@@ -89,6 +91,7 @@ def _facts(done: PortedInto) -> dict[str, object]:
     return {
         "files": [str(file) for file in done.files],
         "module": done.name,
+        "followed_by": done.followed.way,
         "pairs": [
             {
                 "layers": [part.label for part in ours.together],

@@ -405,10 +405,38 @@ def test_a_module_in_training_is_run_in_eval_mode_and_left_as_it_was(
     assert (module.training, module[1].training) == (True, True)
 
 
-def test_what_torch_export_cannot_follow_is_said(made: Callable[..., tuple[str, str]]) -> None:
+class Checked(nn.Sequential):
+    """One that looks at its numbers, which no tracing follows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.isnan(x).any():
+            raise ValueError("not a number")
+        made: torch.Tensor = super().forward(x)
+        return made
+
+
+def test_what_torch_export_cannot_follow_is_watched(made: Callable[..., tuple[str, str]]) -> None:
+    files = made(
+        conv("c", "data"), norm("n", "c"), layer("r", "ReLU", "ns"), layer("p", "Pooling", "r", phrase="kernel_size: 2")
+    )
+    module = Checked(
+        nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4, eps=0.01), nn.ReLU(inplace=True), nn.MaxPool2d(3, 1)
+    )
+    done = resnet_convert.port_into(*files, module.eval(), patch=True)
+    assert done.followed.way == "hooks"
+    assert "torch.export: GuardOnDataDependentSymNode" in done.followed.failed
+    assert "; torch.fx: TraceError" in done.followed.failed
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert [row.layer for row in done.report.rows] == ["ns", "r", "p"]
+    assert [each.advice for each in done.patched] == ["model.3.kernel_size = (2, 2)"]
+    assert_same_numbers(files, done)
+
+
+def test_a_module_that_decides_by_its_numbers_is_refused(made: Callable[..., tuple[str, str]]) -> None:
     files = made(conv("c", "data"))
     module = Function(lambda m, x: m.c(x) if x.sum() > 0 else x, c=nn.Conv2d(3, 4, **C3))
-    with pytest.raises(UnsupportedError, match=r"torch\.export cannot follow Function: "):
+    with pytest.raises(UnsupportedError, match="what Function does hangs on the numbers that it is fed"):
         resnet_convert.port_into(*files, module)
 
 
@@ -463,6 +491,27 @@ def test_the_command_line_says_where_numbers_leave(small: tuple[str, str], capsy
     facts = json.loads(capsys.readouterr().out)
     assert facts["patched"] == ["model.0.padding = (1, 1)"]
     assert (facts["differences"], facts["leaves_at"], facts["verification"]["ok"]) == ([], None, True)
+    assert facts["followed_by"] == "torch.export"
+
+
+CHECKED = """
+class Net(nn.Sequential):
+    def forward(self, x):
+        assert x.sum() < 1e9
+        return super().forward(x)
+"""
+
+
+def test_the_command_line_says_how_a_module_was_followed(
+    small: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(MODELS.replace("nn.Sequential", "Net").replace("PAD", "1") + CHECKED)
+    assert main(["port", *small, "--into", "mine.py:net"]) == 0
+    printed, errors = capfd.readouterr()
+    assert errors == ""
+    assert printed.splitlines()[1].startswith(
+        "  the module was followed by hooks, since others can't: torch.export: Guard"
+    )
 
 
 BAD = """import sys

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -548,6 +549,20 @@ def test_requests_that_make_no_sense_are_refused(
     Path("bad.py").write_text(BAD)
     Path("odd.py").write_text("\n\ndef net(:\n    pass\n")
     assert main(["port", *(small[1] if word == "W" else word for word in words)]) in (status, 1)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="the real one is installed")
+def test_a_library_that_fails_to_load_is_said(
+    small: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["port", *small, "--into", "torchvision:vgg16"]) == 2
+    assert "needs torchvision.models, which is not installed: pip install torchvision" in capsys.readouterr().err
+    Path("torchvision").mkdir()
+    Path("torchvision/__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    assert main(["port", *small, "--into", "torchvision:vgg16"]) in (1, 2)
+    said = "torchvision is installed and cannot be imported: operator torchvision::nms does not exist"
     assert said in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from converter.building.build import build
 from converter.graph import Graph
 from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
-from converter.matching.differences import Mismatch, agreed, beyond, mismatches
+from converter.matching.differences import Mismatch, agreed, beyond, ends, mismatches
 from converter.matching.following import Followed
 from converter.matching.module_side import Traced, evaluating, trace
 from converter.matching.pairing import Pairing, couples, pair
@@ -94,7 +94,7 @@ class PortedInto:
         bad = self.report.first_bad if self.report is not None else None
         if bad is None:
             return None
-        for ours, theirs in couples(self.pairing):
+        for ours, theirs in [*couples(self.pairing), *ends(self.pairing)]:
             if (bad.layer, bad.top) in _tops(ours):
                 return Cause(ours, theirs, self._nearest(ours, theirs))
         return None
@@ -287,7 +287,7 @@ class _Matched:
                 blobs.setdefault(module, []).extend(caffe)
         inputs = [(value.blob, tuple(map(int, value.shape))) for value in graph.inputs]
         outputs: list[Any] = []
-        ours_of = {id(theirs): ours for ours, theirs in couples(self.pairing)}
+        ours_of = {id(theirs): ours for ours, theirs in [*ends(self.pairing), *couples(self.pairing)]}
         for part in self.skeleton.outputs:
             ours_made = ours_of[id(part)].made if id(part) in ours_of else []
             outputs.append(ours_made[-1] if ours_made else None)

@@ -11,7 +11,7 @@ from converter.matching.pairing import Pairing, counterparts
 from converter.matching.plain import settings_of
 from converter.matching.skeleton import NetPart
 
-BRIDGED = ("eps",)
+BRIDGED = ("eps", "slopes")
 """Settings of which the numbers make up for a difference."""
 
 
@@ -67,6 +67,17 @@ def beyond(pairing: Pairing) -> list[NetPart]:
         for couples in (counterparts(ours.parts, theirs.parts) for ours, theirs in ends)
         if couples and couples[-1][0] is not None and couples[-1][1] is None and couples[-1][0].kind == "softmax"
     ]
+
+
+def ends(pairing: Pairing) -> list[tuple[NetPart, NetPart]]:
+    """What the nets give, as pairs, whatever it is that makes it; without what only the Caffe net has behind it."""
+    behind = {id(part) for part in beyond(pairing)}
+    found = []
+    for ours, theirs in pairing.pairs:
+        if ours.part.kind == theirs.part.kind == "output":
+            (mine,), (other,) = ours.part.inputs, theirs.part.inputs
+            found.append((mine.inputs[0] if id(mine) in behind else mine, other))
+    return found
 
 
 def mismatches(pairing: Pairing) -> list[Mismatch]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from converter.matching.aten import READINGS, Aten, StateEntry
 from converter.matching.following import Followed, follow
-from converter.matching.operation import Operation
+from converter.matching.operation import ACROSS, Operation
 from converter.matching.skeleton import NetPart, Skeleton, drop_unread
 
 
@@ -63,7 +63,8 @@ def evaluating(module: Any) -> Iterator[None]:
 
 AS_ONE = {
     "LocalResponseNorm": lambda owner: Operation(
-        "response normalisation", {name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}
+        "response normalisation",
+        {**{name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}, "region": ACROSS},
     )
 }
 """PyTorch's own modules that are several operators of which none says what they are for."""
@@ -122,7 +123,7 @@ class _Reader:
         whole = self._whole(node)
         if whole is not None:
             return whole
-        name = target._schema.name.rpartition("::")[2]
+        name = target._schema.name.removeprefix("aten::")  # another namespace's means something else by it
         made = node.meta.get("val")
         call = Aten(name.rstrip("_") or name, self._arguments(node), _shape(made))
         if name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind"):

@@ -22,7 +22,7 @@ import numpy as np
 
 from converter.folding import Float64
 from converter.matching.aten import StateEntry
-from converter.matching.channels import (
+from converter.matching.spread import (
     Norm,
     NoRoomError,
     Spread,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.building.build import build
+from converter.building.parameters import MakeParameter
 from converter.graph import Graph
 from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
@@ -27,7 +28,7 @@ from prototxt.words import format_shape
 from resnet_convert.guarding import guard
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
-from resnet_convert.requests import PortIntoRequest
+from resnet_convert.requests import FedRequest, NetRequest, PortIntoRequest
 from resnet_convert.verification import compare_engine, opened
 from weights import Outputs, Weights
 
@@ -38,18 +39,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pth")
 
 
-@dataclass(repr=False)
-class PortedInto:
-    """What a port into a module did.
+@dataclass(repr=False, kw_only=True)
+class Laid:
+    """A net and a module beside each other, the weights of one of them in the other.
 
     Attributes:
-        module: the module, filled; with `patch` as it was changed.
+        module: the module.
         name: what it is called in reports.
         pairing: which part of the net is which of the module.
         bridges: differences of form that the numbers make up for.
-        mismatches: differences of settings, and parts without a counterpart; of those, `patched` were set right.
-        arrays: keys of the state dict that were filled.
-        kept: keys that were not, since no pass through the module reads them; they keep their values.
+        mismatches: differences of settings, and parts without a counterpart.
         beyond: Caffe's softmax behind the module's outputs, where that gives scores.
         left: what could not be ported, in words; only with `force`.
         report: the comparison of both; None where none was asked for.
@@ -61,19 +60,10 @@ class PortedInto:
     pairing: Pairing
     bridges: list[Bridge]
     mismatches: list[Mismatch]
-    patched: list[Mismatch]
-    arrays: list[str]
-    kept: list[str]
     beyond: list[NetPart]
     left: list[str]
     report: Report | None = None
     files: list[Path] = field(default_factory=list)
-
-    @property
-    def state_dict(self) -> dict[str, Any]:
-        """The module's parameters and buffers by name."""
-        found: dict[str, Any] = self.module.state_dict()
-        return found
 
     @property
     def layers(self) -> list[tuple[NetPart, NetPart, bool]]:
@@ -104,6 +94,27 @@ class PortedInto:
         return found[-1] if found else None
 
 
+@dataclass(repr=False, kw_only=True)
+class PortedInto(Laid):
+    """What a port into a module did: the module is filled, and with `patch` changed.
+
+    Attributes:
+        patched: the differences of settings that were set right; they are no `mismatches` any more.
+        arrays: keys of the state dict that were filled.
+        kept: keys that were not, since no pass through the module reads them; they keep their values.
+    """
+
+    patched: list[Mismatch]
+    arrays: list[str]
+    kept: list[str]
+
+    @property
+    def state_dict(self) -> dict[str, Any]:
+        """The module's parameters and buffers by name."""
+        found: dict[str, Any] = self.module.state_dict()
+        return found
+
+
 @dataclass(frozen=True)
 class Cause:
     """Where the numbers of net and module part.
@@ -118,12 +129,16 @@ class Cause:
     why: Mismatch | None
 
     def __str__(self) -> str:
-        said = f"the numbers leave at {self.caffe}, in the module {self.module}"
         if self.why is None:
-            return f"{said}; no setting of the two differs"
+            return f"{self.where}; no setting of the two differs"
         if self.why.advice:
-            return f"{said}: {self.why}; equal with {self.why.advice} (--patch sets it)"
-        return f"{said}: {self.why}; no attribute of the module makes them equal"
+            return f"{self.where}: {self.why}; equal with {self.why.advice} (--patch sets it)"
+        return f"{self.where}: {self.why}; no attribute of the module makes them equal"
+
+    @property
+    def where(self) -> str:
+        """The two parts."""
+        return f"the numbers leave at {self.caffe}, in the module {self.module}"
 
 
 def _before(part: NetPart) -> list[NetPart]:
@@ -180,36 +195,33 @@ def port_module(
 ) -> PortedInto:
     """The same for a net that is loaded, and a module that is there."""
     name = request.into if isinstance(request.into, str) and request.into else type(module).__name__
-    _check_tensors(module)
-    graph = _graph(net, weights, request)
-    work = _Matched(graph, module)
-    faults = list(_faults(work, name, net.path))
+    check_tensors(module)
+    graph = graph_of(net, weights, request)
+    work = Matched(graph, module)
+    faults = list(faults_of(work, name, net.path))
     if not request.force:
         raise_all(faults)
     patched = agreed(work.mismatches) if request.patch else []
     for each in patched:
         _patch(module, each)
     if patched:
-        work = _Matched(graph, module)
-        faults = list(_faults(work, name, net.path))
+        work = Matched(graph, module)
+        faults = list(faults_of(work, name, net.path))
     kept = _fill(module, work)
     done = PortedInto(
-        module,
-        name,
-        work.pairing,
-        work.bridged.bridges,
-        work.mismatches,
-        patched,
-        [key for key in module.state_dict() if key in work.bridged.tensors],
-        kept,
-        beyond(work.pairing),
-        [str(fault) for fault in faults],
+        module=module,
+        name=name,
+        pairing=work.pairing,
+        bridges=work.bridged.bridges,
+        mismatches=work.mismatches,
+        patched=patched,
+        arrays=[key for key in module.state_dict() if key in work.bridged.tensors],
+        kept=kept,
+        beyond=beyond(work.pairing),
+        left=[str(fault) for fault in faults],
     )
     if request.verify:
-        shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
-        asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
-        with evaluating(module):
-            done.report = compare_engine(net, weights, work.engine(graph), name, asked, progress)
+        done.report = work.compared(net, weights, graph, request, name, progress)
     if request.output is not None:
         _write(module, Path(request.output), outputs)
         done.files = [Path(request.output)]
@@ -232,22 +244,23 @@ def _check_output(request: PortIntoRequest) -> None:
         raise RequestError(f"{request.output}: expected a name that ends in {' or '.join(SUFFIXES)}")
 
 
-def _check_tensors(module: Any) -> None:
+def check_tensors(module: Any) -> None:
+    """Refuse what is no module, and one that is not float32 on the CPU."""
     import torch
 
     if not isinstance(module, torch.nn.Module):
-        raise RequestError(f"expected a torch.nn.Module to port into, or the name of one, not {type(module).__name__}")
+        raise RequestError(f"expected a torch.nn.Module, or the name of one, not {type(module).__name__}")
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):
             continue
         if value.device.type != "cpu" or (value.is_floating_point() and value.dtype != torch.float32):
-            raise RequestError(f"{key} is {value.dtype} on {value.device}; a module gets weights as float32 on the CPU")
+            raise RequestError(f"{key} is {value.dtype} on {value.device}; weights go over as float32 on the CPU")
 
 
-def _graph(net: Net, weights: Weights, request: PortIntoRequest) -> Graph:
+def graph_of(net: Net, weights: Weights | None, request: NetRequest, make: MakeParameter | None = None) -> Graph:
     """The net's graph, nothing folded, for a batch of one where the net can have one."""
     options = request.to_options()
-    graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs)
+    graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
     ones = {
         value.blob: (1, *map(int, value.shape[1:]))
         for value in graph.inputs
@@ -255,14 +268,21 @@ def _graph(net: Net, weights: Weights, request: PortIntoRequest) -> Graph:
     }
     if any(value.shape[0] != 1 for value in graph.inputs if value.blob in ones):
         try:
-            return build(net, weights, input_shapes={**options.input_shapes, **ones}, outputs=options.outputs)
+            sizes = {**options.input_shapes, **ones}
+            return build(net, weights, input_shapes=sizes, outputs=options.outputs, make=make)
         except NetError:  # a layer that names the batch: then the net's own
             return graph
     return graph
 
 
-class _Matched:
-    """A net and a module beside each other."""
+class Matched:
+    """A net and a module beside each other.
+
+    Attributes:
+        refusal: what is said where the weights of two parts do not go over: of the module's part, its name, the reason.
+    """
+
+    refusal = "its weights do not go into {} of {}: {}"
 
     def __init__(self, graph: Graph, module: Any) -> None:
         shapes = [tuple(map(int, value.shape)) for value in graph.inputs]
@@ -271,9 +291,27 @@ class _Matched:
         self.caffe, self.skeleton = plain(caffe_skeleton(graph)), plain(self.traced.skeleton)
         self.pairing = pair(self.caffe, self.skeleton)
         self.mismatches = mismatches(self.pairing)
-        self.bridged: Bridged = bridge(self.pairing)
+        self.bridged = self._across()
 
-    def engine(self, graph: Graph) -> Any:
+    def _across(self) -> Bridged:
+        return bridge(self.pairing)
+
+    def compared(
+        self,
+        net: Net,
+        weights: Weights,
+        graph: Graph,
+        request: FedRequest,
+        name: str,
+        progress: OnPart | None = None,
+    ) -> Report:
+        """Both run on the same input."""
+        shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
+        asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
+        with evaluating(self.module):
+            return compare_engine(net, weights, self._engine(graph), name, asked, progress)
+
+    def _engine(self, graph: Graph) -> Any:
         """The module as what the interpreter is compared with."""
         from verify.engines.live import LiveModule
 
@@ -300,7 +338,7 @@ def _same_values(ours: NetPart, theirs: NetPart, bridged: Bridged) -> Iterator[t
         yield list(ours.values), str(theirs.values[0][0])
 
 
-def _faults(work: _Matched, name: str, path: str) -> Iterator[CaffeModelError]:
+def faults_of(work: Matched, name: str, path: str) -> Iterator[CaffeModelError]:
     """Layers and modules that could not be paired, and pairs that do not fit."""
 
     def fault(part: NetPart, message: str) -> NetError:
@@ -311,7 +349,7 @@ def _faults(work: _Matched, name: str, path: str) -> Iterator[CaffeModelError]:
         if ours.part.parameters or theirs.part.parameters:
             yield fault(ours.part, f"{_form(ours.part)}; {theirs.part} of {name} in its place: {_form(theirs.part)}")
     for each in work.bridged.refused:
-        yield fault(each.caffe, f"its weights do not go into {each.module} of {name}: {each.what}")
+        yield fault(each.caffe, work.refusal.format(each.module, name, each.what))
     for knot in work.pairing.caffe_left:
         if knot.part.parameters:
             yield fault(knot.part, f"{name} has nothing in its place ({_form(knot.part)})")
@@ -336,7 +374,7 @@ def _patch(module: Any, mismatch: Mismatch) -> None:
         setattr(target, name, value)
 
 
-def _fill(module: Any, work: _Matched) -> list[str]:
+def _fill(module: Any, work: Matched) -> list[str]:
     """Put the parameters into the module; the keys of those that no pass reads."""
     state = module.state_dict()
     filled = set()

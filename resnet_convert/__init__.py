@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from converter.training.module import Trainable, trainable
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
+    from resnet_convert.back import PortedFrom, port_from
     from resnet_convert.batches.summary import Summary, batch
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
@@ -57,6 +58,7 @@ __all__ = [
     "NetLayer",
     "Options",
     "Ported",
+    "PortedFrom",
     "PortedInto",
     "Preprocessing",
     "Recalibration",
@@ -79,6 +81,7 @@ __all__ = [
     "load_plugin",
     "open_weights",
     "port",
+    "port_from",
     "port_into",
     "recalibrate",
     "resnet",
@@ -96,6 +99,7 @@ __getattr__ = names_by_need(
         "converter.training.module": ("Trainable", "trainable"),
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
+        "resnet_convert.back": ("PortedFrom", "port_from"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),

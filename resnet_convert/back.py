@@ -78,6 +78,13 @@ def ported_from(request: PortFromRequest, outputs: Outputs, progress: OnPart | N
     load_plugins(request.plugins)
     net = load_parsed(request.net, request.to_options(), cut=True)
     module = built(request.module) if isinstance(request.module, str) else request.module
+    return port_module_back(net, module, request, outputs, progress)
+
+
+def port_module_back(
+    net: Net, module: Any, request: PortFromRequest, outputs: Outputs, progress: OnPart | None = None
+) -> PortedFrom:
+    """The same for a net that is loaded, and a module that is there."""
     check_tensors(module)
     name = request.module if isinstance(request.module, str) else type(module).__name__
     faults: list[CaffeModelError] = []
@@ -85,32 +92,6 @@ def ported_from(request: PortFromRequest, outputs: Outputs, progress: OnPart | N
         faults += fill_module(module, name, request.weights)
         if not request.force:
             raise_all(faults)
-    return _ported(net, module, name, faults, request, outputs, progress)
-
-
-def _check(request: PortFromRequest) -> None:
-    reading = []
-    if isinstance(request.module, str):
-        if not request.module:
-            raise RequestError("no module to port from; name one (--from)")
-        file = file_of(request.module)
-        reading = [] if file is None else [file]
-        if file is None and request.weights is None:
-            raise RequestError(f"{request.module} is built without weights; name the file that has them")
-    guard(request, reading=reading)
-    if request.output is not None and not str(request.output).endswith(SUFFIXES):
-        raise RequestError(f"{request.output}: expected a name that ends in {listed(SUFFIXES, 'or')}")
-
-
-def _ported(
-    net: Net,
-    module: Any,
-    name: str,
-    faults: list[CaffeModelError],
-    request: PortFromRequest,
-    outputs: Outputs,
-    progress: OnPart | None,
-) -> PortedFrom:
     graph = graph_of(net, None, request, _no_values)
     work = _Back(graph, module)
     faults += faults_of(work, name, net.path)
@@ -138,6 +119,20 @@ def _ported(
             graph_of(net, weights, request, make)
             done.report = work.compared(net, make.with_file(weights), graph, request, name, progress)
     return done
+
+
+def _check(request: PortFromRequest) -> None:
+    reading = []
+    if isinstance(request.module, str):
+        if not request.module:
+            raise RequestError("no module to port from; name one (--from)")
+        file = file_of(request.module)
+        reading = [] if file is None else [file]
+        if file is None and request.weights is None:
+            raise RequestError(f"{request.module} is built without weights; name the file that has them")
+    guard(request, reading=reading)
+    if request.output is not None and not str(request.output).endswith(SUFFIXES):
+        raise RequestError(f"{request.output}: expected a name that ends in {listed(SUFFIXES, 'or')}")
 
 
 def _no_values(_: Origin, parameter: Parameter) -> Array:
@@ -203,4 +198,4 @@ def _write(weights: Weights, path: Path, outputs: Outputs) -> Path:
     return written
 
 
-__all__ = ["PortedFrom", "port_from", "ported_from"]
+__all__ = ["PortedFrom", "port_from", "port_module_back", "ported_from"]

@@ -37,7 +37,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise WeightsError(f"cannot be read: {error.strerror or first_line(error)}", position=where) from error
     except UnpicklingError as error:
-        raise WeightsError(f"is no state dict of tensors alone: {first_line(error)}", position=where) from error
+        message = "is no state dict of tensors and containers alone; whatever else it holds is not loaded"
+        raise WeightsError(message, position=where) from error
     except Exception as error:  # both libraries raise what they like at a damaged file
         raise WeightsError(f"is damaged, or no state dict: {first_line(error)}", position=where) from error
     for key in WITHIN:

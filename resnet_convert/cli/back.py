@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from prototxt.errors import RequestError
+from prototxt.names import utf8
 from resnet_convert.back import PortedFrom, ported_from
 from resnet_convert.cli.arguments import Shown, refuse_options, request_of, shown_of
 from resnet_convert.cli.into import difference, facts, first_few, notes, written
@@ -64,6 +65,8 @@ def _notes(done: PortedFrom) -> Iterator[str]:
 
 
 def _facts(done: PortedFrom) -> dict[str, object]:
-    blobs = [{"layer": layer.name, "shapes": [list(b.shape) for b in layer.blobs]} for layer in done.weights.layers]
+    blobs = [
+        {"layer": utf8(layer.name), "shapes": [list(b.shape) for b in layer.blobs]} for layer in done.weights.layers
+    ]
     own = {"blobs": [each for each in blobs if each["shapes"]], "unread": done.unread}
     return {**facts(done), **own, "differences": [difference(each, "") for each in done.mismatches]}

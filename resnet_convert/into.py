@@ -17,7 +17,7 @@ from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
 from converter.matching.differences import Mismatch, agreed, beyond, mismatches
 from converter.matching.module_side import Traced, evaluating, trace
-from converter.matching.pairing import Pairing, couples, pair
+from converter.matching.pairing import Pairing, couples, ends, pair
 from converter.matching.plain import plain
 from converter.matching.skeleton import NetPart
 from converter.tensor import Tensor
@@ -79,9 +79,10 @@ class Laid:
     def cause(self) -> Cause | None:
         """Where the numbers leave first; None where they don't, or were not compared."""
         bad = self.report.first_bad if self.report is not None else None
-        if bad is None:
+        if self.report is None or bad is None:
             return None
-        for ours, theirs in couples(self.pairing):
+        last = [] if any(bad is row for row in self.report.rows) else ends(self.pairing)
+        for ours, theirs in (*last, *couples(self.pairing), *ends(self.pairing)):
             if (bad.layer, bad.top) in _tops(ours):
                 return Cause(ours, theirs, self._nearest(ours, theirs))
         return None
@@ -320,12 +321,20 @@ class Matched:
             for caffe, module in _same_values(ours, theirs, self.bridged):
                 blobs.setdefault(module, []).extend(caffe)
         inputs = [(value.blob, tuple(map(int, value.shape))) for value in graph.inputs]
-        outputs: list[Any] = []
-        ours_of = {id(theirs): ours for ours, theirs in couples(self.pairing)}
-        for part in self.skeleton.outputs:
-            ours_made = ours_of[id(part)].made if id(part) in ours_of else []
-            outputs.append(ours_made[-1] if ours_made else None)
+        outputs = self._outputs()
+        seen = {top for tops in blobs.values() for top in tops}
+        for part, top in zip(self.skeleton.outputs, outputs, strict=True):
+            if top is not None and top not in seen and part.made:
+                blobs.setdefault(str(part.made[0][0]), []).append(top)
         return LiveModule(self.module, self.traced.program, inputs, blobs, outputs)
+
+    def _outputs(self) -> list[Any]:
+        """The tops that the module's outputs are: Caffe's own, whatever stands before them, but for a softmax."""
+        ours_of = {id(theirs): ours for ours, theirs in (*couples(self.pairing), *ends(self.pairing))}
+        before = {id(part): part.inputs[0] for part in beyond(self.pairing)}
+        ours = [ours_of.get(id(part)) for part in self.skeleton.outputs]
+        made = [before.get(id(part), part).made if part is not None else [] for part in ours]
+        return [each[-1] if each else None for each in made]
 
 
 def _same_values(ours: NetPart, theirs: NetPart, bridged: Bridged) -> Iterator[tuple[list[Any], str]]:

@@ -37,8 +37,8 @@ def vector(held: StateEntry | None, state: Mapping[str, Array]) -> Float64 | Non
 
 
 @dataclass
-class Blobs:
-    """The blobs of a Caffe part as they are found.
+class Filling:
+    """A Caffe part whose blobs are being found.
 
     Attributes:
         caffe: the part.
@@ -68,7 +68,7 @@ class Blobs:
         self.values[id(place)] = Tensor(place.name, place.shape, lambda: made)
 
 
-class Place(NamedTuple):
+class ChannelBlob(NamedTuple):
     """A blob with a value for each channel: the layer's place behind its sum, its part, the blob's role."""
 
     at: int
@@ -103,12 +103,12 @@ class Channels:
         state: the module's.
     """
 
-    def __init__(self, blobs: Blobs, caffe: NetPart, parts: Sequence[NetPart], state: Mapping[str, Array]) -> None:
+    def __init__(self, blobs: Filling, caffe: NetPart, parts: Sequence[NetPart], state: Mapping[str, Array]) -> None:
         self._blobs, self._caffe, self._parts, self._state = blobs, caffe, parts, state
         self._sums = caffe.kind == "weighted sum"
         self._count = caffe.settings["features"] if self._sums else caffe.shape[1]
         self._chain = caffe.affine if self._sums else caffe.together
-        self._norm = next((Place(i, p, "variance") for i, p in enumerate(self._chain) if _normalises(p)), None)
+        self._norm = next((ChannelBlob(i, p, "variance") for i, p in enumerate(self._chain) if _normalises(p)), None)
 
     def fill(self, bias: Float64 | None) -> Float64 | None:
         """Enter all of it.
@@ -156,11 +156,11 @@ class Channels:
             return norm.factor, norm.beta - norm.mean * norm.factor
         return self._of(part, "weight", 1), self._of(part, "bias", 0)
 
-    def _places(self, *roles: str) -> list[Place]:
+    def _places(self, *roles: str) -> list[ChannelBlob]:
         pairs = ((at, part, role) for at, part in enumerate(self._chain) for role in roles)
-        return [Place(*each) for each in pairs if self._blobs.place(each[1], each[2]) is not None]
+        return [ChannelBlob(*each) for each in pairs if self._blobs.place(each[1], each[2]) is not None]
 
-    def _room(self, first: int) -> tuple[Place | None, Place | None]:
+    def _room(self, first: int) -> tuple[ChannelBlob | None, ChannelBlob | None]:
         """Where a factor goes behind a place of the chain, and where a summand that no factor is to multiply."""
         factor = next((place for place in self._places("weight", "gamma") if place.at >= first), None)
         behind = first if factor is None else factor.at
@@ -169,14 +169,14 @@ class Channels:
 
     # A normalisation on both sides.
 
-    def _holds(self, norm: Norm, place: Place) -> bool:
+    def _holds(self, norm: Norm, place: ChannelBlob) -> bool:
         """Whether all that a normalisation has finds its place in Caffe's, or is not needed."""
         factor, summand = self._room(place.at)
         small = (norm.variance + norm.eps < place.part.settings["eps"]).any()
         needs_factor = small or (norm.gamma != 1).any()
         return (factor is not None or not needs_factor) and (summand is not None or not norm.beta.any())
 
-    def _normalise(self, norm: Norm, place: Place, bias: Float64 | None) -> None:
+    def _normalise(self, norm: Norm, place: ChannelBlob, bias: Float64 | None) -> None:
         factor, summand = self._room(place.at)
         if not self._put_bias(bias) and bias is not None and bias.any():
             norm.mean = norm.mean - bias
@@ -262,7 +262,7 @@ class Channels:
         elif summand.any():
             raise NoRoomError("Caffe's layer has no bias, the module's has one")
 
-    # Blobs.
+    # Filling.
 
     def _note(self, what: str) -> None:
         self._blobs.notes.append(what)

@@ -14,11 +14,11 @@ import numpy as np
 from converter.folding import Float64
 from converter.graph import Graph
 from converter.matching.bridging import Bridge, NoRoomError
-from converter.matching.channels import Blobs, Channels, vector
+from converter.matching.channels import Channels, Filling, vector
 from converter.matching.pairing import Pairing
 from converter.matching.plain import AFFINE
 from converter.matching.skeleton import NetPart
-from converter.matching.weight_form import Form, reformed
+from converter.matching.weight_form import WeightForm, reformed
 from converter.node import Node
 from converter.tensor import Array, Tensor
 from prototxt.names import utf8
@@ -66,7 +66,7 @@ def solve(pairing: Pairing, graph: Graph, state: State) -> Solved:
     return done
 
 
-def _enter(done: Solved, caffe: NetPart, module: NetPart, blobs: Blobs) -> None:
+def _enter(done: Solved, caffe: NetPart, module: NetPart, blobs: Filling) -> None:
     for key, tensor in blobs.values.items():
         if key in done.values and not np.array_equal(done.values[key].load(), tensor.load()):
             raise NoRoomError(f"{tensor.name} is one for this layer and for {done.sources[key]}; the module has two")
@@ -75,9 +75,9 @@ def _enter(done: Solved, caffe: NetPart, module: NetPart, blobs: Blobs) -> None:
     done.bridges += [Bridge(caffe, module, note) for note in blobs.notes]
 
 
-def _blobs(caffe: NetPart, module: NetPart, nodes: Mapping[str, Node], state: State) -> Blobs:
+def _blobs(caffe: NetPart, module: NetPart, nodes: Mapping[str, Node], state: State) -> Filling:
     """All blobs of a pair; NoRoomError where Caffe's layers cannot hold what there is."""
-    blobs = Blobs(caffe, nodes)
+    blobs = Filling(caffe, nodes)
     if caffe.kind == "weighted sum":
         _note_form(blobs, caffe, module)
         bias = vector(module.parameters.get("bias"), state)
@@ -93,16 +93,16 @@ def _blobs(caffe: NetPart, module: NetPart, nodes: Mapping[str, Node], state: St
     return blobs
 
 
-def _note_form(blobs: Blobs, caffe: NetPart, module: NetPart) -> None:
+def _note_form(blobs: Filling, caffe: NetPart, module: NetPart) -> None:
     if bool(caffe.settings.get("linear")) != bool(module.settings.get("linear")):
         forms = ["a fully connected layer", f"a convolution of {'×'.join(map(str, caffe.settings['kernel']))}"]
         theirs, ours = forms if module.settings.get("linear") else forms[::-1]
         blobs.notes.append(f"{theirs} as {ours}")
 
 
-def _put_weight(blobs: Blobs, caffe: NetPart, module: NetPart, state: State, factor: Float64 | None) -> None:
+def _put_weight(blobs: Filling, caffe: NetPart, module: NetPart, state: State, factor: Float64 | None) -> None:
     held = module.parameters["weight"]
-    given, wanted = Form.of(module, turned=held.turned), Form.of(caffe, turned="stored" in caffe.settings)
+    given, wanted = WeightForm.of(module, turned=held.turned), WeightForm.of(caffe, turned="stored" in caffe.settings)
     if given.order != wanted.order:
         blobs.notes.append("the inputs in the order in which Caffe flattens its map")
     array = state[held.name]

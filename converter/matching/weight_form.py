@@ -13,7 +13,7 @@ from converter.tensor import Array, as_float32
 
 
 @dataclass(frozen=True)
-class Form:
+class WeightForm:
     """How the weights of a sum lie.
 
     Attributes:
@@ -33,7 +33,7 @@ class Form:
     transposed: bool
 
     @classmethod
-    def of(cls, part: NetPart, *, turned: bool) -> Form:
+    def of(cls, part: NetPart, *, turned: bool) -> WeightForm:
         """The form of a weighted sum in plain form."""
         s = part.settings
         window = (s["channels"] // s["groups"], *s["kernel"])
@@ -41,7 +41,7 @@ class Form:
         return cls(s["features"], s["groups"], window, order, turned, s["transposed"])
 
 
-def reformed(stored: Array, given: Form, wanted: Form, factor: Float64 | None = None) -> Array:
+def reformed(stored: Array, given: WeightForm, wanted: WeightForm, factor: Float64 | None = None) -> Array:
     """Weights of one form in another.
 
     Args:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 
+from converter.matching.caffe_advice import in_prototxt
+from converter.matching.differences import Mismatch
 from prototxt.errors import RequestError
 from prototxt.names import utf8
 from resnet_convert.back import PortedFrom, ported_from
@@ -49,13 +51,18 @@ def _tell(done: PortedFrom, shown: Shown) -> None:
     for fault in done.left:
         warn(f"not ported: {fault}")
     for mismatch in done.mismatches:
-        warn(str(mismatch))
+        warn(_with_advice(mismatch))
     if done.report is not None:
         tell(done.report, shown, briefly=True)
         cause = done.cause
         if cause is not None:
-            why = "no setting of the two differs" if cause.why is None else str(cause.why)
+            why = "no setting of the two differs" if cause.why is None else _with_advice(cause.why)
             say(f"{cause.where}: {why}", failed=True)
+
+
+def _with_advice(mismatch: Mismatch) -> str:
+    fields = in_prototxt(mismatch)
+    return f"{mismatch}; equal with {fields} in the prototxt" if fields else str(mismatch)
 
 
 def _notes(done: PortedFrom) -> Iterator[str]:
@@ -69,4 +76,4 @@ def _facts(done: PortedFrom) -> dict[str, object]:
         {"layer": utf8(layer.name), "shapes": [list(b.shape) for b in layer.blobs]} for layer in done.weights.layers
     ]
     own = {"blobs": [each for each in blobs if each["shapes"]], "unread": done.unread}
-    return {**facts(done), **own, "differences": [difference(each, "") for each in done.mismatches]}
+    return {**facts(done), **own, "differences": [difference(each, in_prototxt(each)) for each in done.mismatches]}

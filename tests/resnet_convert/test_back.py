@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import resnet_convert
+from converter.matching.caffe_advice import in_prototxt
 from prototxt import load_net
 from prototxt.errors import CaffeModelError, ErrorGroup, NetError, RequestError, WeightsError
 from resnet_convert.back import PortedFrom
@@ -351,14 +352,118 @@ def test_what_a_net_has_for_training_stays_in_the_file() -> None:
     assert again.report.ok
 
 
-def test_a_difference_of_settings_is_named_and_the_numbers_leave_there() -> None:
-    pool = layer("p", "Pooling", "c", phrase="pool: MAX kernel_size: 3 stride: 2")
-    module = drawn(nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d(3, 2, 1)))
-    done = resnet_convert.port_from(net(conv("c", "data"), pool), None, module)
+def pooled(phrase: str) -> list[str]:
+    return [conv("c", "data"), layer("p", "Pooling", "c", phrase=phrase)]
+
+
+def neighbours(phrase: str) -> list[str]:
+    return [conv("c", "data"), layer("l", "LRN", "c", of="lrn_param", phrase=phrase)]
+
+
+DIFFER: dict[str, tuple[list[str], Callable[[], nn.Module], str, list[str]]] = {
+    "stride, padding, dilation": (
+        [conv("c", "data", "num_output: 4 kernel_size: 3")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, 2, (1, 2), 2)),
+        "stride: 2 pad_h: 1 pad_w: 2 dilation: 2",
+        [conv("c", "data", "num_output: 4 kernel_size: 3 stride: 2 pad_h: 1 pad_w: 2 dilation: 2")],
+    ),
+    "padding and rounding of a pooling": (
+        pooled("kernel_size: 3 stride: 2"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d(3, 2, 1)),
+        "pad: 1",
+        pooled("kernel_size: 3 stride: 2 pad: 1"),
+    ),
+    "method and rounding of a pooling": (
+        pooled("kernel_size: 2 stride: 2"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AvgPool2d(2)),
+        "pool: AVE round_mode: FLOOR",
+        pooled("pool: AVE kernel_size: 2 stride: 2 round_mode: FLOOR"),
+    ),
+    "rounding of a pooling that rounds down": (
+        pooled("kernel_size: 2 stride: 2 round_mode: FLOOR"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d(2, ceil_mode=True)),
+        "round_mode: CEIL",
+        pooled("kernel_size: 2 stride: 2"),
+    ),
+    "window of a pooling": (
+        pooled("kernel_size: 3 stride: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d((3, 2), 1)),
+        "kernel_h: 3 kernel_w: 2",
+        pooled("kernel_h: 3 kernel_w: 2 stride: 1"),
+    ),
+    "a pooling of the whole map": (
+        pooled("kernel_size: 7 stride: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AdaptiveAvgPool2d(1)),
+        "pool: AVE global_pooling: true, without kernel_size",
+        pooled("pool: AVE global_pooling: true"),
+    ),
+    "a bound": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU6()),
+        'type: "ReLU6"',
+        [conv("c", "data"), layer("r", "ReLU6", "c")],
+    ),
+    "a slope": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.LeakyReLU(0.1)),
+        "negative_slope: 0.1",
+        [conv("c", "data"), layer("r", "ReLU", "c", of="relu_param", phrase="negative_slope: 0.1")],
+    ),
+    "normalisation by neighbours": (
+        neighbours("local_size: 5 alpha: 0.5"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.LocalResponseNorm(3, 0.25, k=2.0)),
+        "local_size: 3 alpha: 0.25 k: 2",
+        neighbours("local_size: 3 alpha: 0.25 k: 2"),
+    ),
+    "a bound that Caffe has no layer for": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Hardtanh(0, 3)),
+        "",
+        [],
+    ),
+    "padding that counts not": (
+        pooled("pool: AVE kernel_size: 3 stride: 2 pad: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
+        "",
+        [],
+    ),
+    "a layer at the end that only the module has": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU()),
+        "",
+        [],
+    ),
+    "a layer at the end that only the net has": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        "",
+        [],
+    ),
+    "a softmax that only the module has": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Softmax(1)),
+        "",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DIFFER)
+def test_a_difference_of_settings_is_named_with_what_makes_it_none(what: str) -> None:
+    layers, module, fields, mended = DIFFER[what]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()))
     assert done.report is not None
     assert not done.report.ok
+    (mismatch,) = done.mismatches
+    assert in_prototxt(mismatch) == fields
     assert done.cause is not None
-    assert "padding 0, there 1" in str(done.cause.why)
+    assert done.cause.why is mismatch
+    if mended:
+        again = resnet_convert.port_from(net(*mended), None, done.module, output="o.caffemodel")
+        assert again.mismatches == []
+        assert again.report is not None
+        assert again.report.ok, again.report.first_bad
+        assert_same_numbers("o.caffemodel", again)
 
 
 MODELS = """
@@ -425,12 +530,14 @@ def test_the_command_line_says_where_numbers_leave(capsys: pytest.CaptureFixture
     assert main(words) == 3
     errors = " ".join(capsys.readouterr().err.split())
     why = "c (Convolution, net.prototxt:2) is 0 (Conv2d) with other settings: padding 1, there 0"
-    assert f"the numbers leave at c (Convolution, net.prototxt:2), in the module 0 (Conv2d): {why}" in errors
+    mended = "equal with pad: 0 in the prototxt"
+    assert f"warning: {why}; {mended}" in errors
+    assert f"leave at c (Convolution, net.prototxt:2), in the module 0 (Conv2d): {why}; {mended}" in errors
     assert Path("net.caffemodel").exists()
     assert main([*words, "--no-verify", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["leaves_at"], facts["verification"]) == (None, None)
-    assert [each["layer"] for each in facts["differences"]] == ["c"]
+    assert [(each["layer"], each["advice"]) for each in facts["differences"]] == [("c", "pad: 0")]
     assert facts["blobs"] == [{"layer": "c", "shapes": [[4, 3, 3, 3], [4]]}]
 
 

@@ -225,9 +225,8 @@ def test_a_port_into_a_module_is_described(printed: Callable[..., Any]) -> None:
 def test_a_port_from_a_module_is_described(printed: Callable[..., Any]) -> None:
     pytest.importorskip("torch")
     Path("net.prototxt").write_text(FREE_NET)
-    Path("mine.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))\n"
-    )
+    code = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, WINDOW))\n"
+    Path("mine.py").write_text(code.replace("WINDOW", "3, padding=1"))
     words = ["port", "--from", "mine.py:net", "--net", "net.prototxt", "-o", "o.caffemodel"]
     made = printed(*words, status=3)
     assert made["pairs"] == [{"layers": ["c"], "place": "net.prototxt:3", "modules": ["0"], "by_order": False}]

@@ -72,27 +72,6 @@ def test_the_readme_shows_what_its_first_command_prints(
     assert varying.sub("…", printed) == varying.sub("…", shown[2])
 
 
-def shown_runs(document: str) -> list[tuple[str, str]]:
-    """The commands of a document that work on the embedded example, and what stands below them."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    found: list[tuple[str, str]] = re.findall(r"```sh\n(resnet-convert .+)\n```\n\n```\n(.*?)```", text, re.DOTALL)
-    return found
-
-
-@pytest.mark.parametrize("document", ["docs/classify.md"])
-def test_documents_show_what_their_commands_print(
-    document: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But for the versions of runtimes."""
-    monkeypatch.chdir(ROOT)
-    version = re.compile(r"onnxruntime [\d.]+")
-    runs = shown_runs(document)
-    assert runs
-    for command, shown in runs:
-        assert main(shlex.split(command)[1:]) == 0
-        assert version.sub("…", capsys.readouterr().out) == version.sub("…", shown)
-
-
 def test_ci_runs_the_command_that_the_readme_names() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     marked = re.search(r"<!-- test command -->\n```sh\n(.+)\n```", readme)

@@ -35,6 +35,7 @@ setup(
         "torch": ["torch>=2.2"],
         "evaluate": EVALUATE,
         "ray": [*EVALUATE, "ray[data]>=2.51"],
+        "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
         "test": [
             *EVALUATE,
             "pytest",

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from converter.training.module import Trainable, trainable
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
+    from resnet_convert.back import PortedFrom, port_from
     from resnet_convert.batches.summary import Summary, batch
+    from resnet_convert.classification import classify
+    from resnet_convert.classifying.records import Classification
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
@@ -49,6 +52,7 @@ __version__ = VERSION
 
 __all__ = [
     "CaffeModelError",
+    "Classification",
     "Comparison",
     "Conversion",
     "Evaluation",
@@ -57,6 +61,7 @@ __all__ = [
     "NetLayer",
     "Options",
     "Ported",
+    "PortedFrom",
     "PortedInto",
     "Preprocessing",
     "Recalibration",
@@ -69,6 +74,7 @@ __all__ = [
     "Weights",
     "__version__",
     "batch",
+    "classify",
     "convert",
     "diff",
     "evaluate",
@@ -79,6 +85,7 @@ __all__ = [
     "load_plugin",
     "open_weights",
     "port",
+    "port_from",
     "port_into",
     "recalibrate",
     "resnet",
@@ -96,7 +103,10 @@ __getattr__ = names_by_need(
         "converter.training.module": ("Trainable", "trainable"),
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
+        "resnet_convert.back": ("PortedFrom", "port_from"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
+        "resnet_convert.classification": ("classify",),
+        "resnet_convert.classifying.records": ("Classification",),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.building.build import build
+from converter.building.parameters import MakeParameter
 from converter.graph import Graph
 from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
-from converter.matching.differences import Mismatch, agreed, beyond, ends, mismatches
+from converter.matching.differences import Mismatch, agreed, beyond, mismatches
 from converter.matching.following import Followed
 from converter.matching.module_side import Traced, evaluating, trace
-from converter.matching.pairing import Pairing, couples, pair
+from converter.matching.pairing import Pairing, couples, ends, pair
 from converter.matching.plain import plain
-from converter.matching.skeleton import NetPart
+from converter.matching.skeleton import NetPart, Skeleton
 from converter.tensor import Tensor
 from prototxt import Net
 from prototxt.errors import CaffeModelError, NetError, Position, RequestError, raise_all
@@ -28,7 +29,7 @@ from prototxt.words import format_shape
 from resnet_convert.guarding import guard
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
-from resnet_convert.requests import PortIntoRequest
+from resnet_convert.requests import FedRequest, NetRequest, PortIntoRequest
 from resnet_convert.verification import compare_engine, opened
 from weights import Outputs, Weights
 
@@ -39,18 +40,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pth")
 
 
-@dataclass(repr=False)
-class PortedInto:
-    """What a port into a module did.
+@dataclass(repr=False, kw_only=True)
+class Laid:
+    """A net and a module beside each other, the weights of one of them in the other.
 
     Attributes:
-        module: the module, filled; with `patch` as it was changed.
+        module: the module.
         name: what it is called in reports.
         pairing: which part of the net is which of the module.
         bridges: differences of form that the numbers make up for.
-        mismatches: differences of settings, and parts without a counterpart; of those, `patched` were set right.
-        arrays: keys of the state dict that were filled.
-        kept: keys that were not, since no pass through the module reads them; they keep their values.
+        mismatches: differences of settings, and parts without a counterpart.
         beyond: Caffe's softmax behind the module's outputs, where that gives scores.
         left: what could not be ported, in words; only with `force`.
         followed: how a pass through the module was followed: by `torch.export`, or why not and by what else.
@@ -63,20 +62,11 @@ class PortedInto:
     pairing: Pairing
     bridges: list[Bridge]
     mismatches: list[Mismatch]
-    patched: list[Mismatch]
-    arrays: list[str]
-    kept: list[str]
     beyond: list[NetPart]
     left: list[str]
     followed: Followed
     report: Report | None = None
     files: list[Path] = field(default_factory=list)
-
-    @property
-    def state_dict(self) -> dict[str, Any]:
-        """The module's parameters and buffers by name."""
-        found: dict[str, Any] = self.module.state_dict()
-        return found
 
     @property
     def layers(self) -> list[tuple[NetPart, NetPart, bool]]:
@@ -92,9 +82,10 @@ class PortedInto:
     def cause(self) -> Cause | None:
         """Where the numbers leave first; None where they don't, or were not compared."""
         bad = self.report.first_bad if self.report is not None else None
-        if bad is None:
+        if self.report is None or bad is None:
             return None
-        for ours, theirs in [*couples(self.pairing), *ends(self.pairing)]:
+        last = [] if any(bad is row for row in self.report.rows) else ends(self.pairing)
+        for ours, theirs in (*last, *couples(self.pairing), *ends(self.pairing)):
             if (bad.layer, bad.top) in _tops(ours):
                 return Cause(ours, theirs, self._nearest(ours, theirs))
         return None
@@ -105,6 +96,27 @@ class PortedInto:
         before = [*_before(ours), *_before(theirs)]
         found = at or [each for each in self.mismatches if any(p in (each.caffe, each.module) for p in before)]
         return found[-1] if found else None
+
+
+@dataclass(repr=False, kw_only=True)
+class PortedInto(Laid):
+    """What a port into a module did: the module is filled, and with `patch` changed.
+
+    Attributes:
+        patched: the differences of settings that were set right; they are no `mismatches` any more.
+        arrays: keys of the state dict that were filled.
+        kept: keys that were not, since no pass through the module reads them; they keep their values.
+    """
+
+    patched: list[Mismatch]
+    arrays: list[str]
+    kept: list[str]
+
+    @property
+    def state_dict(self) -> dict[str, Any]:
+        """The module's parameters and buffers by name."""
+        found: dict[str, Any] = self.module.state_dict()
+        return found
 
 
 @dataclass(frozen=True)
@@ -121,12 +133,16 @@ class Cause:
     why: Mismatch | None
 
     def __str__(self) -> str:
-        said = f"the numbers leave at {self.caffe}, in the module {self.module}"
         if self.why is None:
-            return f"{said}; no setting of the two differs"
+            return f"{self.where}; no setting of the two differs"
         if self.why.advice:
-            return f"{said}: {self.why}; equal with {self.why.advice} (--patch sets it)"
-        return f"{said}: {self.why}; no attribute of the module makes them equal"
+            return f"{self.where}: {self.why}; equal with {self.why.advice} (--patch sets it)"
+        return f"{self.where}: {self.why}; no attribute of the module makes them equal"
+
+    @property
+    def where(self) -> str:
+        """The two parts."""
+        return f"the numbers leave at {self.caffe}, in the module {self.module}"
 
 
 def _before(part: NetPart) -> list[NetPart]:
@@ -183,37 +199,34 @@ def port_module(
 ) -> PortedInto:
     """The same for a net that is loaded, and a module that is there."""
     name = request.into if isinstance(request.into, str) and request.into else type(module).__name__
-    _check_tensors(module)
-    graph = _graph(net, weights, request)
-    work = _Matched(graph, module)
-    faults = list(_faults(work, name, net.path))
+    check_tensors(module)
+    graph = graph_of(net, weights, request)
+    work = Matched(graph, module)
+    faults = list(faults_of(work, name, net.path))
     if not request.force:
         raise_all(faults)
     patched = agreed(work.mismatches) if request.patch else []
     for each in patched:
         _patch(module, each)
     if patched:
-        work = _Matched(graph, module)
-        faults = list(_faults(work, name, net.path))
+        work = Matched(graph, module)
+        faults = list(faults_of(work, name, net.path))
     kept = _fill(module, work)
     done = PortedInto(
-        module,
-        name,
-        work.pairing,
-        work.bridged.bridges,
-        work.mismatches,
-        patched,
-        [key for key in module.state_dict() if key in work.bridged.tensors],
-        kept,
-        beyond(work.pairing),
-        [str(fault) for fault in faults],
-        work.traced.followed,
+        module=module,
+        name=name,
+        pairing=work.pairing,
+        bridges=work.bridged.bridges,
+        mismatches=work.mismatches,
+        patched=patched,
+        arrays=[key for key in module.state_dict() if key in work.bridged.tensors],
+        kept=kept,
+        beyond=beyond(work.pairing),
+        left=[str(fault) for fault in faults],
+        followed=work.traced.followed,
     )
     if request.verify:
-        shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
-        asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
-        with evaluating(module):
-            done.report = compare_engine(net, weights, work.engine(graph), name, asked, progress)
+        done.report = work.compared(net, weights, graph, request, name, progress)
     if request.output is not None:
         _write(module, Path(request.output), outputs)
         done.files = [Path(request.output)]
@@ -236,22 +249,23 @@ def _check_output(request: PortIntoRequest) -> None:
         raise RequestError(f"{request.output}: expected a name that ends in {' or '.join(SUFFIXES)}")
 
 
-def _check_tensors(module: Any) -> None:
+def check_tensors(module: Any) -> None:
+    """Refuse what is no module, and one that is not float32 on the CPU."""
     import torch
 
     if not isinstance(module, torch.nn.Module):
-        raise RequestError(f"expected a torch.nn.Module to port into, or the name of one, not {type(module).__name__}")
+        raise RequestError(f"expected a torch.nn.Module, or the name of one, not {type(module).__name__}")
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):
             continue
         if value.device.type != "cpu" or (value.is_floating_point() and value.dtype != torch.float32):
-            raise RequestError(f"{key} is {value.dtype} on {value.device}; a module gets weights as float32 on the CPU")
+            raise RequestError(f"{key} is {value.dtype} on {value.device}; weights go over as float32 on the CPU")
 
 
-def _graph(net: Net, weights: Weights, request: PortIntoRequest) -> Graph:
+def graph_of(net: Net, weights: Weights | None, request: NetRequest, make: MakeParameter | None = None) -> Graph:
     """The net's graph, nothing folded, for a batch of one where the net can have one."""
     options = request.to_options()
-    graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs)
+    graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
     ones = {
         value.blob: (1, *map(int, value.shape[1:]))
         for value in graph.inputs
@@ -259,25 +273,53 @@ def _graph(net: Net, weights: Weights, request: PortIntoRequest) -> Graph:
     }
     if any(value.shape[0] != 1 for value in graph.inputs if value.blob in ones):
         try:
-            return build(net, weights, input_shapes={**options.input_shapes, **ones}, outputs=options.outputs)
+            sizes = {**options.input_shapes, **ones}
+            return build(net, weights, input_shapes=sizes, outputs=options.outputs, make=make)
         except NetError:  # a layer that names the batch: then the net's own
             return graph
     return graph
 
 
-class _Matched:
-    """A net and a module beside each other."""
+class Matched:
+    """A net and a module beside each other.
+
+    Attributes:
+        joining: whether the net's convolutions of slices may be one in groups.
+        refusal: what is said where the weights of two parts do not go over: of the module's part, its name, the reason.
+    """
+
+    refusal = "its weights do not go into {} of {}: {}"
+    joining = True
 
     def __init__(self, graph: Graph, module: Any) -> None:
         shapes = [tuple(map(int, value.shape)) for value in graph.inputs]
         self.module = module
         self.traced: Traced = trace(module, shapes)
-        self.caffe, self.skeleton = plain(caffe_skeleton(graph)), plain(self.traced.skeleton)
+        self.caffe = plain(caffe_skeleton(graph), joining=self.joining)
+        self.skeleton = plain(self.traced.skeleton, joining=self.joining or not _has_slices(self.caffe))
         self.pairing = pair(self.caffe, self.skeleton)
         self.mismatches = mismatches(self.pairing)
-        self.bridged: Bridged = bridge(self.pairing)
+        self.bridged = self._across()
 
-    def engine(self, graph: Graph) -> Any:
+    def _across(self) -> Bridged:
+        return bridge(self.pairing)
+
+    def compared(
+        self,
+        net: Net,
+        weights: Weights,
+        graph: Graph,
+        request: FedRequest,
+        name: str,
+        progress: OnPart | None = None,
+    ) -> Report:
+        """Both run on the same input."""
+        shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
+        asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
+        with evaluating(self.module):
+            return compare_engine(net, weights, self._engine(graph), name, asked, progress)
+
+    def _engine(self, graph: Graph) -> Any:
         """The module as what the interpreter is compared with."""
         from verify.engines.live import LiveModule
 
@@ -286,12 +328,24 @@ class _Matched:
             for caffe, module in _same_values(ours, theirs, self.bridged):
                 blobs.setdefault(module, []).extend(caffe)
         inputs = [(value.blob, tuple(map(int, value.shape))) for value in graph.inputs]
-        outputs: list[Any] = []
-        ours_of = {id(theirs): ours for ours, theirs in [*ends(self.pairing), *couples(self.pairing)]}
-        for part in self.skeleton.outputs:
-            ours_made = ours_of[id(part)].made if id(part) in ours_of else []
-            outputs.append(ours_made[-1] if ours_made else None)
+        outputs = self._outputs()
+        seen = {top for tops in blobs.values() for top in tops}
+        for part, top in zip(self.skeleton.outputs, outputs, strict=True):
+            if top is not None and top not in seen and part.made:
+                blobs.setdefault(str(part.made[0][0]), []).append(top)
         return LiveModule(self.module, self.traced.program, inputs, blobs, outputs)
+
+    def _outputs(self) -> list[Any]:
+        """The tops that the module's outputs are: Caffe's own, whatever stands before them, but for a softmax."""
+        ours_of = {id(theirs): ours for ours, theirs in (*couples(self.pairing), *ends(self.pairing))}
+        before = {id(part): part.inputs[0] for part in beyond(self.pairing)}
+        ours = [ours_of.get(id(part)) for part in self.skeleton.outputs]
+        made = [before.get(id(part), part).made if part is not None else [] for part in ours]
+        return [each[-1] if each else None for each in made]
+
+
+def _has_slices(skeleton: Skeleton) -> bool:
+    return any(part.kind == "slice" for part in skeleton.parts)
 
 
 def _same_values(ours: NetPart, theirs: NetPart, bridged: Bridged) -> Iterator[tuple[list[Any], str]]:
@@ -304,7 +358,7 @@ def _same_values(ours: NetPart, theirs: NetPart, bridged: Bridged) -> Iterator[t
         yield list(ours.values), str(theirs.values[0][0])
 
 
-def _faults(work: _Matched, name: str, path: str) -> Iterator[CaffeModelError]:
+def faults_of(work: Matched, name: str, path: str) -> Iterator[CaffeModelError]:
     """Layers and modules that could not be paired, and pairs that do not fit."""
 
     def fault(part: NetPart, message: str) -> NetError:
@@ -316,7 +370,7 @@ def _faults(work: _Matched, name: str, path: str) -> Iterator[CaffeModelError]:
         if ours.part.parameters or theirs.part.parameters:
             yield fault(ours.part, f"{_form(ours.part)}; {theirs.part} of {name} in its place: {_form(theirs.part)}")
     for each in work.bridged.refused:
-        yield fault(each.caffe, f"its weights do not go into {each.module} of {name}: {each.what}")
+        yield fault(each.caffe, work.refusal.format(each.module, name, each.what))
     for knot in work.pairing.caffe_left:
         if knot.part.parameters:
             yield fault(knot.part, f"{name} has nothing in its place ({_form(knot.part)})")
@@ -341,7 +395,7 @@ def _patch(module: Any, mismatch: Mismatch) -> None:
         setattr(target, name, value)
 
 
-def _fill(module: Any, work: _Matched) -> list[str]:
+def _fill(module: Any, work: Matched) -> list[str]:
     """Put the parameters into the module; the keys of those that no pass reads."""
     state = module.state_dict()
     filled = set()

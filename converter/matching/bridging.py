@@ -22,6 +22,9 @@ import numpy as np
 
 from converter.folding import Float64
 from converter.matching.aten import StateEntry
+from converter.matching.pairing import Pairing
+from converter.matching.plain import AFFINE
+from converter.matching.skeleton import NetPart
 from converter.matching.spread import (
     Norm,
     NoRoomError,
@@ -32,9 +35,6 @@ from converter.matching.spread import (
     one_norm,
     values_of,
 )
-from converter.matching.pairing import Pairing
-from converter.matching.plain import AFFINE
-from converter.matching.skeleton import NetPart
 from converter.tensor import Array, Tensor, as_float32
 
 
@@ -128,7 +128,7 @@ class _Pair:
         if len(slopes) != 1:
             raise NoRoomError("the module has one slope for all channels, Caffe's layer one for each")
         one = prod(ours.shape) == 1
-        self.notes.append("one slope for all channels, in each" if one else "equal slopes as one for all channels")
+        self.notes.append("one slope for all channels, in each" if one else "equal slopes as one for all")
         self._put(held, np.full(prod(held.shape), slopes[0]))
 
     def _put(self, held: StateEntry, values: Tensor | Float64 | Array) -> None:

@@ -69,17 +69,6 @@ def beyond(pairing: Pairing) -> list[NetPart]:
     ]
 
 
-def ends(pairing: Pairing) -> list[tuple[NetPart, NetPart]]:
-    """What the nets give, as pairs, whatever it is that makes it; without what only the Caffe net has behind it."""
-    behind = {id(part) for part in beyond(pairing)}
-    found = []
-    for ours, theirs in pairing.pairs:
-        if ours.part.kind == theirs.part.kind == "output":
-            (mine,), (other,) = ours.part.inputs, theirs.part.inputs
-            found.append((mine.inputs[0] if id(mine) in behind else mine, other))
-    return found
-
-
 def mismatches(pairing: Pairing) -> list[Mismatch]:
     """All differences between paired nets that no weights make up for, in the Caffe net's order."""
     found: list[Mismatch] = []

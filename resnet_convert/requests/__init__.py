@@ -3,7 +3,8 @@
 net, weights            every verb that reads a net
 ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
-PortIntoRequest         weights in a PyTorch module
+ClassificationRequest   single images
+PortIntoRequest         weights in a PyTorch module; out of one: PortFromRequest
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
 Where a file can be given, so can its values as an array; those fields say so.
@@ -16,16 +17,18 @@ from typing import TYPE_CHECKING
 from prototxt.by_need import names_by_need
 
 if TYPE_CHECKING:
+    from resnet_convert.requests.classification import ClassificationRequest
     from resnet_convert.requests.conversion import ConversionRequest
     from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
-    from resnet_convert.requests.into import PortIntoRequest
+    from resnet_convert.requests.into import PortFromRequest, PortIntoRequest
     from resnet_convert.requests.net import FedRequest, NetRequest
     from resnet_convert.requests.values import Layout, Mean
     from resnet_convert.requests.verification import VerificationRequest
 
 __all__ = [
     "BatchRequest",
+    "ClassificationRequest",
     "ConversionRequest",
     "DiffRequest",
     "EvaluationRequest",
@@ -34,6 +37,7 @@ __all__ = [
     "Layout",
     "Mean",
     "NetRequest",
+    "PortFromRequest",
     "PortIntoRequest",
     "PortRequest",
     "RecalibrationRequest",
@@ -44,10 +48,11 @@ __all__ = [
 __getattr__ = names_by_need(
     __name__,
     {
+        "resnet_convert.requests.classification": ("ClassificationRequest",),
         "resnet_convert.requests.conversion": ("ConversionRequest",),
         "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
-        "resnet_convert.requests.into": ("PortIntoRequest",),
+        "resnet_convert.requests.into": ("PortFromRequest", "PortIntoRequest"),
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),
         "resnet_convert.requests.values": ("Layout", "Mean"),
         "resnet_convert.requests.verification": ("VerificationRequest",),

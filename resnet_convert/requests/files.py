@@ -26,7 +26,8 @@ class PortRequest(Request):
     weights: File = field(metadata=by_place("in"))
     output: File | None = output_option(
         "OUT.safetensors, for Keras also OUT.weights.h5, for Caffe OUT.caffemodel or OUT.caffemodel.h5; by default "
-        "named after WEIGHTS and the layout; with --into OUT.safetensors or OUT.pth, named after the module"
+        "named after WEIGHTS and the layout; with --into OUT.safetensors or OUT.pth, named after the module, as is "
+        "OUT.caffemodel with --from MODULE"
     )
     _: KW_ONLY
     to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")

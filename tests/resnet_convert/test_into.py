@@ -296,6 +296,19 @@ def test_a_difference_in_the_users_own_code_is_named_and_not_patched(made: Calla
     assert done.cause is not None
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_outputs_are_compared_whatever_only_one_side_has_before_them(
+    place: int, made: Callable[..., tuple[str, str]]
+) -> None:
+    files = made(conv("c", "data"), *[layer("r", "ReLU", "c")][:place])
+    module = nn.Sequential(nn.Conv2d(3, 4, **C3), *[nn.ReLU()][place:], nn.Identity())
+    done = resnet_convert.port_into(*files, module)
+    assert done.report is not None
+    assert not done.report.ok
+    assert done.cause is not None
+    assert [done.cause.why] == done.mismatches
+
+
 def test_a_module_that_is_called_twice_is_patched_for_both_or_not_at_all(made: Callable[..., tuple[str, str]]) -> None:
     pools = [layer(n, "Pooling", b, phrase=f"kernel_size: {k} stride: 2") for n, b, k in (("p", "c", 3), ("q", "d", 2))]
     files = made(conv("c", "data"), pools[0], conv("d", "p", "num_output: 5 kernel_size: 1"), pools[1])

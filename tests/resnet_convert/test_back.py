@@ -1,0 +1,645 @@
+"""`port --from MODULE`: what is written gives the module's numbers, and what the two do not have in common is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import resnet_convert
+from converter.matching.caffe_advice import in_prototxt
+from prototxt import load_net
+from prototxt.errors import CaffeModelError, ErrorGroup, NetError, RequestError, WeightsError
+from resnet_convert.back import PortedFrom
+from resnet_convert.cli.main import main
+from tests.resnet_convert.into_nets import C3, HEAD, SIZED, Function, Matrix, conv, fed, layer, norm
+from tests.resnet_convert.test_into import FORMS
+from verify import run
+from weights import open_weights
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def net(*layers: str) -> str:
+    """A prototxt in the working folder."""
+    Path("net.prototxt").write_text("\n".join([HEAD, *layers]))
+    return "net.prototxt"
+
+
+def drawn(module: nn.Module, seed: int = 5) -> nn.Module:
+    """The module with random parameters; variances are positive, factors of either sign."""
+    made = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, value in module.state_dict().items():
+            if key.endswith("running_var"):
+                value.copy_(torch.rand(value.shape, generator=made) + 0.5)
+            elif value.is_floating_point():
+                value.copy_(torch.randn(value.shape, generator=made) * 0.5)
+    return module.eval()
+
+
+def assert_same_numbers(file: str, done: PortedFrom) -> None:
+    """The interpreter gives with the file what the module gives, without a report in between."""
+    with torch.no_grad():
+        expected = done.module(torch.from_numpy(fed())).numpy()
+    with open_weights(file) as weights:
+        got = list(run(load_net("net.prototxt"), weights, {"data": fed()}).blobs.values())[-1]
+    np.testing.assert_allclose(got.ravel(), expected.ravel(), atol=2e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_goes_into_a_module_comes_out_of_it(form: str) -> None:
+    layers, module, _ = FORMS[form]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert done.mismatches == []
+    assert_same_numbers("o.caffemodel", done)
+
+
+class Affine(nn.Module):
+    """A factor and a summand for each channel, as parameters of the user's own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.a, self.c = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.a[:, None, None] + self.c[:, None, None]
+
+
+PLAIN = layer("n", "BatchNorm", "c")
+NO_BIAS = conv("c", "data", f"{SIZED} bias_term: false")
+BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
+    "a normalisation and its Scale": (
+        [conv("c", "data"), norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "",
+    ),
+    "a normalisation without scale and bias": (
+        [NO_BIAS, norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4, affine=False)),
+        "",
+    ),
+    "a normalisation whose scale and bias are parameters behind it": (
+        [NO_BIAS, norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4, affine=False), Affine(4)),
+        "",
+    ),
+    "a normalisation that Caffe has folded": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
+        "1 folded into the weights: Caffe's net has no such layer",
+    ),
+    "a normalisation of which Caffe has the Scale": (
+        [NO_BIAS, layer("s", "Scale", "c", of="scale_param", phrase="bias_term: true")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "1 in s",
+    ),
+    "a normalisation of which Caffe has a Scale without a bias": (
+        [conv("c", "data"), layer("s", "Scale", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "folded into the weights",
+    ),
+    "a Scale whose bias is a layer of its own": (
+        [conv("c", "data"), PLAIN, layer("s", "Scale", "n"), layer("b", "Bias", "s")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "",
+    ),
+    "a bias that is a layer of its own": (
+        [NO_BIAS, layer("b", "Bias", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        "",
+    ),
+    "a normalisation that the module has folded": (
+        [NO_BIAS, norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        "n and ns without effect: the module has none",
+    ),
+    "a normalisation without Scale that the module has folded": (
+        [NO_BIAS, PLAIN],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        "n without effect",
+    ),
+    "a scale that has no layer": (
+        [conv("c", "data"), PLAIN],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
+        "folded into the weights",
+    ),
+    "a bias without a place": (
+        [NO_BIAS, norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "the bias in the mean: Caffe's layer has none",
+    ),
+    "a place without a bias": (
+        [conv("c", "data"), norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
+        "a bias of 0: the module has none",
+    ),
+    "another eps": (
+        [conv("c", "data"), norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, eps=0.01)),
+        "eps 0.01 instead of Caffe's 1e-05, in its variance",
+    ),
+    "an eps above the variance": (
+        [conv("c", "data"), norm("n", "c", "eps: 50")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "eps 1e-05 instead of Caffe's 50, in its gamma",
+    ),
+    "an eps above the variance where there is no Scale": (
+        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="eps: 50")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, affine=False)),
+        "folded into the weights",
+    ),
+    "an eps that is added behind the root": (
+        [conv("c", "data"), norm("n", "c", "eps: 0.01 add_eps_before_sqrt: false")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "eps 1e-05 instead of Caffe's 0",
+    ),
+    "a transposed convolution with a normalisation": (
+        [layer("c", "Deconvolution", "data", of="convolution_param", phrase="num_output: 6 kernel_size: 2 stride: 2")],
+        lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 2, 2, bias=False), nn.BatchNorm2d(6)),
+        "folded into the weights",
+    ),
+    "a grouped transposed convolution with a normalisation": (
+        [
+            conv("d", "data", "num_output: 4 kernel_size: 1"),
+            layer("c", "Deconvolution", "d", of="convolution_param", phrase="num_output: 6 kernel_size: 2 group: 2"),
+        ],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.BatchNorm2d(6)),
+        "folded into the weights",
+    ),
+    "a grouped convolution": (
+        [conv("d", "data", "num_output: 4 kernel_size: 1"), conv("c", "d", "num_output: 6 kernel_size: 3 group: 2")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 3, groups=2)),
+        "",
+    ),
+    "a normalisation of two factors": (
+        [conv("c", "data"), norm("n", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)),
+        "1 and 2 in ns",
+    ),
+    "a factor before the normalisation": (
+        [conv("c", "data"), layer("s", "Scale", "c"), norm("n", "s")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+        "",
+    ),
+    "factors of the input": (
+        [layer("s", "Scale", "data", of="scale_param", phrase="bias_term: true"), conv("c", "s")],
+        lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
+        "0 in s",
+    ),
+    "a matrix that lies the other way, over a map with its channels last": (
+        [conv("c", "data"), layer("f", "InnerProduct", "c", phrase="num_output: 5 transpose: true")],
+        lambda: Function(
+            lambda m, x: m.f(m.c(x).permute(0, 3, 1, 2).flatten(1)), c=nn.Conv2d(3, 4, **C3), f=Matrix(252, 5)
+        ),
+        "the inputs in the order in which Caffe flattens its map",
+    ),
+    "a convolution over the whole map": (
+        [conv("c", "data"), layer("f", "InnerProduct", "c", phrase="num_output: 5")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Conv2d(4, 5, (7, 9), bias=False), nn.BatchNorm2d(5)),
+        "a convolution of 7×9 as a fully connected layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", BACK)
+def test_a_module_of_another_form_gives_the_same_numbers(form: str) -> None:
+    layers, module, what = BACK[form]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert done.mismatches == []
+    assert bool(what) == any(what and what in bridge.what for bridge in done.bridges), done.bridges
+    assert_same_numbers("o.caffemodel", done)
+
+
+def test_arrays_keep_their_bits_where_only_names_change() -> None:
+    module = drawn(nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(252, 5)))
+    with torch.no_grad():
+        module[1].bias[2] = -0.0
+    layers = [conv("c", "data"), norm("n", "c"), layer("f", "InnerProduct", "ns", phrase="num_output: 5")]
+    for name in ("o.caffemodel", "o.caffemodel.h5"):
+        resnet_convert.port_from(net(*layers), None, module, output=name)
+        with open_weights(name) as weights:
+            found = {stored.name: [blob.array() for blob in stored.blobs] for stored in weights.layers if stored.blobs}
+        wanted = {
+            "c": ["0.weight", "0.bias"],
+            "n": ["1.running_mean", "1.running_var"],
+            "ns": ["1.weight", "1.bias"],
+            "f": ["3.weight", "3.bias"],
+        }
+        assert found.keys() == wanted.keys()
+        assert [array.tolist() for array in found["n"][2:]] == [[1.0]]
+        for blob, keys in wanted.items():
+            for array, key in zip(found[blob], keys, strict=False):
+                assert array.tobytes() == module.state_dict()[key].numpy().tobytes(), key
+
+
+def test_folding_is_what_is_worked_out_by_hand() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1, eps=0.0)).eval()
+    values = {"0.weight": [[[[2.0]], [[4.0]], [[-6.0]]]], "0.bias": [1.0], "1.weight": [3.0], "1.bias": [0.5]}
+    values |= {"1.running_mean": [5.0], "1.running_var": [4.0]}
+    module.load_state_dict({key: torch.tensor(value) for key, value in values.items()}, strict=False)
+    done = resnet_convert.port_from(net(conv("c", "data", "num_output: 1 kernel_size: 1")), None, module)
+    weight, bias = done.blobs["c"]
+    assert weight.ravel().tolist() == [3.0, 6.0, -9.0]  # times 3 / 2
+    assert bias.tolist() == [-5.5]  # (1 - 5) · 3 / 2 + 0.5
+
+
+REFUSED: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
+    "a bias": ([NO_BIAS], lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)), "Caffe's layer has no bias, the module's has"),
+    "a factor of either sign": (
+        [layer("n", "BatchNorm", "data"), conv("c", "n")],
+        lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
+        "Caffe's n has no factor for each channel",
+    ),
+    "another width": (
+        [conv("c", "data", "num_output: 5 kernel_size: 3 pad: 1")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        r"3 -> 5, 3×3; 0 \(Conv2d\) of Sequential in its place: 3 -> 4, 3×3",
+    ),
+    "a layer that the module lacks": (
+        [conv("c", "data"), conv("d", "c", "num_output: 2 kernel_size: 1")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        r"layer 'd' \(Convolution\): Sequential has nothing in its place",
+    ),
+    "a module that the net lacks": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.LayerNorm(9)),
+        r"the Caffe net has nothing in its place \(1\.weight, 1\.bias\)",
+    ),
+    "weights that two layers share": (
+        [
+            layer("c", "Convolution", "data", phrase="num_output: 3 kernel_size: 1").replace(
+                "top", 'param { name: "w" } param { name: "b" } top'
+            ),
+            layer("r", "ReLU", "c"),
+            layer("d", "Convolution", "r", phrase="num_output: 3 kernel_size: 1").replace(
+                "top", 'param { name: "w" } param { name: "b" } top'
+            ),
+        ],
+        lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)),
+        r"c\.\w+ is one for this layer and for 0 \(Conv2d\); the module has two",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_net_cannot_hold_is_refused_and_nothing_written(what: str) -> None:
+    layers, module, said = REFUSED[what]
+    with pytest.raises((NetError, ErrorGroup), match=said):
+        resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
+    assert os.listdir() == ["net.prototxt"]
+
+
+def test_with_force_what_cannot_be_ported_is_left_out_of_the_file() -> None:
+    file = net(conv("c", "data"), conv("d", "c", "num_output: 5 kernel_size: 3"), conv("e", "d"))
+    module = drawn(nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 4, **C3)))
+    done = resnet_convert.port_from(file, None, module, output="o.caffemodel", force=True)
+    assert re.fullmatch(
+        r"net\.prototxt:3: error: layer 'd' \(Convolution\): 4 -> 5, 3×3; 1 .*: 4 -> 5, 1×1", *done.left
+    )
+    with open_weights("o.caffemodel") as weights:  # Caffe keeps what the net's fillers give
+        assert [stored.name for stored in weights.layers] == ["data", "c", "e"]
+    assert done.report is not None
+    assert not done.report.ok
+    assert done.report.first_bad is not None
+    assert done.report.first_bad.layer == "d"
+
+
+def test_layers_that_share_their_weights_take_those_of_a_module_that_is_called_twice() -> None:
+    shared = 'param { name: "w" } param { name: "b" } top'
+    same = [layer(n, "Convolution", b, phrase="num_output: 3 kernel_size: 1") for n, b in (("c", "data"), ("d", "c"))]
+    file = net(*(each.replace("top", shared) for each in same))
+    done = resnet_convert.port_from(file, None, drawn(Function(lambda m, x: m.c(m.c(x)), c=nn.Conv2d(3, 3, 1))))
+    assert done.report is not None
+    assert done.report.ok
+    assert np.array_equal(done.blobs["c"][0], done.blobs["d"][0])
+
+
+def test_keys_that_no_pass_reads_are_named() -> None:
+    parts = {"c": nn.Conv2d(3, 4, **C3), "n": nn.BatchNorm2d(4), "spare": nn.Linear(2, 2)}
+    done = resnet_convert.port_from(
+        net(conv("c", "data"), norm("n", "c")), None, Function(lambda m, x: m.n(m.c(x)), **parts)
+    )
+    assert done.unread == ["spare.weight", "spare.bias"]
+
+
+def test_what_a_net_has_for_training_stays_in_the_file() -> None:
+    drop = layer("o", "Dropout", "c")
+    loss = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "c" bottom: "label" top: "loss" }'
+    label = 'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 7 dim: 9 } } }'
+    file = net(conv("c", "data"), drop, layer("r", "ReLU", "o"), label, loss)
+    resnet_convert.port_from(
+        file, None, drawn(nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU())), output="o.caffemodel", outputs=["r"]
+    )
+    with open_weights("o.caffemodel") as weights:
+        assert [stored.name for stored in weights.layers] == ["data", "c", "o", "r"]
+    again = resnet_convert.port_from("o.caffemodel", None, drawn(nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU()), 6))
+    assert again.report is not None
+    assert again.report.ok
+
+
+def pooled(phrase: str) -> list[str]:
+    return [conv("c", "data"), layer("p", "Pooling", "c", phrase=phrase)]
+
+
+def neighbours(phrase: str) -> list[str]:
+    return [conv("c", "data"), layer("l", "LRN", "c", of="lrn_param", phrase=phrase)]
+
+
+DIFFER: dict[str, tuple[list[str], Callable[[], nn.Module], str, list[str]]] = {
+    "stride, padding, dilation": (
+        [conv("c", "data", "num_output: 4 kernel_size: 3")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, 2, (1, 2), 2)),
+        "stride: 2 pad_h: 1 pad_w: 2 dilation: 2",
+        [conv("c", "data", "num_output: 4 kernel_size: 3 stride: 2 pad_h: 1 pad_w: 2 dilation: 2")],
+    ),
+    "padding and rounding of a pooling": (
+        pooled("kernel_size: 3 stride: 2"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d(3, 2, 1)),
+        "pad: 1",
+        pooled("kernel_size: 3 stride: 2 pad: 1"),
+    ),
+    "method and rounding of a pooling": (
+        pooled("kernel_size: 2 stride: 2"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AvgPool2d(2)),
+        "pool: AVE round_mode: FLOOR",
+        pooled("pool: AVE kernel_size: 2 stride: 2 round_mode: FLOOR"),
+    ),
+    "rounding of a pooling that rounds down": (
+        pooled("kernel_size: 2 stride: 2 round_mode: FLOOR"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d(2, ceil_mode=True)),
+        "round_mode: CEIL",
+        pooled("kernel_size: 2 stride: 2"),
+    ),
+    "window of a pooling": (
+        pooled("kernel_size: 3 stride: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.MaxPool2d((3, 2), 1)),
+        "kernel_h: 3 kernel_w: 2",
+        pooled("kernel_h: 3 kernel_w: 2 stride: 1"),
+    ),
+    "a pooling of the whole map": (
+        pooled("kernel_size: 7 stride: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AdaptiveAvgPool2d(1)),
+        "pool: AVE global_pooling: true, without kernel_size",
+        pooled("pool: AVE global_pooling: true"),
+    ),
+    "a bound": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU6()),
+        'type: "ReLU6"',
+        [conv("c", "data"), layer("r", "ReLU6", "c")],
+    ),
+    "a slope": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.LeakyReLU(0.1)),
+        "negative_slope: 0.1",
+        [conv("c", "data"), layer("r", "ReLU", "c", of="relu_param", phrase="negative_slope: 0.1")],
+    ),
+    "normalisation by neighbours": (
+        neighbours("local_size: 5 alpha: 0.5"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.LocalResponseNorm(3, 0.25, k=2.0)),
+        "local_size: 3 alpha: 0.25 k: 2",
+        neighbours("local_size: 3 alpha: 0.25 k: 2"),
+    ),
+    "a bound that Caffe has no layer for": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Hardtanh(0, 3)),
+        "",
+        [],
+    ),
+    "padding that counts not": (
+        pooled("pool: AVE kernel_size: 3 stride: 2 pad: 1"),
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
+        "",
+        [],
+    ),
+    "a layer at the end that only the module has": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU()),
+        "",
+        [],
+    ),
+    "a layer at the end that only the net has": (
+        [conv("c", "data"), layer("r", "ReLU", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+        "",
+        [],
+    ),
+    "a softmax that only the module has": (
+        [conv("c", "data")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.Softmax(1)),
+        "",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DIFFER)
+def test_a_difference_of_settings_is_named_with_what_makes_it_none(what: str) -> None:
+    layers, module, fields, mended = DIFFER[what]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()))
+    assert done.report is not None
+    assert not done.report.ok
+    (mismatch,) = done.mismatches
+    assert in_prototxt(mismatch) == fields
+    assert done.cause is not None
+    assert done.cause.why is mismatch
+    if mended:
+        again = resnet_convert.port_from(net(*mended), None, done.module, output="o.caffemodel")
+        assert again.mismatches == []
+        assert again.report is not None
+        assert again.report.ok, again.report.first_bad
+        assert_same_numbers("o.caffemodel", again)
+
+
+MODELS = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=PAD), nn.ReLU(), nn.MaxPool2d(2, 1))
+"""
+
+
+@pytest.fixture
+def small() -> dict[str, torch.Tensor]:
+    """A net, `mine.py:net` that is it, and its state dict, which lies in state.pth."""
+    Path("mine.py").write_text(MODELS.replace("PAD", "1"))
+    pool = layer("p", "Pooling", "r", phrase="kernel_size: 2")
+    net(conv("c", "data"), layer("r", "ReLU", "c"), pool, layer("s", "Softmax", "p"))
+    made = torch.Generator().manual_seed(4)
+    state = {"0.weight": torch.randn(4, 3, 3, 3, generator=made), "0.bias": torch.randn(4, generator=made)}
+    torch.save(state, "state.pth")
+    return state
+
+
+SAVED: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
+    "state.safetensors": lambda state: save_file(state, "state.safetensors"),
+    "state.pth": lambda state: torch.save(state, "state.pth"),
+    "checkpoint.pth": lambda state: torch.save({"state_dict": state, "epoch": 90}, "checkpoint.pth"),
+    "parallel.pth": lambda state: torch.save({f"module.{key}": v for key, v in state.items()}, "parallel.pth"),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_the_command_line_reads_what_frameworks_write(
+    name: str, small: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    SAVED[name](small)
+    words = ["port", "--from", "mine.py:net", name, "--net", "net.prototxt", "-o", "o.caffemodel"]
+    assert main([*words, "--report", "page.html"]) == 0
+    with open_weights("o.caffemodel") as weights:
+        (stored,) = [found for found in weights.layers if found.blobs]
+        assert np.array_equal(stored.blobs[0].array(), small["0.weight"].numpy())
+        assert np.array_equal(stored.blobs[1].array(), small["0.bias"].numpy())
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "mine.py:net: 1 layers paired, 2 blobs filled -> o.caffemodel (0.0 MB)"
+    assert printed[1] == "  s (Softmax, net.prototxt:5) is not in the module, which gives what it reads"
+    assert printed[2].startswith("parity: 3 of 3 blobs within bound in PyTorch")
+    assert "mine.py:net" in Path("page.html").read_text()
+
+
+def test_a_module_may_come_with_its_weights(small: dict[str, torch.Tensor]) -> None:
+    loading = (
+        "\n\ndef loaded():\n    made = net()\n    made.load_state_dict(torch.load('state.pth'))\n    return made\n"
+    )
+    Path("mine.py").write_text("import torch" + MODELS.replace("PAD", "1") + loading)
+    assert main(["port", "--from", "mine.py:loaded", "--net", "net.prototxt", "-q"]) == 0
+    with open_weights("loaded.caffemodel") as weights:
+        (stored,) = [found for found in weights.layers if found.blobs]
+        assert np.array_equal(stored.blobs[0].array(), small["0.weight"].numpy())
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_line_says_where_numbers_leave(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(MODELS.replace("PAD", "0"))
+    words = ["port", "--from", "mine.py:net", "state.pth", "--net", "net.prototxt"]
+    assert main(words) == 3
+    errors = " ".join(capsys.readouterr().err.split())
+    why = "c (Convolution, net.prototxt:2) is 0 (Conv2d) with other settings: padding 1, there 0"
+    mended = "equal with pad: 0 in the prototxt"
+    assert f"warning: {why}; {mended}" in errors
+    assert f"leave at c (Convolution, net.prototxt:2), in the module 0 (Conv2d): {why}; {mended}" in errors
+    assert Path("net.caffemodel").exists()
+    assert main([*words, "--no-verify", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["leaves_at"], facts["verification"]) == (None, None)
+    assert [(each["layer"], each["advice"]) for each in facts["differences"]] == [("c", "pad: 0")]
+    assert facts["blobs"] == [{"layer": "c", "shapes": [[4, 3, 3, 3], [4]]}]
+
+
+NO_STATE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
+    "a key that is missing": (lambda s: {"0.weight": s["0.weight"]}, "error: lacks what mine.py:net has: 0.bias"),
+    "a key too many": (lambda s: {**s, "fc.bias": s["0.bias"]}, "error: has what mine.py:net does not have: fc.bias"),
+    "another shape": (
+        lambda s: {**s, "0.weight": s["0.weight"][:, :2]},
+        "error: 0.weight is 4×2×3×3, that of mine.py:net 4×3×3×3",
+    ),
+    "a whole module": (lambda _: nn.Linear(2, 2), "error: is no state dict of tensors and containers alone"),
+    "no dictionary": (lambda s: [s["0.bias"]], "error: holds no state dict, but list"),
+    "no tensors": (lambda _: {"epoch": 90}, "error: holds other things than tensors: epoch"),
+    "nothing": (lambda _: {}, "error: holds no state dict"),
+}
+
+
+@pytest.mark.parametrize("what", NO_STATE)
+def test_a_state_dict_of_something_else_is_refused(
+    what: str, small: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, said = NO_STATE[what]
+    torch.save(make(small), "state.pth")
+    assert main(["port", "--from", "mine.py:net", "state.pth", "--net", "net.prototxt", "-o", "o.caffemodel"]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "state.pth" in error
+    assert not Path("o.caffemodel").exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_no_code_in_a_state_dict_is_run() -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, ("ran",)
+
+    torch.save({"0.weight": Hostile()}, "state.pth")
+    with pytest.raises(WeightsError, match="is no state dict of tensors and containers alone"):
+        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("cut", [0, 1, 40, 300, -1])
+@pytest.mark.parametrize("name", ["state.pth", "state.safetensors"])
+def test_a_state_dict_that_is_cut_off_is_refused(name: str, cut: int, small: dict[str, torch.Tensor]) -> None:
+    SAVED[name](small)
+    data = Path(name).read_bytes()[:cut]
+    Path(name).write_bytes(data)
+    with pytest.raises(WeightsError, match=re.escape(name)):
+        resnet_convert.port_from("net.prototxt", name, "mine.py:net")
+
+
+@pytest.mark.usefixtures("small")
+def test_with_force_a_state_dict_is_taken_as_far_as_it_goes(small: dict[str, torch.Tensor]) -> None:
+    torch.save({"0.weight": small["0.weight"], "head": small["0.bias"]}, "state.pth")
+    done = resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", force=True)
+    assert [fault.partition("error: ")[2] for fault in done.left] == [
+        "lacks what mine.py:net has: 0.bias",
+        "has what mine.py:net does not have: head",
+    ]
+    assert np.array_equal(done.blobs["c"][0], small["0.weight"].numpy())
+
+
+FROM = ["--from", "mine.py:net", "state.pth", "--net", "net.prototxt"]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--from", "mine.py:net", "state.pth"], 2, "name its prototxt (--net)"),
+        (["--from", "none.py:net", *FROM[2:]], 2, "none.py: error: no such file"),
+        (["--from", "torch:net", *FROM[2:]], 2, "'torch:net' names no module; expected torchvision:NAME, timm:NAME"),
+        (["--from", "timm:resnet50", "--net", "net.prototxt"], 2, "timm:resnet50 is built without weights; name the"),
+        (["--from", "mine.py:net", "none.pth", "--net", "net.prototxt"], 1, "none.pth: error: cannot be read: No such"),
+        (["--from", "mine.py:net", "state.pth", "--net", "none.prototxt"], 1, "none.prototxt: error: can't read the"),
+        ([*FROM, "-o", "o.bin"], 2, "expected a name that ends in .caffemodel or .caffemodel.h5"),
+        ([*FROM, "--layout", "timm"], 2, "--layout does not go with --from MODULE"),
+        ([*FROM, "--prototxt", "p"], 2, "--prototxt does not go with --from MODULE"),
+        ([*FROM, "--patch"], 2, "--patch does not go with --from MODULE"),
+        ([*FROM, "--into", "mine.py:net"], 2, "--from does not go with --into"),
+        (["--from", "mine.py:net", "state.pth", "more", "--net", "net.prototxt"], 2, "more: a second file goes with"),
+        (["--from", "mine.py", "state.pth"], 2, "--from 'mine.py': expected torchvision, timm"),
+        (["--from", "timm", "state.pth", "--net", "net.prototxt"], 2, "--net 'net.prototxt': expected msra, own, or"),
+        ([], 2, "the following arguments are required: WEIGHTS"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(
+    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["port", *words]) == status
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("place", ["net", "weights", "module"])
+def test_no_input_is_written_over(place: str) -> None:
+    names = {"net": "net.prototxt", "weights": "state.pth", "module": "mine.py"}
+    os.symlink(names[place], "in.caffemodel")
+    with pytest.raises(RequestError, match="that is read"):
+        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", output="in.caffemodel")
+    with pytest.raises(CaffeModelError):
+        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", output="missing/o.caffemodel")

@@ -235,3 +235,42 @@ def test_slopes_that_differ_do_not_go_into_one(made: Callable[..., tuple[str, st
     files = made(conv("c", "data"), layer("p", "PReLU", "c", of="prelu_param", phrase=SLOPES))
     with pytest.raises(NetError, match="the module has one slope for all channels, Caffe's layer one for each"):
         resnet_convert.port_into(*files, nn.Sequential(nn.Conv2d(3, 4, **C3), nn.PReLU()))
+
+
+BACK = {
+    "three as one in groups": (ONE, Towers),
+    "three as three": ([FIRST, *separate(), LAST], Towers),
+    "one as one": (ONE, grouped),
+    "a slope a channel": (
+        [FIRST, layer("g", "PReLU", "c"), conv("e", "g", f"num_output: 4 kernel_size: 1 {UNEVEN}")],
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.PReLU(6), nn.Conv2d(6, 4, 1)),
+    ),
+    "one slope in each channel": (
+        [FIRST, layer("g", "PReLU", "c"), conv("e", "g", f"num_output: 4 kernel_size: 1 {UNEVEN}")],
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.PReLU(init=0.3), nn.Conv2d(6, 4, 1)),
+    ),
+    "normalisation by neighbours": (
+        [FIRST, layer("g", "LRN", "c", of="lrn_param", phrase=LRN), LAST.replace("9", "6")],
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), Neighbours(3, 0.5, 0.75), nn.Conv2d(6, 4, 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", BACK)
+def test_what_is_written_otherwise_goes_back(form: str, made: Callable[..., tuple[str, str]]) -> None:
+    layers, module = BACK[form]
+    net, _ = made(*layers)
+    done = resnet_convert.port_from(net, None, module().eval(), output="back.caffemodel")
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert done.mismatches == []
+    assert_same_numbers((net, "back.caffemodel"), done)
+
+
+def test_slopes_that_differ_do_not_go_back_into_one(made: Callable[..., tuple[str, str]]) -> None:
+    net, _ = made(conv("c", "data"), layer("p", "PReLU", "c", of="prelu_param", phrase="channel_shared: true"))
+    slopes = nn.PReLU(4)
+    with torch.no_grad():
+        slopes.weight.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    with pytest.raises(NetError, match="Caffe's layer has one slope for all channels, the module one for each"):
+        resnet_convert.port_from(net, None, nn.Sequential(nn.Conv2d(3, 4, **C3), slopes))

@@ -14,7 +14,7 @@ only one side has goes where Caffe has room for it:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from converter.folding import Float64
 from converter.matching.aten import StateEntry
 from converter.matching.skeleton import NetPart
-from converter.matching.spread import NoRoomError
+from converter.matching.spread import Norm, NoRoomError
 from converter.node import Node
 from converter.tensor import Array, Tensor, as_float32
 
@@ -76,23 +76,6 @@ class ChannelBlob(NamedTuple):
     role: str
 
 
-@dataclass
-class Norm:
-    """A module's normalisation, with the factors and summands behind it."""
-
-    gamma: Float64
-    beta: Float64
-    mean: Float64
-    variance: Float64
-    eps: float
-
-    @property
-    def factor(self) -> Float64:
-        """What it multiplies by."""
-        made: Float64 = self.gamma / np.sqrt(self.variance + self.eps)
-        return made
-
-
 class Channels:
     """What a Caffe part has for each channel, as it is filled.
 
@@ -139,7 +122,7 @@ class Channels:
         norm = self._norm_of(first)
         for part in others:
             factor, summand = self._factor_and_summand(part)
-            norm.gamma, norm.beta = norm.gamma * factor, norm.beta * factor + summand
+            norm = replace(norm, gamma=norm.gamma * factor, beta=norm.beta * factor + summand)
         return norm
 
     def _norm_of(self, part: NetPart) -> Norm:
@@ -153,7 +136,7 @@ class Channels:
     def _factor_and_summand(self, part: NetPart) -> tuple[Float64, Float64]:
         if _normalises(part):
             norm = self._norm_of(part)
-            return norm.factor, norm.beta - norm.mean * norm.factor
+            return norm.factor, norm.summand
         return self._of(part, "weight", 1), self._of(part, "bias", 0)
 
     def _places(self, *roles: str) -> list[ChannelBlob]:
@@ -179,7 +162,7 @@ class Channels:
     def _normalise(self, norm: Norm, place: ChannelBlob, bias: Float64 | None) -> None:
         factor, summand = self._room(place.at)
         if not self._put_bias(bias) and bias is not None and bias.any():
-            norm.mean = norm.mean - bias
+            norm = replace(norm, mean=norm.mean - bias)
             self._note("the bias in the mean: Caffe's layer has none")
         gamma, variance, eps = norm.gamma, norm.variance, place.part.settings["eps"]
         if eps != norm.eps:

@@ -76,7 +76,9 @@ class _Reader:
     def __init__(self, module: Any, program: Any) -> None:
         self._module, self._program = module, program
         signature = program.graph_signature
-        self._held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        kept = module.state_dict().keys()  # what no state dict has can be given no weights
+        self._held = {name: key for name, key in named.items() if key in kept}
         self._fed = set(signature.user_inputs)
         self._made: dict[str, Any] = {}
         self._modules = dict(module.named_modules())

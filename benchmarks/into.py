@@ -68,6 +68,8 @@ NETS = {
     "SE-ResNet-50": ("hujie-frank+SENet/models/SE-ResNet-50.prototxt", "timm:seresnet50"),
     "ResNeXt-50": (f"{SOEAVER}/resnext/deploy_resnext50-32x4d.prototxt", "torchvision:resnext50_32x4d"),
     "ResNeXt-101": (f"{SOEAVER}/resnext/deploy_resnext101-32x4d.prototxt", "timm:resnext101_32x4d"),
+    "GoogLeNet": ("BVLC+caffe/models/bvlc_googlenet/deploy.prototxt", "torchvision:googlenet"),
+    "CaffeNet": ("BVLC+caffe/models/bvlc_reference_caffenet/deploy.prototxt", "torchvision:alexnet"),
     "Inception-v3": (f"{SOEAVER}/inception/deploy_inception-v3.prototxt", "torchvision:inception_v3"),
     "Inception-v4": (f"{SOEAVER}/inception/deploy_inception-v4.prototxt", "timm:inception_v4"),
 }

@@ -140,6 +140,18 @@ HEADS: Final[Mapping[str, Head]] = {
             "weights": {"nargs": "?", "help": "with it, the stored weights are checked as well"},
         },
     ),
+    "layers": Head(
+        "LayersRequest",
+        "List the layer types with what is supported of each, or say all of one.",
+        "layers [TYPE] [options]",
+        {"type": {"nargs": "?", "help": "a layer type: Pooling, INNER_PRODUCT …"}},
+    ),
+    "models": Head(
+        "ModelsRequest",
+        "List the models whose errors were published, which --expect takes, or say all of one.",
+        "models [NAME] [options]",
+        {"name": {"nargs": "?", "help": "a published model: resnet-50 …"}},
+    ),
     "upgrade": Head(
         "UpgradeRequest",
         "Bring an old prototxt, solver or caffemodel to today's form (V2); the kind is told by the content.",

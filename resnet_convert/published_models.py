@@ -1,0 +1,27 @@
+"""What was published of models: errors, how they were measured, and the weights they are of."""
+
+from __future__ import annotations
+
+from resnet_convert.option import takes
+from resnet_convert.requests import ModelsRequest
+from verify.evaluation.published.figure import Published
+from verify.evaluation.published.known import find, published
+
+
+@takes(ModelsRequest)
+def models(request: ModelsRequest) -> tuple[Published, ...]:
+    """List the models whose errors were published, which `evaluate(expect=…)` and `classify(expect=…)` know.
+
+        for each in resnet_convert.models():
+            print(each.name, each.top1, each.weights.sha256, each.source)
+        (resnet,) = resnet_convert.models("ResNet50")
+
+    Arguments are the fields of `ModelsRequest`.
+
+    Returns:
+        the models in the order of the families; with a name the one that it is, whatever its case and hyphens.
+
+    Raises:
+        RequestError: no model of that name; with those that come near.
+    """
+    return tuple(published().values()) if request.name is None else (find(request.name),)

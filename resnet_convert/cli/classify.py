@@ -76,7 +76,7 @@ def _lines(seen: Seen, found: Classification) -> Iterator[str]:
 
 
 def _of_class(each: ClassScore, form: str) -> tuple[str, ...]:
-    return form.format(each.score), str(each.label), shown(each.name)
+    return form.format(each.score), str(each.label), shown(each.name or each.wnid)
 
 
 def _of_box(box: Box) -> tuple[str, ...]:

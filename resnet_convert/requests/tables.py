@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from converter.options import File
-from resnet_convert.option import Request, by_place, option
+from resnet_convert.option import Request, by_place, plugin_option
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,15 +19,7 @@ class LayersRequest(Request):
 
     type: str | None = field(default=None, metadata=by_place(""))
     _: KW_ONLY
-    plugins: Sequence[File] = option(
-        (),
-        "Python code that registers layers of your own; it is executed",
-        "--plugin",
-        metavar="FILE.py",
-        parse=str,
-        repeated=True,
-        file="in",
-    )
+    plugins: Sequence[File] = plugin_option()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -37,9 +37,10 @@ Told = Callable[[int, int], None]
 
 @takes(ClassificationRequest)
 def classify(request: ClassificationRequest) -> Classification:
-    """Name the best classes of images, or find a detector's boxes in them, with a converted net as Caffe would.
+    """Name the best classes of images, or find a detector's boxes in them, with a converted net as Caffe would::
 
-        found = resnet_convert.classify("deploy.prototxt", "model.caffemodel", "cat.jpg", labels="synset_words.txt")
+        net, weights, mean = "deploy.prototxt", "model.caffemodel", "mean.binaryproto"
+        found = resnet_convert.classify(net, weights, "cat.jpg", mean=mean, labels="synset_words.txt")
         best = found.images[0].classes[0]
         print(best.name, best.score)
 

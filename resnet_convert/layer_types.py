@@ -115,7 +115,7 @@ class LayerType:
 
 @takes(LayersRequest)
 def layers(request: LayersRequest) -> tuple[LayerType, ...]:
-    """List the layer types with what is supported of each, or one of them.
+    """List the layer types with what is supported of each, or one of them::
 
         for each in resnet_convert.layers():
             print(each.name, each.onnx, each.torch, each.training)

@@ -10,10 +10,10 @@ from verify.evaluation.published.known import find, published
 
 @takes(ModelsRequest)
 def models(request: ModelsRequest) -> tuple[Published, ...]:
-    """List the models whose errors were published, which `evaluate(expect=…)` and `classify(expect=…)` know.
+    """List the models whose errors were published, which `evaluate(expect=…)` and `classify(expect=…)` know::
 
         for each in resnet_convert.models():
-            print(each.name, each.top1, each.weights.sha256, each.source)
+            print(each.name, each.top1, each.weights.digests.get("sha256"), each.source)
         (resnet,) = resnet_convert.models("ResNet50")
 
     Arguments are the fields of `ModelsRequest`.

@@ -207,6 +207,16 @@ def test_the_best_box_lies_on_top() -> None:
     assert tuple(made[340, 100].tolist()) == color_of(2)
 
 
+def test_classes_that_are_seen_together_have_colours_apart() -> None:
+    """Those of VOC, in sums of differences of B, G and R."""
+    colors = [np.array(color_of(label)) for label in range(1, 21)]
+    nearest = [min(np.abs(a - b).sum() for b in colors if b is not a) for a in colors]
+    assert min(nearest) >= 30
+    car, person, bicycle, bus = (np.array(color_of(label)) for label in (7, 15, 2, 6))
+    pairs = [(car, person), (car, bicycle), (car, bus), (person, bicycle), (person, bus), (bicycle, bus)]
+    assert min(np.abs(a - b).sum() for a, b in pairs) > 60
+
+
 def test_letters_can_be_read_on_every_colour() -> None:
     """The contrast of white on it by WCAG 2.1, with its own formula for sRGB."""
     for label in range(200):

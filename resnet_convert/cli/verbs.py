@@ -45,7 +45,7 @@ Convert a Caffe network and prove that nothing changed.
   resnet-convert verify deploy.prototxt model.caffemodel deploy.onnx --report parity.html
   resnet-convert evaluate deploy.prototxt model.caffemodel --data val --labels val.txt --expect resnet-50
                                                                  top-1 and top-5 errors beside the published ones
-  resnet-convert batch zoo.csv -o out                            converts and verifies a whole zoo
+  resnet-convert batch zoo.csv|DIR -o out                        converts and verifies a whole zoo
   resnet-convert recalibrate deploy.prototxt model.caffemodel --data train --to caffe
                                                                  BatchNorm's statistics, computed anew
   resnet-convert port ResNet-50.caffemodel --layout torchvision -o resnet50.safetensors

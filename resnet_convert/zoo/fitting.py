@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from prototxt import Net, load_net
 from prototxt.errors import CaffeModelError, WeightsError
 from prototxt.words import few
 from resnet_convert.zoo.quiet import quietly
-from weights import Weights, open_weights
+from weights import Blob, Weights, open_weights
 
 ENOUGH = 0.5
 """Share of the stored layers that a net must name where nothing else can be told."""
@@ -36,31 +37,32 @@ class Fit:
         return self.share > 0
 
 
+Form: TypeAlias = tuple[tuple[str, tuple[tuple[object, ...], ...]], ...]
+"""What counts of a weight file here: its layers' names, and of each blob the shape and how it is stored."""
+
+
 @dataclass
 class Fitting:
-    """Compares files, each pair once; what was opened stays open for no longer than that takes."""
+    """Compares files; nets are read once, and of weight files of one form only one is compared."""
 
     _nets: dict[Path, Net | CaffeModelError] = field(default_factory=dict)
-    _known: dict[tuple[Path, Path], Fit] = field(default_factory=dict)
+    _forms: dict[Path, Form | CaffeModelError] = field(default_factory=dict)
+    _known: dict[tuple[Path, Form], Fit] = field(default_factory=dict)
 
     def fit(self, net: Path, weights: Path) -> Fit:
         """How well a weight file goes with a prototxt."""
-        pair = net, weights
-        if pair not in self._known:
-            self._known[pair] = self._compared(net, weights)
-        return self._known[pair]
-
-    def _compared(self, net: Path, weights: Path) -> Fit:
-        loaded = self._loaded(net)
-        if isinstance(loaded, CaffeModelError):
-            return Fit(0, _said(loaded))
-        try:
+        loaded, form = self._net(net), self._form(weights)
+        for fault in (loaded, form):
+            if isinstance(fault, CaffeModelError):
+                return Fit(0, _said(fault))
+        assert isinstance(loaded, Net)
+        assert isinstance(form, tuple)
+        if (net, form) not in self._known:
             with quietly(), open_weights(weights) as stored:
-                return _fit(loaded, stored)
-        except CaffeModelError as error:
-            return Fit(0, _said(error))
+                self._known[net, form] = _fit(loaded, stored)
+        return self._known[net, form]
 
-    def _loaded(self, path: Path) -> Net | CaffeModelError:
+    def _net(self, path: Path) -> Net | CaffeModelError:
         if path not in self._nets:
             try:
                 with quietly():
@@ -68,6 +70,19 @@ class Fitting:
             except CaffeModelError as error:
                 self._nets[path] = error
         return self._nets[path]
+
+    def _form(self, path: Path) -> Form | CaffeModelError:
+        if path not in self._forms:
+            try:
+                with quietly(), open_weights(path) as stored:
+                    self._forms[path] = tuple((each.name, tuple(map(_stored, each.blobs))) for each in stored.layers)
+            except CaffeModelError as error:
+                self._forms[path] = error
+        return self._forms[path]
+
+
+def _stored(blob: Blob) -> tuple[object, ...]:
+    return blob.shape, blob.legacy, blob.stored
 
 
 def _fit(net: Net, stored: Weights) -> Fit:

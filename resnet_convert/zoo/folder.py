@@ -179,6 +179,8 @@ def _of_card(found: Folder, card: Card, fitting: Fitting) -> Pair | None:
     if card.missing:
         return None
     weights = found.path / card.weights.name
+    if card.net is None and not found.nets:
+        return Pair(weights, None, f"{card.path.name} names it; without a prototxt the net that it holds counts")
     why = f"{card.path.name} names {'it' if card.net is None else 'them'}"
     if card.net is not None:
         return Pair(found.path / card.net.name, weights, why)

@@ -11,7 +11,8 @@ from prototxt.words import unreadable
 from resnet_convert.zoo.card import Card, check_sums
 from resnet_convert.zoo.fitting import Fitting
 from resnet_convert.zoo.folder import Folder, look, settle
-from resnet_convert.zoo.pairing import Pair, Unclear, names_of
+from resnet_convert.zoo.pairing import MAIN, Pair, Unclear, names_of
+from resnet_convert.zoo.roles import stem_of
 
 
 class ZooNet(NamedTuple):
@@ -59,7 +60,7 @@ def prototxt_of(folder: Path) -> Path:
         RequestError: several, or none.
     """
     found = _settled(folder)
-    named = [net for net in found.nets if net.name == "deploy.prototxt"]
+    named = [net for net in found.nets if stem_of(net).lower() == MAIN]
     if found.of_card is not None:
         return found.of_card.net
     if len(found.nets) == 1 or named:

@@ -83,19 +83,29 @@ def pair_up(nets: Sequence[Path], weights: Sequence[Path], fitting: Fitting, *, 
         fitting: compares them.
         named: only what has a name of its own, and the same, counts.
     """
-    edges = list(_edges(nets, weights, fitting, named=named))
+    found = Pairing(nets=list(nets), weights=list(weights))
+    edges = list(_edges(nets, weights, fitting, named=True))
+    _take(found, edges)
+    if not named:  # which many files need not be compared for, once those of one name are paired
+        edges = list(_edges(found.nets, found.weights, fitting, named=False))
+    found.unclear = list(_components(_take(found, edges)))
+    unclear = {path for each in found.unclear for path in (*each.nets, *each.weights)}
+    found.nets = [net for net in found.nets if net not in unclear]
+    found.weights = [each for each in found.weights if each not in unclear]
+    return found
+
+
+def _take(found: Pairing, edges: Sequence[_Edge]) -> list[_Edge]:
+    """Take out the pairs, one round of the best after another; what is left of the edges."""
     rivals = Counter(path for edge in edges for path in edge)
-    found = Pairing()
+    edges = [edge for edge in edges if edge.net in found.nets and edge.weights in found.weights]
     while best := _mutual(edges):
         found.pairs += [Pair(edge.net, edge.weights, _why(edge, rivals)) for edge in best]
         taken = {path for edge in best for path in edge}
+        found.nets = [net for net in found.nets if net not in taken]
+        found.weights = [each for each in found.weights if each not in taken]
         edges = [edge for edge in edges if taken.isdisjoint(edge)]
-    found.unclear = list(_components(edges))
-    taken = {path for pair in found.pairs for path in (pair.net, pair.weights) if path is not None}
-    taken |= {path for each in found.unclear for path in (*each.nets, *each.weights)}
-    found.nets = [net for net in nets if net not in taken]
-    found.weights = [each for each in weights if each not in taken]
-    return found
+    return edges
 
 
 def _edges(nets: Sequence[Path], weights: Sequence[Path], fitting: Fitting, *, named: bool) -> Iterator[_Edge]:

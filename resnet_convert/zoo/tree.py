@@ -171,12 +171,6 @@ def _of_card(folder: Folder) -> Iterator[FoundNet]:
         said = "\n".join(str(card.absence(file)) for file in card.missing)
         weights = folder.path / card.weights.name
         yield FoundNet(meant(folder, card) or folder.path, weights, card=card, trouble="missing", message=said)
-    elif not folder.nets:
-        said = f"{card.path}: error: no prototxt lies beside {card.weights.name}, which it names"
-        yield FoundNet(folder.path, card=card, trouble="missing", message=said)
-    else:
-        unclear = Unclear(tuple(folder.nets), (folder.path / card.weights.name,))
-        yield from _unclear([unclear], folder.path)
 
 
 def _pairs(pairs: Iterable[Pair]) -> Iterator[FoundNet]:

@@ -292,3 +292,39 @@ def test_a_suffix_in_capitals_and_one_behind_it() -> None:
         "m/MobileNetSSD_deploy.prototxt.txt": "m/MobileNetSSD_deploy.caffemodel",
         "n/NET.PROTOTXT": "n/W.CAFFEMODEL",
     }
+
+
+def test_a_readme_with_two_nets_that_are_as_good_is_ambiguous_once() -> None:
+    net(Path("m/one.prototxt"))
+    net(Path("m/two.prototxt"))
+    weights(Path("m/w.caffemodel"))
+    readme(Path("m"), "w.caffemodel")
+    assert pairs(found()) == {}
+    assert list(troubles(found()).values()) == [
+        "ambiguous: m: error: w.caffemodel fits one.prototxt and two.prototxt alike; name the pair that is meant in a "
+        "manifest"
+    ]
+
+
+def test_weights_that_a_readme_names_count_by_the_net_that_they_hold_where_there_is_no_prototxt() -> None:
+    weights(Path("m/w.caffemodel"))
+    readme(Path("m"), "w.caffemodel")
+    (only,) = found().nets
+    assert (str(only.net), only.weights, only.card is None) == ("m/w.caffemodel", None, False)
+
+
+def test_of_many_files_of_one_form_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from converter.building import build as building
+
+    built: list[str] = []
+    build = building.build
+    monkeypatch.setattr(building, "build", lambda net, stored: built.append(net.path) or build(net, stored))
+    for number in range(12):
+        net(Path(f"p{number}.prototxt"))
+        weights(Path(f"w{number}.caffemodel"), seed=number)
+        net(Path(f"same{number}.prototxt"), (4,))
+        weights(Path(f"same{number}.caffemodel"), (4,), seed=number)
+    findings = found()
+    assert len(pairs(findings)) == 12
+    assert [each.trouble for each in findings.nets if each.trouble] == ["ambiguous"]
+    assert len(built) <= 12 + 2 * 12

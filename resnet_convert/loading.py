@@ -32,6 +32,12 @@ def load(
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
         MissingDependencyError: torch is not installed.
+
+    Example:
+        >>> import torch
+        >>> module = resnet_convert.load("examples/digits/deploy.prototxt", "examples/digits/digits_resnet.caffemodel")
+        >>> module(torch.zeros(3, 1, 16, 16)).shape
+        torch.Size([3, 10])
     """
     options = options or Options()
     request = ConversionRequest(net, weights, to="torch", random_weights=0 if train else options.random_weights)

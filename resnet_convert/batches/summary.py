@@ -58,6 +58,13 @@ def batch(request: BatchRequest) -> Summary:
 
     Raises:
         RequestError: a manifest at fault, or a folder that cannot be written; never what is wrong with one of the nets.
+
+    Example:
+        >>> summary = resnet_convert.batch("examples/digits", "converted", verify=False)
+        >>> summary.counts, [row.output for row in summary.rows]
+        ({'ok': 1}, ['digits/model.onnx'])
+        >>> [(left.path.name, left.why) for left in summary.left]
+        [('solver.prototxt', 'a solver'), ('train_val.prototxt', 'a net for training')]
     """
     return run_batch(request)
 

@@ -62,10 +62,15 @@ def card_of(path: Path) -> Card | None:
         CaffeModelError: what does so cannot be read.
     """
     found = Folder(path)
-    _read_card(found, sorted(os.listdir(path)))
+    _read_card(found, sorted(files_in(os.scandir(path))))
     if found.fault is not None:
         raise found.fault
     return found.card
+
+
+def files_in(entries: Iterable[os.DirEntry[str]]) -> list[str]:
+    """Names of the files, and of links that lead nowhere; never of pipes and devices, whose reader might wait."""
+    return [entry.name for entry in entries if entry.is_file() or not os.path.exists(entry.path)]
 
 
 def look(path: Path, names: Iterable[str]) -> Folder:

@@ -40,7 +40,7 @@ def read_model_yml(path: Path) -> Card | None:
     """
     stated = _parsed(path)
     given = dict(_arguments(stated))
-    if str(stated.get("framework", given.get("framework", ""))) != "caffe" or "input_model" not in given:
+    if (_text(stated, "framework") or given.get("framework")) != "caffe" or "input_model" not in given:
         return None
     listed = {file.name: file for file in _files(stated, path)}
     listed = {name: _before_postprocessing(file, stated, path) for name, file in listed.items()}
@@ -50,7 +50,7 @@ def read_model_yml(path: Path) -> Card | None:
     return Card(
         path,
         path.parent.name,
-        str(stated.get("license") or ""),
+        _text(stated, "license"),
         listed.get(weights, StatedFile(weights)),
         listed.get(net, StatedFile(net)) if net else None,
         options,
@@ -74,6 +74,12 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise WeightsError("is no model.yml: it states no fields", position=Position(str(path)))
     return found
+
+
+def _text(stated: Mapping[str, Any], key: str) -> str:
+    """Empty where anything else stands there: a list may refer to itself, or grow without end as text."""
+    found = stated.get(key)
+    return found if isinstance(found, str) else ""
 
 
 def _list(stated: Mapping[str, Any], key: str) -> list[Any]:
@@ -118,7 +124,7 @@ def _source(source: Any) -> str:
 def _before_postprocessing(file: StatedFile, stated: Mapping[str, Any], path: Path) -> StatedFile:
     """What the downloader changed has another size and sum than what is published."""
     changed = {
-        FOLDER.sub("", str(each.get("file"))) for each in _list(stated, "postprocessing") if isinstance(each, dict)
+        FOLDER.sub("", _text(each, "file")) for each in _list(stated, "postprocessing") if isinstance(each, dict)
     }
     was_changed = file.name in changed and (path.parent / f"{file.name}.orig").exists()
     return StatedFile(file.name, source=file.source) if was_changed else file

@@ -10,7 +10,7 @@ from prototxt.errors import Position, RequestError, WeightsError, raise_all
 from prototxt.words import unreadable
 from resnet_convert.zoo.card import Card, check_sums
 from resnet_convert.zoo.fitting import Fitting
-from resnet_convert.zoo.folder import Folder, look, settle
+from resnet_convert.zoo.folder import Folder, files_in, look, settle
 from resnet_convert.zoo.pairing import MAIN, Pair, Unclear, names_of
 from resnet_convert.zoo.roles import stem_of
 
@@ -81,7 +81,7 @@ def checked(found: ZooNet) -> ZooNet:
 
 def _settled(folder: Path) -> Folder:
     try:
-        names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+        names = files_in(os.scandir(folder))
     except OSError as error:
         raise RequestError(unreadable(error), position=Position(str(folder))) from error
     found = look(folder, names)

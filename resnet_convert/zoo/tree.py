@@ -16,7 +16,7 @@ from typing import Literal
 from prototxt.words import listed, reason
 from resnet_convert.zoo.card import Card
 from resnet_convert.zoo.fitting import Fitting
-from resnet_convert.zoo.folder import Folder, look, meant, settle
+from resnet_convert.zoo.folder import Folder, files_in, look, meant, settle
 from resnet_convert.zoo.pairing import Pair, Unclear, names_of, pair_up
 from resnet_convert.zoo.roles import LeftOut
 
@@ -114,7 +114,7 @@ def _walk(root: Path, seen: set[tuple[int, int] | None], found: Findings) -> Ite
         inner = [entry for entry in shown if entry.is_dir()]
         links += [folder / entry.name for entry in inner if entry.is_symlink()]
         waiting += [folder / entry.name for entry in reversed(inner) if not entry.is_symlink()]
-        yield folder, [entry.name for entry in shown if not entry.is_dir()]
+        yield folder, files_in(shown)
 
 
 @dataclass

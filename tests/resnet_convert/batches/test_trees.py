@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,18 @@ def test_the_nets_of_the_folder_itself_are_called_after_it(monkeypatch: pytest.M
     monkeypatch.chdir("my zoo")
     assert main(["batch", ".", "-o", "../out", "-q", "--no-verify"]) == 0
     assert statuses("../out") == {"my_zoo": "ok"}
+
+
+def test_names_in_another_encoding(capfd: pytest.CaptureFixture[str]) -> None:
+    folder = Path(os.fsdecode(b"zoo/\xb2\xe2 net"))
+    net(folder / "deploy.prototxt")
+    weights(folder / "w.caffemodel")
+    (folder / "solver.prototxt").write_text(SOLVER)
+    net(Path(os.fsdecode(b"zoo/\xca\xd4/deploy.prototxt")))
+    assert main(["batch", "zoo", "-o", "out"]) == 1
+    assert sorted(statuses().values()) == ["missing", "ok"]
+    assert "\\xb2\\xe2 net/deploy.prototxt + w.caffemodel: the only ones" in capfd.readouterr().out
+    assert "\\xb2\\xe2 net/solver.prototxt" in Path("out/summary.json").read_text().replace("\\\\", "\\")
 
 
 @pytest.mark.slow

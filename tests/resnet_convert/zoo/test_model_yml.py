@@ -131,6 +131,11 @@ def test_what_a_conversion_cannot_do_is_noted(old: str, new: str, note: str, los
     assert lost not in found.options
 
 
+def test_a_licence_that_is_no_text_is_none(folder: Path) -> None:
+    lists = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    assert card(folder, f"l0: &l0 [x]\n{lists}" + TEXT.replace("https://example.org/LICENSE", "*l29")).license == ""
+
+
 @pytest.mark.parametrize("framework", ["pytorch", "dldt", "tf"])
 def test_nets_of_other_frameworks_are_none(framework: str, folder: Path) -> None:
     assert card(folder, TEXT.replace("framework: caffe", f"framework: {framework}")) is None

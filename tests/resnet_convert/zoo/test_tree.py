@@ -283,6 +283,14 @@ def test_names_with_blanks_other_scripts_and_line_breaks() -> None:
     assert troubles(found()) == {}
 
 
+def test_pipes_are_not_read() -> None:
+    net(Path("m/deploy.prototxt"))
+    weights(Path("m/w.caffemodel"))
+    for name in ("p.prototxt", "p.caffemodel", "readme.md", "model.yml"):
+        os.mkfifo(f"m/{name}")
+    assert pairs(found()) == {"m/deploy.prototxt": "m/w.caffemodel"}
+
+
 def test_a_suffix_in_capitals_and_one_behind_it() -> None:
     net(Path("m/MobileNetSSD_deploy.prototxt.txt"))
     weights(Path("m/MobileNetSSD_deploy.caffemodel"))

@@ -24,7 +24,6 @@ from prototxt.by_need import names_by_need  # noqa: E402 (only once nothing hide
 from prototxt.version import VERSION  # noqa: E402 (only once nothing hides it)
 
 if TYPE_CHECKING:
-    from converter.api import load
     from converter.options import Options, Preprocessing, Target
     from converter.plugins import load_plugin
     from converter.training.module import Trainable, trainable
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from resnet_convert.inspection import Inspection, inspect
     from resnet_convert.into import PortedInto, port_into
     from resnet_convert.layer_types import LayerType, layers
+    from resnet_convert.loading import load
     from resnet_convert.porting import diff, port
     from resnet_convert.published_models import models
     from resnet_convert.recalibration import Recalibration, recalibrate
@@ -101,7 +101,6 @@ __all__ = [
 __getattr__ = names_by_need(
     __name__,
     {
-        "converter.api": ("load",),
         "converter.options": ("Options", "Preprocessing", "Target"),
         "converter.plugins": ("load_plugin",),
         "converter.training.module": ("Trainable", "trainable"),
@@ -115,6 +114,7 @@ __getattr__ = names_by_need(
         "resnet_convert.inspection": ("Inspection", "inspect"),
         "resnet_convert.into": ("PortedInto", "port_into"),
         "resnet_convert.layer_types": ("LayerType", "layers"),
+        "resnet_convert.loading": ("load",),
         "resnet_convert.porting": ("diff", "port"),
         "resnet_convert.published_models": ("models",),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),

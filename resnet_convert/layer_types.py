@@ -115,11 +115,7 @@ class LayerType:
 
 @takes(LayersRequest)
 def layers(request: LayersRequest) -> tuple[LayerType, ...]:
-    """List the layer types with what is supported of each, or one of them::
-
-        for each in resnet_convert.layers():
-            print(each.name, each.onnx, each.torch, each.training)
-        (pooling,) = resnet_convert.layers("Pooling")
+    """List the layer types with what is supported of each, or one of them.
 
     Arguments are the fields of `LayersRequest`.
 
@@ -130,6 +126,13 @@ def layers(request: LayersRequest) -> tuple[LayerType, ...]:
     Raises:
         RequestError: no type of that name; with those that come near.
         CaffeModelError: a plugin that cannot be loaded.
+
+    Example:
+        >>> (pooling,) = resnet_convert.layers("Pooling")
+        >>> pooling.onnx, pooling.torch, pooling.training, pooling.checked
+        (True, True, 'in part', True)
+        >>> len(resnet_convert.layers())
+        152
     """
     load_plugins(request.plugins)
     if request.type is None:

@@ -10,11 +10,7 @@ from verify.evaluation.published.known import find, published
 
 @takes(ModelsRequest)
 def models(request: ModelsRequest) -> tuple[Published, ...]:
-    """List the models whose errors were published, which `evaluate(expect=…)` and `classify(expect=…)` know::
-
-        for each in resnet_convert.models():
-            print(each.name, each.top1, each.weights.digests.get("sha256"), each.source)
-        (resnet,) = resnet_convert.models("ResNet50")
+    """List the models whose errors were published, which `evaluate(expect=…)` and `classify(expect=…)` know.
 
     Arguments are the fields of `ModelsRequest`.
 
@@ -23,5 +19,10 @@ def models(request: ModelsRequest) -> tuple[Published, ...]:
 
     Raises:
         RequestError: no model of that name; with those that come near.
+
+    Example:
+        >>> (resnet,) = resnet_convert.models("ResNet50")
+        >>> resnet.top1, resnet.protocol, resnet.weights.size
+        (0.247, 'centre crop 224×224 of shorter side 256', 102462397)
     """
     return tuple(published().values()) if request.name is None else (find(request.name),)

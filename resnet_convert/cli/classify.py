@@ -52,7 +52,8 @@ def _request(parsed: Namespace) -> ClassificationRequest:
 
 
 def _is_image(net: str, second: str) -> bool:
-    return isdir(second) or (net.endswith(WEIGHT_FILES) and not second.endswith(WEIGHT_FILES))
+    whole = isdir(net) or net.endswith(WEIGHT_FILES)  # a zoo's folder, or a caffemodel with its net
+    return isdir(second) or (whole and not second.endswith(WEIGHT_FILES))
 
 
 def _print(found: Classification) -> None:

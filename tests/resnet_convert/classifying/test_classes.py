@@ -283,6 +283,16 @@ def test_a_net_inside_a_caffemodel_has_images_right_behind_it(found: Found) -> N
     assert_caffes(found(digit(0), *MEAN, pair=pair), [0])
 
 
+def test_a_zoos_folder_has_images_right_behind_it(found: Found, refused: Callable[..., str]) -> None:
+    Path("zoo").mkdir()
+    shutil.copy(NET, "zoo")
+    assert "zoo: error: has no weight file of a net" in refused(2, "zoo", digit(0))
+    shutil.copy(WEIGHTS, "zoo")
+    made = found(digit(0), digit(1), *MEAN, pair=("zoo",))
+    assert_caffes(made, [0, 1])
+    assert made["weights"] == "zoo/digits_resnet.caffemodel"
+
+
 def blob_message(values: np.ndarray) -> Any:
     from prototxt.caffe_pb2 import BlobProto
 

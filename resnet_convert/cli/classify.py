@@ -51,7 +51,8 @@ def _request(parsed: Namespace) -> ClassificationRequest:
 
 
 def _is_image(net: str, second: str) -> bool:
-    return isdir(second) or (net.endswith(WEIGHT_FILES) and not second.endswith(WEIGHT_FILES))
+    brings_weights = net.endswith(WEIGHT_FILES) or isdir(net)
+    return isdir(second) or (brings_weights and not second.endswith(WEIGHT_FILES))
 
 
 def _print(found: Classification) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import onnx
@@ -75,6 +76,20 @@ def test_every_verb_that_takes_a_net_takes_the_folder(folder: Path, capsys: pyte
         "ip0.weight": (3, 5),
         "ip0.bias": (3,),
     }
+
+
+def test_images_are_classified_by_the_net_of_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    digits = Path(__file__).resolve().parents[3] / "examples" / "digits"
+    FOLDER.mkdir(parents=True)
+    for name in ("deploy.prototxt", "digits_resnet.caffemodel", "mean.binaryproto"):
+        shutil.copy(digits / name, FOLDER)
+    images = [str(digits / "val" / f"digits_val_0000000{number}.png") for number in (1, 2)]
+    assert main(["classify", str(FOLDER), *images, "--expect", "digits-resnet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["images"]
+    assert [seen["classes"][0]["label"] for seen in found] == [8, 7]  # as val.txt has them
+    (FOLDER / "digits_resnet.caffemodel").unlink()
+    assert main(["classify", str(FOLDER), *images]) == 2
+    assert "models/a_net: error: has no weight file of a net" in capsys.readouterr().err
 
 
 def test_the_folder_that_one_is_in_is_named_by_its_own_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

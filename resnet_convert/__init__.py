@@ -24,7 +24,6 @@ from prototxt.by_need import names_by_need  # noqa: E402 (only once nothing hide
 from prototxt.version import VERSION  # noqa: E402 (only once nothing hides it)
 
 if TYPE_CHECKING:
-    from converter.api import load
     from converter.options import Options, Preprocessing, Target
     from converter.plugins import load_plugin
     from converter.training.module import Trainable, trainable
@@ -38,11 +37,15 @@ if TYPE_CHECKING:
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
     from resnet_convert.into import PortedInto, port_into
+    from resnet_convert.layer_types import LayerType, layers
+    from resnet_convert.loading import load
     from resnet_convert.porting import diff, port
+    from resnet_convert.published_models import models
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
     from resnet_convert.verification import verify
     from verify import Report
+    from verify.evaluation.published.figure import Published
     from verify.evaluation.records import Evaluation
     from weights import Weights, load_mean, open_weights
     from weights.layouts.compare import Comparison
@@ -57,6 +60,7 @@ __all__ = [
     "Conversion",
     "Evaluation",
     "Inspection",
+    "LayerType",
     "Net",
     "NetLayer",
     "Options",
@@ -64,6 +68,7 @@ __all__ = [
     "PortedFrom",
     "PortedInto",
     "Preprocessing",
+    "Published",
     "Recalibration",
     "Report",
     "Solver",
@@ -79,10 +84,12 @@ __all__ = [
     "diff",
     "evaluate",
     "inspect",
+    "layers",
     "load",
     "load_mean",
     "load_net",
     "load_plugin",
+    "models",
     "open_weights",
     "port",
     "port_from",
@@ -97,7 +104,6 @@ __all__ = [
 __getattr__ = names_by_need(
     __name__,
     {
-        "converter.api": ("load",),
         "converter.options": ("Options", "Preprocessing", "Target"),
         "converter.plugins": ("load_plugin",),
         "converter.training.module": ("Trainable", "trainable"),
@@ -111,11 +117,15 @@ __getattr__ = names_by_need(
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),
         "resnet_convert.into": ("PortedInto", "port_into"),
+        "resnet_convert.layer_types": ("LayerType", "layers"),
+        "resnet_convert.loading": ("load",),
         "resnet_convert.porting": ("diff", "port"),
+        "resnet_convert.published_models": ("models",),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),
         "resnet_convert.verification": ("verify",),
         "verify": ("Report",),
+        "verify.evaluation.published.figure": ("Published",),
         "verify.evaluation.records": ("Evaluation",),
         "weights": ("Weights", "load_mean", "open_weights"),
         "weights.layouts.compare": ("Comparison",),

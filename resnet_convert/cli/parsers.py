@@ -37,7 +37,10 @@ HEADS: Final[Mapping[str, Head]] = {
         "Convert a Caffe network; afterwards every blob is compared with what Caffe computes.",
         "[convert] NET [WEIGHTS] --to FORM [-o OUT] [options]",
         {
-            "net": {"help": "the .prototxt, of any age; or a .caffemodel, whose own net then counts"},
+            "net": {
+                "help": "the .prototxt, of any age; or a .caffemodel, whose own net then counts; or a model zoo's "
+                "folder with both files"
+            },
             "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
         },
     ),
@@ -72,7 +75,10 @@ HEADS: Final[Mapping[str, Head]] = {
         "Name the best classes of images, or find a detector's boxes in them and draw these.",
         "classify NET [WEIGHTS] IMAGE... [--labels FILE] [--expect NAME] [-o OUT] [options]",
         {
-            "net": {"nargs": "?", "help": "the .prototxt, or a .caffemodel whose own net counts"},
+            "net": {
+                "nargs": "?",
+                "help": "the .prototxt, or a .caffemodel whose own net counts, or a model zoo's folder with both files",
+            },
             "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
             "images": {
                 "metavar": "IMAGE",
@@ -83,14 +89,14 @@ HEADS: Final[Mapping[str, Head]] = {
     ),
     "batch": Head(
         "BatchRequest",
-        "Convert and verify every net of a list; one failure stops none of the others.",
-        "batch MANIFEST.csv -o OUT [options]",
+        "Convert and verify every net of a list or of a folder; one failure stops none of the others.",
+        "batch MANIFEST.csv|DIR -o OUT [options]",
         {
             "manifest": {
-                "metavar": "MANIFEST.csv",
+                "metavar": "MANIFEST.csv|DIR",
                 "help": "a net a row, under a head line: net and weights (paths from the manifest's folder), name, and "
                 "options of a conversion by their names: to, fold, opset, input_shape, outputs, mean, plugin (which is "
-                "executed) …",
+                "executed) …; or a folder, in which the pairs of prototxt and weights are found",
             },
             "-o --output": {
                 "dest": "output",
@@ -156,6 +162,18 @@ HEADS: Final[Mapping[str, Head]] = {
             "net": {"help": "the .prototxt"},
             "weights": {"nargs": "?", "help": "with it, the stored weights are checked as well"},
         },
+    ),
+    "layers": Head(
+        "LayersRequest",
+        "List the layer types with what is supported of each, or say all of one.",
+        "layers [TYPE] [options]",
+        {"type": {"nargs": "?", "help": "a layer type: Pooling, INNER_PRODUCT …"}},
+    ),
+    "models": Head(
+        "ModelsRequest",
+        "List the models whose errors were published, which --expect takes, or say all of one.",
+        "models [NAME] [options]",
+        {"name": {"nargs": "?", "help": "a published model: resnet-50 …"}},
     ),
     "upgrade": Head(
         "UpgradeRequest",

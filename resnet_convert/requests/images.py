@@ -47,6 +47,11 @@ class PreparedRequest(NetRequest):
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the model runs (auto)", group="images")
     fold: Fold = option("bn", "as in a conversion (bn)")
 
+    @property
+    def needs_weights(self) -> bool:
+        """Scores hang on them."""
+        return True
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ScoredRequest(PreparedRequest):

@@ -123,7 +123,7 @@ def test_preprocessing_is_folded_from_values_or_a_file(resnet18: Path, tmp_path:
             ["--layout", "timm", "-o", "x.h5"],
             "weights for timm are written to a file that ends in .safetensors, not to",
         ),
-        (["--from", "timm", "-o", "back.caffemodel"], "is neither .safetensors nor .npz nor .h5"),
+        (["--from", "timm", "-o", "back.caffemodel"], "is none of .safetensors, .npz, .h5, .pth, .pkl, .msgpack"),
         (["--from", "flax", "--net", "own", "-o", "back.caffemodel"], "Caffe has no layers for the own net of Flax"),
         (["--layout", "caffe2"], "invalid choice: 'caffe2'"),
     ],

@@ -129,7 +129,7 @@ def write_msgpack(path: str | os.PathLike[str], arrays: Arrays) -> None:
 
 def _write(out: BinaryIO, packer: Any, place: Mapping[str, Any]) -> None:
     out.write(packer.pack_map_header(len(place)))
-    for name, value in place.items():
+    for name, value in sorted(place.items()):  # as Flax does
         out.write(packer.pack(name))
         if isinstance(value, LazyArray):
             _write_array(out, packer, value.array())

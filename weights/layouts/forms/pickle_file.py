@@ -35,6 +35,7 @@ _MOST_STEPS: Final = 4_000_000
 _TEXT_FORM: Final = re.compile(rb"\(dp?\d*\n|\}q[\x00\x01]|\(d|ccollections\nOrderedDict\n")
 _TYPE: Final = re.compile(r"[<>|=]?[?bBiufcSUVOmM]\d{0,4}")
 _LONG: Final = 1 << 32
+_STEPS: Final = {step.code: step for step in pickletools.opcodes}
 
 
 def is_pickle(head: bytes) -> bool:
@@ -92,13 +93,24 @@ class _Bounded:
 
 def _check_steps(file: _Bounded) -> None:
     """Read a pickle without following it: places in the unpickler's memory, for which it makes room, are counted."""
-    for number, (step, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
+    for number, (step, argument) in enumerate(_steps(file)):
         if number > _MOST_STEPS:
             raise ValueError(f"it has more than {_MOST_STEPS:,} steps")
-        if step.name.endswith("PUT") and not 0 <= int(argument or 0) <= number + 1:
+        if step.endswith("PUT") and not 0 <= argument <= number + 1:
             raise ValueError(f"step {number} names place {argument} of the memory")
-        if step.name.startswith("EXT"):
+        if step.startswith("EXT"):
             raise ValueError("it wants an extension of the pickle's writer")
+
+
+def _steps(file: _Bounded) -> Iterator[tuple[str, Any]]:
+    """Steps by name, with what stands behind them; `pickletools.genops` does not take strings of Python 2."""
+    name = ""
+    while name != "STOP":
+        step = _STEPS.get(file.read(1).decode("latin1"))
+        if step is None:
+            raise ValueError(f"byte {file.tell() - 1:,} begins no step")
+        name, kind = step.name, step.arg
+        yield name, file.readline() if name == "STRING" else kind and kind.reader(file)  # type: ignore[arg-type]
 
 
 class _Type:
@@ -155,6 +167,8 @@ class _ArraysUnpickler(pickle.Unpickler):
         self._known: dict[tuple[str, str], Callable[..., Any]] = {
             ("collections", "OrderedDict"): self._ordered,
             ("_codecs", "encode"): self._encoded,
+            ("__builtin__", "bytes"): self._no_bytes,
+            ("builtins", "bytes"): self._no_bytes,
             ("numpy", "ndarray"): self._no_array,
             ("numpy", "dtype"): self._type,
         }
@@ -187,6 +201,9 @@ class _ArraysUnpickler(pickle.Unpickler):
             raise ValueError(f"bytes in the encoding {encoding!r}")
         return text.encode("latin1")
 
+    def _no_bytes(self) -> bytes:
+        return b""
+
     def _no_array(self, *_: Any) -> Any:
         raise ValueError("an array is made in no way that NumPy pickles one")
 
@@ -210,7 +227,7 @@ class _ArraysUnpickler(pickle.Unpickler):
 
 
 def write_pickle(
-    path: str | os.PathLike[str], arrays: Arrays, key: str = "", beside: Mapping[str, str | bool] | None = None
+    path: str | os.PathLike[str], arrays: Arrays, key: str = "", beside: Mapping[str, object] | None = None
 ) -> None:
     """Write arrays as a pickled dictionary of float32 arrays, two in memory at a time.
 
@@ -243,10 +260,10 @@ def _string(text: str) -> bytes:
     return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
 
 
-def _plain(value: str | bool) -> bytes:
+def _plain(value: object) -> bytes:
     if isinstance(value, bool):
         return pickle.NEWTRUE if value else pickle.NEWFALSE
-    return _string(value)
+    return _string(str(value))
 
 
 def _number(value: int) -> bytes:

@@ -11,7 +11,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any, Final, cast
@@ -100,14 +100,15 @@ def _values(tensor: Any) -> npt.NDArray[Any]:
 
 
 def write_torch(
-    path: str | os.PathLike[str], arrays: Arrays, around: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    path: str | os.PathLike[str], arrays: Arrays, key: str = "", beside: Mapping[str, object] | None = None
 ) -> None:
     """Write a file that `torch.load(weights_only=True)` reads, all arrays in memory at once.
 
     Args:
         path: the file to make or replace.
         arrays: by their names in the state dict.
-        around: makes the checkpoint of the state dict.
+        key: under which the state dict lies in a checkpoint around it; empty for none.
+        beside: what else that one holds.
 
     Raises:
         RequestError: the file cannot be written.
@@ -116,7 +117,7 @@ def write_torch(
     torch = need_torch("writing PyTorch's files")
     state = {name: torch.from_numpy(np.require(array.array(), requirements="W")) for name, array in arrays.items()}
     with atomic_path(path) as temporary:
-        save(around(state), temporary)
+        save({**(beside or {}), key: state} if key else state, temporary)
 
 
 def save(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

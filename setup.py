@@ -36,6 +36,7 @@ setup(
         "flax": ["msgpack>=1"],
         "evaluate": EVALUATE,
         "ray": [*EVALUATE, "ray[data]>=2.51"],
+        "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
         "test": [
             *EVALUATE,
             "pytest",

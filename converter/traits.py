@@ -93,6 +93,14 @@ class Traits:
         return None
 
     @property
+    def box_classes(self) -> Sequence[int] | None:
+        """Of a layer whose top has rows of image, class, score and corners as shares of the input, the classes.
+
+        A row begins with these seven numbers, with -1 for its class where nothing was found. None for any other layer.
+        """
+        return None
+
+    @property
     def takes_scale_in(self) -> bool:
         """Whether Intel's Caffe may have dropped a Scale behind it, whose factor it holds."""
         return False

@@ -127,10 +127,17 @@ class NetLayer:
     def _section(self, name: str) -> Message:
         return section_message(name, self._written.find(name) if self._written is not None else [])
 
+    @property
+    def declared(self) -> dict[str, Message]:
+        """The sections that are written here and that plugins declared, by their names."""
+        written = self._written
+        names = () if written is None else (name for name in declared_sections() if written.find(name))
+        return {name: self._section(name) for name in names}
+
     def stated_for_plugins(self) -> Iterator[str]:
         """Paths of the fields that are written in sections which plugins declared."""
-        for name in declared_sections() if self._written is not None else ():
-            yield from stated(self._section(name), f"{name}.")
+        for name, section in self.declared.items():
+            yield from stated(section, f"{name}.")
 
     def read_by(self, record: Record) -> NetLayer:
         """This layer for one reader: what it asks for of `param`, or of a plugin's section, is kept in the record."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -29,24 +29,36 @@ def format_net(message: Message) -> str:
     return "".join(lines)
 
 
-def net_bytes(message: Message) -> bytes:
-    """The same as a file's content, with the bytes of names as the net's own file had them."""
-    return to_bytes("".join(_lines(message, "")))
+def net_bytes(net: Message, declared: Sequence[Mapping[str, Message]] = ()) -> bytes:
+    """The same as a file's content, with the bytes of names as the net's own file had them.
+
+    Args:
+        net: the net.
+        declared: for each of its layers, sections of plugins, which the schema does not know, by their names.
+    """
+    return to_bytes("".join(_lines(net, "", declared)))
 
 
 def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else octal(c) for c in text)
 
 
-def _lines(message: Message, indent: str) -> Iterator[str]:
+def _lines(message: Message, indent: str, declared: Sequence[Mapping[str, Message]] = ()) -> Iterator[str]:
     for field, value in message.ListFields():
-        for item in value if _is_list(value) else [value]:
+        for number, item in enumerate(value if _is_list(value) else [value]):
             if field.message_type is None:
                 yield f"{indent}{field.name}: {_scalar(item, field)}\n"
                 continue
-            yield f"{indent}{field.name} {{\n"
-            yield from _lines(item, indent + "  ")
-            yield f"{indent}}}\n"
+            own = declared[number] if declared and field.name == "layer" else {}
+            sections = [line for name, section in own.items() for line in _section(name, section, indent + "  ")]
+            yield from _section(field.name, item, indent, sections)
+
+
+def _section(name: str, message: Message, indent: str, more: Sequence[str] = ()) -> Iterator[str]:
+    yield f"{indent}{name} {{\n"
+    yield from _lines(message, indent + "  ")
+    yield from more
+    yield f"{indent}}}\n"
 
 
 def _is_list(value: Any) -> bool:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
     from resnet_convert.batches.summary import Summary, batch
+    from resnet_convert.classification import classify
+    from resnet_convert.classifying.records import Classification
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
@@ -49,6 +51,7 @@ __version__ = VERSION
 
 __all__ = [
     "CaffeModelError",
+    "Classification",
     "Comparison",
     "Conversion",
     "Evaluation",
@@ -69,6 +72,7 @@ __all__ = [
     "Weights",
     "__version__",
     "batch",
+    "classify",
     "convert",
     "diff",
     "evaluate",
@@ -97,6 +101,8 @@ __getattr__ = names_by_need(
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
+        "resnet_convert.classification": ("classify",),
+        "resnet_convert.classifying.records": ("Classification",),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),

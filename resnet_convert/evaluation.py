@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.fully_convolutional import Dense, fully_convolutional
 from converter.options import File
 from prototxt.errors import RequestError
 from resnet_convert.guarding import guard
-from resnet_convert.models import dense_subject, fixed_batch, write_model
 from resnet_convert.option import takes
 from resnet_convert.preprocessing import transform_of
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import EvaluationRequest
+from resnet_convert.scored import VIEWS_AT_ONCE, baked_into, fixed_batch, left_to_do, opened_model
 from resnet_convert.subject import Subject, source_of, subject_of
-from verify.engines.opening import opened_apart
 from verify.evaluation.datasets.synsets import names
 from verify.evaluation.evaluate import Progress, Setting
 from verify.evaluation.evaluate import evaluate as run_evaluation
@@ -33,16 +29,13 @@ from verify.evaluation.published.figure import Published
 from verify.evaluation.published.known import find, weights_note
 from verify.evaluation.records import Evaluation, Expected, Source
 from verify.evaluation.running.journal import refuse_other_files
-from verify.evaluation.running.plan import Plan, UnfitImageError, choose
+from verify.evaluation.running.plan import Plan, choose
 from verify.evaluation.running.scorers import ScorerSpec
 from verify.evaluation.running.transform import Resize, Transform
 from verify.evaluation.shown.junit import junit_xml
 from verify.evaluation.shown.page import write_page
-from verify.preprocessing import baked_order
-from weights import Outputs, open_weights
+from weights import Outputs
 
-VIEWS_AT_ONCE = 32
-"""Pictures in a batch; with ten crops these are 3 request."""
 THUMBNAILS = 60
 
 
@@ -80,15 +73,15 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
     indices = choose(len(source), request.limit, request.seed)
     plan = Plan(source, transforms, indices, request.batch_size or _batch(transforms, subject))
     with ExitStack() as stack:
-        spec = stack.enter_context(_model(subject, request, _scales(transforms)))
+        spec = stack.enter_context(opened_model(subject, request, _scales(transforms)))
         if spec.compiled and not spec.batch:  # A last batch of another size would be compiled anew.
             spec = replace(spec, batch=plan.batch * transforms[0].views)
         judging = _judge(request, subject, plan)
-        baked = _baked(request)
+        baked = baked_into(request)
         if baked is not None:
             if judging is not None:
                 raise RequestError(f"{request.model} has preprocessing baked in: --agree compares models without")
-            plan = replace(plan, transforms=tuple(_left_to_do(each, baked) for each in transforms))
+            plan = replace(plan, transforms=tuple(left_to_do(each, baked) for each in transforms))
             notes.append("mean, scale and order of channels are baked into the model")
         setting = Setting(
             net=str(request.net),
@@ -159,73 +152,6 @@ def _batch(transforms: Sequence[Transform], subject: Subject) -> int:
     crop = subject.shape[2] * subject.shape[3]
     pictures = sum(side**2 for side in _scales(transforms)) / crop or 1
     return max(1, int(VIEWS_AT_ONCE / (pictures * transforms[0].views)))
-
-
-def _baked(request: EvaluationRequest) -> str | None:
-    """The order of channels that a given model takes, when its preprocessing is baked in."""
-    if request.model is None:
-        return None
-    with opened_apart(request.model) as engine:
-        return baked_order(engine.metadata, str(request.model))
-
-
-def _left_to_do(transform: Transform, order: str) -> Transform:
-    return replace(transform, mean=None, scale=1.0, rgb=order == "rgb")
-
-
-@contextmanager
-def _model(subject: Subject, request: EvaluationRequest, scales: Sequence[int]) -> Iterator[ScorerSpec]:
-    """The model to be scored, converted into a folder that is gone afterwards; fully convolutional for scales."""
-    engine = "onnx" if request.engine == "onnxruntime" else request.engine
-    common = ScorerSpec(
-        engine,
-        subject.net.path,
-        subject.scores,
-        threads=request.threads,
-        device=request.device,
-        compiled=request.compile,
-        channels_last=request.channels_last,
-    )
-    if scales and engine in ("opencv", "caffe"):
-        raise RequestError(f"--multi-scale runs in onnx, torch and the interpreter, not in {engine}")
-    if request.model is not None:
-        is_folder = Path(request.model).is_dir()
-        yield replace(common, engine="torch" if is_folder else "onnx", path=str(request.model))
-        return
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="resnet-convert-")))
-        weights = None if subject.weights is None else stack.enter_context(open_weights(subject.weights))
-        if scales:
-            dense = fully_convolutional(subject.net, weights, subject.options)
-            for side in scales:  # No image is smaller than the square.
-                dense.check_size(side, side)
-            stack.enter_context(_explained(dense))
-            subject, weights = dense_subject(subject, dense, engine, folder), dense.weights
-        if engine in ("interpreter", "opencv", "caffe"):
-            yield replace(common, net=subject.net, weights=subject.weights, batch=fixed_batch(engine, subject))
-            return
-        target = folder / ("model.onnx" if engine == "onnx" else "model")
-        form = cast(Literal["onnx", "torch"], engine)
-        batch = write_model(subject, weights, form, target, any_size=bool(scales))
-        yield replace(common, path=str(target), batch=batch)
-
-
-@contextmanager
-def _explained(dense: Dense) -> Iterator[None]:
-    """Say which layer it is that cannot work on an image, and where it stands, instead of what a runtime says."""
-    try:
-        yield
-    except UnfitImageError as error:
-        try:
-            dense.check_size(*error.size)
-        except RequestError as reason:
-            raise RequestError(
-                f"{error.image}: {reason.message}",
-                position=reason.position,
-                layer=reason.layer,
-                layer_type=reason.layer_type,
-            ) from error
-        raise
 
 
 def _judge(request: EvaluationRequest, subject: Subject, plan: Plan) -> tuple[ScorerSpec, Plan] | None:

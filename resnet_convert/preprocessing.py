@@ -18,7 +18,7 @@ from prototxt.caffe_pb2 import TransformationParameter
 from prototxt.errors import RequestError
 from prototxt.names import file_name
 from resnet_convert.means import mean_of
-from resnet_convert.requests import ImageRequest
+from resnet_convert.requests.images import PreparedRequest
 from resnet_convert.subject import Subject
 from verify.evaluation.published.figure import Published
 from verify.evaluation.records import ImageFault, Source
@@ -30,7 +30,7 @@ FIRST_FEW = 10
 
 
 def transform_of(
-    images: ImageRequest,
+    images: PreparedRequest,
     subject: Subject,
     published: Published | None,
     source: Source,
@@ -64,7 +64,7 @@ def transform_of(
 
 
 def _resize(
-    images: ImageRequest, published: Published | None, crop: tuple[int, int], source: Source, notes: list[str]
+    images: PreparedRequest, published: Published | None, crop: tuple[int, int], source: Source, notes: list[str]
 ) -> Resize | None:
     asked = (images.resize,) if isinstance(images.resize, int) else images.resize
     if asked is not None:
@@ -106,7 +106,7 @@ def usual_side(crop: int) -> int:
 
 
 def _mean(
-    images: ImageRequest,
+    images: PreparedRequest,
     subject: Subject,
     published: Published | None,
     written: TransformationParameter,

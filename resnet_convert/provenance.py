@@ -8,7 +8,7 @@ from verify.report.records import Json
 
 
 def provenance(request: Request) -> Json:
-    """The tool, the date, and the files that a request reads with their digests; of a data set its name alone."""
+    """The tool, the date, and the files that a request reads with their digests; of images their name alone."""
     read = request.files("in")
-    data = read.pop("data", [])
+    data = [*read.pop("data", []), *read.pop("images", [])]
     return provenance_of([path for paths in read.values() for path in paths], data)

@@ -40,6 +40,14 @@ def share(text: str) -> float:
     return value
 
 
+def probability(text: str) -> float:
+    """A number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text!r} is no number from 0 to 1")
+    return value
+
+
 def size(text: str) -> tuple[int, int]:
     """`224` or `224x224`, height and width."""
     parts = text.lower().replace("×", "x").split("x")

@@ -32,6 +32,18 @@ def test_a_plugins_layer_is_converted_and_verified(to: str, tmp_path: Path) -> N
     assert "parity: 2 of 2 blobs within bound" in done.stdout
 
 
+def test_a_plugins_section_goes_back_to_caffe_as_it_stood(tmp_path: Path) -> None:
+    """Behind the fields that the schema has; its defaults are left out as they were."""
+    words = ["--to", "caffe", "--plugin", EXAMPLE / "vignette.py"]
+    done = convert(EXAMPLE / "net.prototxt", *words, "-o", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "m" / "deploy.prototxt").read_text()
+    assert '  top: "dark"\n  vignette_param {\n    strength: 0.7\n    falloff: SQUARE\n  }\n}\n' in written
+    again = convert(tmp_path / "m" / "deploy.prototxt", *words, "-o", tmp_path / "n")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "n" / "deploy.prototxt").read_text() == written
+
+
 def test_its_numbers_are_those_of_its_formula(tmp_path: Path) -> None:
     model = tmp_path / "m.onnx"
     done = convert(EXAMPLE / "net.prototxt", "-o", model, "--plugin", EXAMPLE / "vignette.py", "--outputs", "dark")

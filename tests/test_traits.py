@@ -138,3 +138,13 @@ def test_every_measure_that_reads_labels_beside_scores_says_that_it_reads_scores
 def test_a_class_whose_layers_keep_statistics_says_so_before_it_reads_one() -> None:
     keeping = {layer.kind for _, layer in ALONE if as_read(layer).statistics}
     assert keeping == {kind for kind, layer in registry().items() if layer.keeps_statistics}
+
+
+@pytest.mark.parametrize("case", [case for case, layer in ALONE if as_read(layer).box_classes is not None], ids=str)
+def test_a_layer_that_gives_boxes_has_rows_of_image_class_score_and_corners(case: GoldenCase) -> None:
+    classes = layer_of(case).box_classes
+    (rows,) = told(case, case.feeds())[1]
+    assert classes is not None
+    assert rows.shape[:2] == (1, 1)
+    assert rows.shape[3] >= 7
+    assert {*rows[..., 1].ravel().tolist()} <= {*classes, -1}

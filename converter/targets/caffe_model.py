@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.message import Message
 
 from converter.graph import Graph, count, format_shape, is_free
 from converter.layers.data import Input
@@ -22,7 +24,13 @@ from prototxt.write import net_bytes
 from weights import Blob, LayerRecord, write_caffemodel
 from weights.strings import message_bytes
 
-_Layer = tuple[LayerParameter, dict[str, Tensor]]
+
+class _Layer(NamedTuple):
+    """A layer to write: its message, its blobs, and the sections of plugins that it has by their names."""
+
+    param: LayerParameter
+    tensors: Mapping[str, Tensor]
+    declared: Mapping[str, Message]
 
 
 def write_caffe(graph: Graph, folder: Path) -> list[Path]:
@@ -34,22 +42,22 @@ def write_caffe(graph: Graph, folder: Path) -> list[Path]:
     Raises:
         RequestError: the graph holds what Caffe has no layer for (baked preprocessing, a free axis).
     """
-    layers: list[_Layer] = [(_input(value), {}) for value in graph.inputs]
+    layers: list[_Layer] = [_Layer(_input(value), {}, {}) for value in graph.inputs]
     # Where a layer wrote over memory that other blobs share, blobs are written once, and what changes is copied before.
     name = _own_name if any(not node.origins for node in graph.nodes) else _blob_name
     for node in graph.nodes:
-        layers += _layers(node, name) if node.origins else [(_same_numbers(node), {})]
+        layers += _layers(node, name) if node.origins else [_Layer(_same_numbers(node), {}, {})]
     net = NetParameter(name=graph.name)
-    net.layer.extend(layer for layer, _ in layers)
+    net.layer.extend(layer.param for layer in layers)
     folder.mkdir(exist_ok=True)
     files = [folder / "deploy.prototxt", folder / "model.caffemodel"]
-    files[0].write_bytes(net_bytes(net))
+    files[0].write_bytes(net_bytes(net, [layer.declared for layer in layers]))
     write_caffemodel(files[1], graph.name, _records(layers))
     return files
 
 
 def _records(layers: list[_Layer]) -> Iterator[LayerRecord]:
-    for layer, tensors in layers:
+    for layer, tensors, _ in layers:
         blobs = tuple(Blob(tuple(map(int, t.shape)), False, _Values(t)) for t in tensors.values())
         yield LayerRecord(layer.name, layer.type, blobs, message_bytes(layer))
 
@@ -106,7 +114,8 @@ def _layers(node: Node, name: Callable[[Value], str]) -> list[_Layer]:
     if "bias" in node.tensors and len(node.origins) > 1:
         for section in (first.inner_product_param, first.convolution_param, first.convolution3d_param):
             section.ClearField("bias_term")
-    return [(first, node.tensors)]
+    source = node.origins[0].source
+    return [_Layer(first, node.tensors, {} if source is None else source.declared)]
 
 
 def _batch_norm_and_scale(
@@ -123,7 +132,7 @@ def _batch_norm_and_scale(
         norm.top[:] = scale.bottom[:] = [f"{name(node.outputs[0])}/{norm.name}"]
         scale.top[:] = map(name, node.outputs)
     factors = {"weight": tensors["gamma"]} | ({"bias": tensors["beta"]} if "beta" in node.tensors else {})
-    return [(norm, statistics), (scale, factors)]
+    return [_Layer(norm, statistics, {}), _Layer(scale, factors, {})]
 
 
 def _copy(origin: Origin) -> LayerParameter:

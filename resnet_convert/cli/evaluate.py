@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
 
 from prototxt.columns import aligned
 from resnet_convert.cli.arguments import Shown, request_of, shown_of
@@ -22,7 +21,7 @@ LIST = "list"
 def run(parsed: Namespace) -> int:
     """Evaluate and print what was found; 3 if the errors are not those that were published, or Caffe disagrees."""
     if getattr(parsed, "expect", None) == LIST:
-        table(_known())
+        list_published()
         return 0
     request, shown = request_of(EvaluationRequest, parsed, net=getattr(parsed, "net", "")), shown_of(parsed)
     with progress(shown.talks) as line:
@@ -41,15 +40,15 @@ def _print(found: Evaluation, request: EvaluationRequest, shown: Shown) -> None:
         table(text.split("\n"), failed=bad)
 
 
-def _known() -> Iterable[str]:
-    """Everything that `--expect` knows."""
+def list_published() -> None:
+    """Print everything that `--expect` knows."""
     rows: list[tuple[str, ...]] = [("name", "top-1", "top-5", "how", "model")]
     for entry in published().values():
         errors = [
             "–" if error is None else points(error, published_digits(error)) for error in (entry.top1, entry.top5)
         ]
         rows.append((entry.name, *errors, entry.protocol, entry.title))
-    return aligned(rows, (1, 2))
+    table(aligned(rows, (1, 2)))
 
 
 def describe(progress: Progress) -> str:

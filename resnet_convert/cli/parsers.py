@@ -65,6 +65,20 @@ HEADS: Final[Mapping[str, Head]] = {
             "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
         },
     ),
+    "classify": Head(
+        "ClassificationRequest",
+        "Name the best classes of images, or find a detector's boxes in them and draw these.",
+        "classify NET [WEIGHTS] IMAGE... [--labels FILE] [--expect NAME] [-o OUT] [options]",
+        {
+            "net": {"nargs": "?", "help": "the .prototxt, or a .caffemodel whose own net counts"},
+            "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
+            "images": {
+                "metavar": "IMAGE",
+                "nargs": "*",
+                "help": "an image, a folder or archive of images, or a pattern in quotes: 'photos/*.jpg'",
+            },
+        },
+    ),
     "batch": Head(
         "BatchRequest",
         "Convert and verify every net of a list; one failure stops none of the others.",

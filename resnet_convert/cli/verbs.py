@@ -15,18 +15,19 @@ from resnet_convert.cli.statuses import STATUSES
 if TYPE_CHECKING:
     from argparse import Namespace
 
-VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "upgrade")
+VERBS = ("convert", "verify", "evaluate", "classify", "batch", "recalibrate", "port", "diff", "inspect", "upgrade")
 
-GO_ON = ("verify", "evaluate", "batch", "recalibrate")
+GO_ON = ("verify", "evaluate", "classify", "batch", "recalibrate")
 """Those that work through blobs, images or nets, one after another."""
 
-READ_A_NET = ("convert", "verify", "inspect")
+READ_A_NET = ("convert", "verify", "classify", "inspect")
 """Those that begin with the files of a net: where one is missing, nothing else is loaded."""
 
 MEANT = {
     **dict.fromkeys(("layers", "list", "show", "info", "summary", "print"), "inspect"),
     **dict.fromkeys(("compare", "check", "parity"), "verify"),
     **dict.fromkeys(("test", "eval", "accuracy", "score"), "evaluate"),
+    **dict.fromkeys(("predict", "detect", "infer", "recognize", "recognise"), "classify"),
     **dict.fromkeys(("export", "onnx", "torch"), "convert"),
     **dict.fromkeys(("zoo", "all"), "batch"),
     "calibrate": "recalibrate",
@@ -45,6 +46,8 @@ Convert a Caffe network and prove that nothing changed.
   resnet-convert verify deploy.prototxt model.caffemodel deploy.onnx --report parity.html
   resnet-convert evaluate deploy.prototxt model.caffemodel --data val --labels val.txt --expect resnet-50
                                                                  top-1 and top-5 errors beside the published ones
+  resnet-convert classify deploy.prototxt model.caffemodel cat.jpg --labels synset_words.txt
+                                                                 the best classes, or a detector's boxes
   resnet-convert batch zoo.csv -o out                            converts and verifies a whole zoo
   resnet-convert recalibrate deploy.prototxt model.caffemodel --data train --to caffe
                                                                  BatchNorm's statistics, computed anew
@@ -97,7 +100,8 @@ def parse(argv: Sequence[str]) -> Command:
     if verb in READ_A_NET:
         from resnet_convert.cli.missing import refuse_missing
 
-        weights = None if verb == "verify" else getattr(parsed, "weights", None)  # there it may be a model
+        other = verb in ("verify", "classify")  # a model or an image may stand in its place
+        weights = None if other else getattr(parsed, "weights", None)
         refuse_missing(getattr(parsed, "net", ""), weights)
     return Command(verb, parsed, import_module(f"resnet_convert.cli.{verb}").run)
 

@@ -3,6 +3,7 @@
 net, weights            every verb that reads a net
 ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
+ClassificationRequest   single images
 PortIntoRequest         weights in a PyTorch module
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from prototxt.by_need import names_by_need
 
 if TYPE_CHECKING:
+    from resnet_convert.requests.classification import ClassificationRequest
     from resnet_convert.requests.conversion import ConversionRequest
     from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchRequest",
+    "ClassificationRequest",
     "ConversionRequest",
     "DiffRequest",
     "EvaluationRequest",
@@ -44,6 +47,7 @@ __all__ = [
 __getattr__ = names_by_need(
     __name__,
     {
+        "resnet_convert.requests.classification": ("ClassificationRequest",),
         "resnet_convert.requests.conversion": ("ConversionRequest",),
         "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),

@@ -12,17 +12,70 @@ from resnet_convert.option import option, output_option
 from resnet_convert.requests.net import NetRequest
 from resnet_convert.requests.values import Bytes, Engine, Float32, Integers, Interpolation, Mean, Order, Runner
 
-EXPECTED, MEASURED, WRITTEN = "what is expected", "how it is measured", "what is written"
+EXPECTED, SCORED, WRITTEN = "what is expected", "how it is scored", "what is written"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageRequest(NetRequest):
-    """Which images, and what is done to them before the net; what is not given comes from the published protocol.
+class PreparedRequest(NetRequest):
+    """What is done to images before the net; what is not given comes from the published protocol.
+
+    Attributes:
+        mean: values or an image may be arrays.
+    """
+
+    _: KW_ONLY
+    resize: int | tuple[int, ...] | None = option(
+        None,
+        "before the crop: the shorter side to S, or warp to H×W as convert_imageset does",
+        metavar="S|HxW|none",
+        parse=text_forms.resize,
+        group="images",
+    )
+    interpolation: Interpolation = option("linear", "of the resizing (linear)", group="images")
+    crop: tuple[int, int] | None = option(
+        None, "size that the net sees (its input's)", metavar="S|HxW", parse=text_forms.size, group="images"
+    )
+    mean: Mean | None = option(
+        None, "mean image or mean values to subtract", metavar="FILE|B,G,R", parse=str, group="images", file="in"
+    )
+    scale: float | None = option(None, "factor, after the mean", metavar="S", parse=float, group="images")
+    input_order: Order | None = option(None, "order of channels that the net takes (bgr)", group="images")
+    ignore_orientation: bool = option(
+        False, "leave images as their EXIF orientation finds them, as OpenCV 2.4 did", group="images"
+    )
+    batch_size: int | None = option(None, "images in a batch", metavar="N", parse=text_forms.count, group="images")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "where the model runs (auto)", group="images")
+    fold: Fold = option("bn", "as in a conversion (bn)")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ScoredRequest(PreparedRequest):
+    """What runs the net, and on how many pictures of each image."""
+
+    _: KW_ONLY
+    crops: Literal[1, 10] | None = option(None, "centre, or ten averaged (1)", parse=int, group=SCORED)
+    mirror: bool = option(False, "the mirror image as well, averaged", group=SCORED)
+    engine: Engine = option("onnx", "what runs the net (onnx, which is onnxruntime)", group=SCORED)
+    model: File | None = option(
+        None,
+        "a converted model, instead of converting; a folder's model.py is executed",
+        metavar="MODEL",
+        parse=str,
+        group=SCORED,
+        file="in",
+    )
+    compile: bool = option(False, "torch.compile", group=SCORED)
+    channels_last: bool = option(False, "torch's memory format", group=SCORED)
+    threads: int = option(0, "of the model (all cores)", metavar="N", parse=text_forms.count, group=SCORED)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DataRequest(NetRequest):
+    """A data set.
 
     Attributes:
         data: images in any form that --data takes; or an array N×H×W×C of uint8, its channels B, G, R.
         labels: the labels' file; or N class numbers, with images in an array.
-        mean: values or an image may be arrays.
     """
 
     data: File | Bytes = option(
@@ -45,34 +98,17 @@ class ImageRequest(NetRequest):
     synsets: File | None = option(
         None, "order of the classes: synsets.txt, meta.mat", metavar="FILE", parse=str, group="images", file="in"
     )
-    resize: int | tuple[int, ...] | None = option(
-        None,
-        "before the crop: the shorter side to S, or warp to H×W as convert_imageset does",
-        metavar="S|HxW|none",
-        parse=text_forms.resize,
-        group="images",
-    )
-    interpolation: Interpolation = option("linear", "of the resizing (linear)", group="images")
-    crop: tuple[int, int] | None = option(
-        None, "size that the net sees (its input's)", metavar="S|HxW", parse=text_forms.size, group="images"
-    )
-    mean: Mean | None = option(
-        None, "mean image or mean values to subtract", metavar="FILE|B,G,R", parse=str, group="images", file="in"
-    )
-    scale: float | None = option(None, "factor, after the mean", metavar="S", parse=float, group="images")
-    input_order: Order | None = option(None, "order of channels that the net takes (bgr)", group="images")
-    ignore_orientation: bool = option(
-        False, "leave images as their EXIF orientation finds them, as OpenCV 2.4 did", group="images"
-    )
     limit: int | None = option(None, "a random sample of N images", metavar="N", parse=text_forms.count, group="images")
     seed: int = option(0, "of that sample (0)", metavar="N", parse=int, group="images")
-    batch_size: int | None = option(None, "images in a batch", metavar="N", parse=text_forms.count, group="images")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", "where the model runs (auto)", group="images")
-    fold: Fold = option("bn", "as in a conversion (bn)")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EvaluationRequest(ImageRequest):
+class ImageRequest(PreparedRequest, DataRequest):
+    """Which images of a data set, and what is done to them before the net."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluationRequest(ScoredRequest, ImageRequest):
     """What is measured, how, and against what.
 
     Attributes:
@@ -105,33 +141,17 @@ class EvaluationRequest(ImageRequest):
         group=EXPECTED,
         file="in",
     )
-    crops: Literal[1, 10] | None = option(None, "centre, or ten averaged (1)", parse=int, group=MEASURED)
-    mirror: bool = option(False, "the mirror image as well, averaged", group=MEASURED)
     multi_scale: Sequence[int] = option(
         (),
         "fully convolutional, at these lengths of the shorter side, averaged: 224,256,384,480,640",
         metavar="S,S",
         parse=text_forms.counts,
-        group=MEASURED,
+        group=SCORED,
     )
-    engine: Engine = option("onnx", "what runs the net (onnx, which is onnxruntime)", group=MEASURED)
-    model: File | None = option(
-        None,
-        "a converted model, instead of converting; a folder's model.py is executed",
-        metavar="MODEL",
-        parse=str,
-        group=MEASURED,
-        file="in",
-    )
-    compile: bool = option(False, "torch.compile", group=MEASURED)
-    channels_last: bool = option(False, "torch's memory format", group=MEASURED)
-    threads: int = option(0, "of the model (all cores)", metavar="N", parse=text_forms.count, group=MEASURED)
-    runner: Runner = option(
-        "local", "ray: on Ray Data, on this machine or on the cluster of RAY_ADDRESS", group=MEASURED
-    )
-    resume: bool = option(False, "go on with an interrupted run", group=MEASURED)
+    runner: Runner = option("local", "ray: on Ray Data, on this machine or on the cluster of RAY_ADDRESS", group=SCORED)
+    resume: bool = option(False, "go on with an interrupted run", group=SCORED)
     journal: File | None = option(
-        None, "where it keeps results as they come", metavar="FILE", parse=str, group=MEASURED, file="out"
+        None, "where it keeps results as they come", metavar="FILE", parse=str, group=SCORED, file="out"
     )
     report: File | None = option(
         None, "a page with chart and images", metavar="FILE.html", parse=str, group=WRITTEN, file="out"

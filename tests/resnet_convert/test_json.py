@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
@@ -18,6 +19,7 @@ from referencing import Registry, Resource
 from prototxt.version import VERSION
 from resnet_convert.cli.main import main
 from tests.resnet_convert.batches.zoo import make_zoo, manifest
+from tests.resnet_convert.classifying.colors import quarters, write_detector
 from tests.weights.layouts.porting_nets import seeded_arrays, weights_of
 from weights import LayerWeights, blob_from_array, open_weights, write_caffemodel
 
@@ -138,6 +140,18 @@ def test_a_batch_its_summary_and_its_results_are_described(printed: Callable[...
     assert strictly(Path("out", "summary.json").read_text()) == made
     for name in ("right", "wrong", "bad"):
         check("batch_result", strictly(Path("out", name, "result.json").read_text()))
+
+
+def test_classes_and_boxes_are_described(printed: Callable[..., Any], tmp_path: Path) -> None:
+    images = [str(DIGITS / "val" / f"digits_val_0000000{number}.png") for number in (1, 2)]
+    made = printed("classify", NET, WEIGHTS, *images, *MEAN, "--labels", str(DIGITS / "synset_words.txt"))
+    assert [seen["classes"][0]["name"] for seen in made["images"]] == ["eight", "seven"]
+    assert [file["file"] for file in made["provenance"]["files"]][-2:] == images
+    Path("bad.png").write_text("nothing")
+    assert printed("classify", NET, WEIGHTS, "bad.png", status=1)["images"][0]["problem"]
+    cv2.imwrite("a.png", quarters(40, 60, blue="ne"))
+    made = printed("classify", *write_detector(tmp_path), "a.png", "-o", "out.png")
+    assert [box["label"] for box in made["images"][0]["boxes"]] == [1]
 
 
 @pytest.mark.parametrize("factor", [1.0, float("nan")])

@@ -24,6 +24,7 @@ VERBS = {
     "convert": requests.ConversionRequest,
     "verify": requests.VerificationRequest,
     "evaluate": requests.EvaluationRequest,
+    "classify": requests.ClassificationRequest,
     "recalibrate": requests.RecalibrationRequest,
     "port": requests.PortRequest,
     "batch": requests.BatchRequest,

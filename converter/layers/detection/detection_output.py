@@ -100,6 +100,10 @@ class DetectionOutput(Layer):
             re.sub(r"\W", "_", f"detections_of_{source.name}"),
         )
 
+    @property
+    def box_classes(self) -> Sequence[int]:
+        return self.labels
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         images, boxes = self.reads.infer(self._read(inputs))
         most = len(self.labels) * self._candidates(boxes)

@@ -46,6 +46,10 @@ class YoloHead(Layer):
     nms_threshold: float = 0.45
     found: str = "found"
 
+    @property
+    def box_classes(self) -> Sequence[int]:
+        return range(1, self.num_classes + 1)
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         boxes: int = 0
         for place, (shape, anchors) in enumerate(zip(inputs, self.anchors, strict=True), 1):

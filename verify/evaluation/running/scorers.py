@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -56,6 +56,12 @@ class Scorer(Protocol):
 
         Raises:
             RequestError: images that the model does not take, or a model that fails.
+        """
+
+    def blob(self, images: Array) -> Array:
+        """The blob itself, whatever its shape; errors as of `scores`.
+
+        A model that takes only so many images at once gets blank ones behind these.
         """
 
 
@@ -160,13 +166,13 @@ class OnnxScorer:
         self.name = f"onnxruntime {ort.__version__}" + (" (CUDA)" if cuda else "")
 
     def scores(self, images: Array) -> Array:
+        return _in_batches(self.blob, images, self._batch)
+
+    def blob(self, images: Array) -> Array:
         try:
-            return _in_batches(self._run, images, self._batch)
+            made: Array = self._session.run([self._output], {self._input: _filled(images, self._batch)})[0]
         except onnxruntime_faults() as error:
             raise fault(self._path, f"onnxruntime cannot run it: {first_line(error)}") from error
-
-    def _run(self, images: Array) -> Array:
-        made: Array = self._session.run([self._output], {self._input: images})[0]
         return made
 
 
@@ -194,12 +200,12 @@ class TorchScorer:
         self.name = f"PyTorch {torch.__version__}" + (f" ({', '.join(facts)})" if facts else "")
 
     def scores(self, images: Array) -> Array:
-        return _in_batches(self._run, images, self._batch)
+        return _in_batches(self.blob, images, self._batch)
 
-    def _run(self, images: Array) -> Array:
+    def blob(self, images: Array) -> Array:
         torch = self._torch
         with torch.inference_mode():
-            given = torch.from_numpy(images).to(self._device, memory_format=self._format)
+            given = torch.from_numpy(_filled(images, self._batch)).to(self._device, memory_format=self._format)
             with as_fault(self._path, "fails to run:"):
                 outputs = returned_arrays(self._model(given))
         chosen = outputs.get(self._blob)
@@ -235,9 +241,10 @@ class CaffeScorer:
         return OpenCv(self._net, spec.weights)
 
     def scores(self, images: Array) -> Array:
-        return _in_batches(self._run, images, self._batch)
+        return _in_batches(self.blob, images, self._batch)
 
-    def _run(self, images: Array) -> Array:
+    def blob(self, images: Array) -> Array:
+        images = _filled(images, self._batch)
         if self._engine is not None:
             answers = self._engine.run({self._input: images})
             tops = {top: value for (_, top), value in answers.tops.items()} | dict(answers.outputs)
@@ -256,17 +263,20 @@ def _single_threaded_blas(owner: object) -> bool:
     return True
 
 
-def _in_batches(model: Any, images: Array, batch: int) -> Array:
+def _in_batches(model: Callable[[Array], Array], images: Array, batch: int) -> Array:
     """Run a model that takes any number of images, or only `batch` of them at once: the last one is filled up."""
     if not batch or batch == len(images):
         return _flat(model(images), len(images))
-    parts = []
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        filled = np.zeros((batch, *images.shape[1:]), np.float32)
-        filled[: len(part)] = part
-        parts.append(_flat(model(filled), batch)[: len(part)])
-    return np.concatenate(parts)
+    parts = (images[start : start + batch] for start in range(0, len(images), batch))
+    return np.concatenate([_flat(model(part), batch)[: len(part)] for part in parts])
+
+
+def _filled(images: Array, batch: int) -> Array:
+    """Images for a model that takes only `batch` at once, blank ones behind them; any number for 0."""
+    missing = batch - len(images)
+    if missing <= 0:
+        return images
+    return np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.float32)])
 
 
 def _flat(scores: Array, images: int) -> Array:

@@ -27,7 +27,8 @@ class PortRequest(Request):
     output: File | None = output_option(
         "its ending says the form: .safetensors or .npz; for torchvision, timm, mmdet and detectron2 also .pth, for "
         "detectron2 .pkl, for flax .msgpack, for keras .weights.h5; for Caffe .caffemodel or .caffemodel.h5; by "
-        "default named after WEIGHTS and the layout; with --into .safetensors or .pth, named after the module"
+        "default named after WEIGHTS and the layout; with --into .safetensors, .pth or, for Keras, .weights.h5, named "
+        "after the module"
     )
     _: KW_ONLY
     to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")

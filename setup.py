@@ -29,6 +29,7 @@ setup(
         "onnxruntime>=1.17",
         "h5py>=3.8",
         "safetensors>=0.4",
+        "pyyaml>=6",
         "tomli>=2; python_version < '3.11'",
     ],
     extras_require={

@@ -102,7 +102,7 @@ def prepare(net: Net, weights: Weights | None, options: Options) -> Prepared:
     graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
     notes = [*net.notes, *net.readings]
     fired = run_passes(graph, options.fold, notes.append)
-    metadata = {}
+    metadata = dict(options.metadata)
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
     used = make.with_file(weights) if make else weights
@@ -118,7 +118,7 @@ def _prepare_training(net: Net, weights: Weights | None, options: Options) -> Pr
     check_has_loss(net, training, options.outputs)
     make = StartingParameters(options.random_weights or 0)
     graph = training_graph(net, weights, options, make)
-    metadata = {}
+    metadata = dict(options.metadata)
     if not options.preprocessing.is_nothing:
         metadata["resnet_convert.preprocess"] = bake(graph, options.preprocessing)
     notes, warnings = [*net.notes, *net.readings], [*graph.warnings]

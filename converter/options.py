@@ -76,6 +76,7 @@ class Options:
         random_weights: seed for the weights that no file gives; None refuses them.
         preprocessing: baked into the graph.
         train: make a module that trains as Caffe's net did: all losses, nothing folded (with `to="torch"`).
+        metadata: what the written model carries besides, by key, where its form has a place for that.
     """
 
     fold: Fold = "bn"
@@ -89,3 +90,4 @@ class Options:
     random_weights: int | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     train: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,11 @@ def load_plugin(path: str | PathLike[str]) -> None:
 
     Raises:
         RequestError: there is no such file, or it fails; says where in it.
+
+    Example:
+        >>> resnet_convert.load_plugin("examples/plugin/vignette.py")
+        >>> resnet_convert.load_net("examples/plugin/net.prototxt").layers[1].type
+        'Vignette'
     """
     file = Path(path).resolve()
     if file in _LOADED:

@@ -238,6 +238,11 @@ def load_net(
         PrototxtError: not a prototxt, or faults in it, all of them at once (ErrorGroup).
         NetError: a form that Caffe can't upgrade, rules that contradict each other, no layer in this phase.
         RequestError: a phase or a dialect that does not exist.
+
+    Example:
+        >>> net = resnet_convert.load_net("examples/digits/deploy.prototxt")
+        >>> net.name, len(net.layers), net.layers[1].type, str(net.layers[1].position)
+        ('ResNet-digits', 54, 'Convolution', 'examples/digits/deploy.prototxt:8:1')
     """
     return parse_net(
         read_text(path),

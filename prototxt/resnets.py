@@ -53,6 +53,11 @@ def resnet(
 
     Raises:
         RequestError: a depth that the paper does not have, another phase, or a count below 1 or above 2³¹ - 1.
+
+    Example:
+        >>> net = resnet_convert.resnet(50)
+        >>> net.name, len(net.layer)
+        ('ResNet-50', 228)
     """
     if depth not in IMAGENET_BLOCKS and depth not in CIFAR_DEPTHS:
         known = ", ".join(map(str, sorted([*IMAGENET_BLOCKS, *CIFAR_DEPTHS])))

@@ -24,7 +24,6 @@ from prototxt.by_need import names_by_need  # noqa: E402 (only once nothing hide
 from prototxt.version import VERSION  # noqa: E402 (only once nothing hides it)
 
 if TYPE_CHECKING:
-    from converter.api import load
     from converter.options import Options, Preprocessing, Target
     from converter.plugins import load_plugin
     from converter.training.module import Trainable, trainable
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
     from resnet_convert.into import PortedInto, port_into
+    from resnet_convert.loading import load
     from resnet_convert.porting import diff, port
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
@@ -94,7 +94,6 @@ __all__ = [
 __getattr__ = names_by_need(
     __name__,
     {
-        "converter.api": ("load",),
         "converter.options": ("Options", "Preprocessing", "Target"),
         "converter.plugins": ("load_plugin",),
         "converter.training.module": ("Trainable", "trainable"),
@@ -107,6 +106,7 @@ __getattr__ = names_by_need(
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),
         "resnet_convert.into": ("PortedInto", "port_into"),
+        "resnet_convert.loading": ("load",),
         "resnet_convert.porting": ("diff", "port"),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),

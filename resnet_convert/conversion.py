@@ -41,7 +41,12 @@ class Check(NamedTuple):
 
 @dataclass(eq=False)
 class Conversion(Written):
-    """What a conversion did, and what the comparison after it found; None where none was asked for or possible."""
+    """What a conversion did.
+
+    Attributes:
+        report: what the comparison after it found; None where none was asked for or possible.
+        others: as of `converter.api.Conversion`.
+    """
 
     report: Report | None = None
 
@@ -52,8 +57,18 @@ def convert(request: ConversionRequest) -> Conversion:
 
     Arguments are the fields of `ConversionRequest`: those of the command line's verb, with arrays where it has files.
 
+    Returns:
+        the files written, the net as read and as folded, how often each pass fired, and with `verify` the comparison;
+        the model's inputs and outputs are float32, in Caffe's layout N×C×H×W.
+
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
+
+    Example:
+        >>> net, weights = "examples/digits/deploy.prototxt", "examples/digits/digits_resnet.caffemodel"
+        >>> done = resnet_convert.convert(net, weights, output="digits.onnx", verify=True)
+        >>> done.files, done.fired["fold_batch_norm"], done.report.ok
+        ([PosixPath('digits.onnx')], 12, True)
     """
     with Outputs() as outputs, converting(request, outputs) as done:
         report = check(done, request, outputs).report if request.verify else None

@@ -51,6 +51,17 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     Raises:
         CaffeModelError: files that cannot be read, a net that takes no images, images that do not fit it.
         MissingDependencyError: OpenCV, or what runs the net, is not installed.
+
+    Example:
+        >>> found = resnet_convert.evaluate(
+        ...     "examples/digits/deploy.prototxt",
+        ...     "examples/digits/digits_resnet.caffemodel",
+        ...     "examples/digits/val",
+        ...     labels="examples/digits/val.txt",
+        ...     expect="digits-resnet",
+        ... )
+        >>> found.images, found.top1.error, found.verdict.outcome
+        (500, 0.02, 'pass')
     """
     found = evaluation_of(request)
     write_files(found, request)

@@ -103,8 +103,16 @@ def inspect(request: NetRequest) -> Inspection:
 
     Arguments are the fields of `NetRequest`.
 
+    Returns:
+        a row a layer: shapes as `N×C×H×W`, learnable values, multiply-adds of a pass, bytes of its blobs in float32.
+
     Raises:
         CaffeModelError: see `prototxt.errors` for the tree.
+
+    Example:
+        >>> found = resnet_convert.inspect("examples/digits/deploy.prototxt")
+        >>> sum(row.parameters for row in found.rows), found.rows[-1].shapes
+        (83494, ('1×10',))
     """
     return inspected(request)
 

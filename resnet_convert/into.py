@@ -156,6 +156,13 @@ def port_into(request: PortIntoRequest) -> PortedInto:
             or written then, but with `force` what can be.
         UnsupportedError: a module that `torch.export` cannot follow.
         CaffeModelError: a file that cannot be read, a module that cannot be built.
+
+    Example:
+        >>> net, weights = "examples/digits/deploy.prototxt", "examples/digits/digits_resnet.caffemodel"
+        >>> module = resnet_convert.load(net, options=resnet_convert.Options(random_weights=1))
+        >>> done = resnet_convert.port_into(net, weights, into=module)
+        >>> len(done.layers), len(done.arrays), done.report.ok
+        (13, 62, True)
     """
     with Outputs() as outputs:
         return ported_into(request, outputs)

@@ -15,15 +15,19 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from prototxt.errors import RequestError
 from prototxt.names import shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Role = Literal["", "in", "out"]
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
+Asked = TypeVar("Asked", bound="Request")
 
 
 class Spec(NamedTuple):
@@ -66,6 +70,10 @@ def option(
 ) -> T:
     """A field of a record that is an option; see `Spec`."""
     spec = Spec(help, flags or None, metavar, parse, repeated, constant, inverse, group, file)
+    return _field(default, spec)
+
+
+def _field(default: T, spec: Spec) -> T:
     if isinstance(default, Mapping):
         return field(default_factory=lambda: default, metadata={"option": spec})
     return field(default=default, metadata={"option": spec})
@@ -78,7 +86,7 @@ def output_option(help: str, metavar: str = "OUT") -> str | os.PathLike[str] | N
 
 def python_only(default: T) -> T:
     """A field that the command line does not have: values that no file holds."""
-    return field(default=default, metadata={"option": Spec("", flags=())})
+    return _field(default, Spec("", flags=()))
 
 
 def by_place(file: Role) -> Mapping[str, Spec]:
@@ -135,6 +143,10 @@ class Request:
             if value is not None and value not in choices:
                 raise RequestError(f"{name} {shown(repr(value))}; expected {', '.join(map(str, choices))}")
 
+    def settled(self) -> Self:
+        """The same with the files that it means, where it names a folder for them."""
+        return self
+
     def files(self, role: Role) -> dict[str, list[str]]:
         """The paths that are to be read or written, by the fields that name them; arrays are none."""
         found = {}
@@ -158,13 +170,13 @@ def _is_default(entry: Field[Any], value: Any) -> bool:
     return entry.default_factory is not MISSING and not value
 
 
-def takes(record: Callable[P, T]) -> Callable[[Callable[[T], R]], Callable[P, R]]:
+def takes(record: Callable[P, Asked]) -> Callable[[Callable[[Asked], R]], Callable[P, R]]:
     """Make a function of a request one of the request's fields."""
 
-    def decorate(function: Callable[[T], R]) -> Callable[P, R]:
+    def decorate(function: Callable[[Asked], R]) -> Callable[P, R]:
         @functools.wraps(function)
         def ask(*args: P.args, **kwargs: P.kwargs) -> R:
-            return function(record(*args, **kwargs))
+            return function(record(*args, **kwargs).settled())
 
         del ask.__wrapped__
         made = inspect.signature(function).return_annotation

@@ -27,6 +27,14 @@ def port(request: PortRequest) -> Ported:
     Raises:
         WeightsError: a file that cannot be read, or that is no ResNet in that layout.
         RequestError: names or suffixes that make no sense, or a target that cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("net.prototxt").write_text(str(resnet_convert.resnet(18, classes=10)))
+        >>> _ = resnet_convert.convert("net.prototxt", to="caffe", fold="none", random_weights=0, output="net")
+        >>> done = resnet_convert.port("net/model.caffemodel", "resnet18.safetensors", to="torchvision")
+        >>> done.depth, done.classes, done.arrays
+        (18, 10, 102)
     """
     return ported(request)
 
@@ -57,6 +65,12 @@ def diff(request: DiffRequest) -> Comparison:
 
     Raises:
         CaffeModelError: a file that cannot be read, or that holds no weights.
+
+    Example:
+        >>> weights = "examples/digits/digits_resnet.caffemodel"
+        >>> found = resnet_convert.diff(weights, weights)
+        >>> found.compared, found.different
+        (62, [])
     """
     return compared(request)
 

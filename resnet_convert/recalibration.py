@@ -52,6 +52,17 @@ def recalibrate(request: RecalibrationRequest) -> Recalibration:
 
     Raises:
         CaffeModelError: files that cannot be read, a net without weights or without images.
+
+    Example:
+        >>> done = resnet_convert.recalibrate(
+        ...     "examples/digits/deploy.prototxt",
+        ...     "examples/digits/digits_resnet.caffemodel",
+        ...     "examples/digits/val",
+        ...     limit=64,
+        ...     output="recalibrated.caffemodel",
+        ... )
+        >>> done.file, done.found.images
+        (PosixPath('recalibrated.caffemodel'), 64)
     """
     return recalibration_of(request)
 

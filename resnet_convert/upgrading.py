@@ -42,6 +42,11 @@ def upgrade(request: UpgradeRequest) -> Upgraded:
 
     Raises:
         CaffeModelError: a file that cannot be read, or is none of the three.
+
+    Example:
+        >>> done = resnet_convert.upgrade("examples/digits/deploy.prototxt")
+        >>> done.notes, done.data[:21]
+        (("1 input field became the layer 'input'",), b'name: "ResNet-digits"')
     """
     return upgraded(request)
 

@@ -36,6 +36,13 @@ def verify(request: VerificationRequest) -> Report:
     Raises:
         CaffeModelError: a file that cannot be read, a model that is not this net's.
         MissingDependencyError: the model's runtime is not installed.
+
+    Example:
+        >>> net, weights = "examples/digits/deploy.prototxt", "examples/digits/digits_resnet.caffemodel"
+        >>> _ = resnet_convert.convert(net, weights, to="onnx", output="digits.onnx")
+        >>> report = resnet_convert.verify(net, weights, "digits.onnx")
+        >>> report.ok, len(report.rows), report.inputs
+        (True, 41, {'data': (1, 1, 16, 16)})
     """
     with opened(request) as (net, weights):
         (report,) = compare(net, weights, [request.model], request, request.mean, time_limit=request.timeout)

@@ -15,9 +15,18 @@ from weights.sniff import name_other_message, sniff_weights
 def open_weights(path: str | os.PathLike[str]) -> Weights:
     """Open a `.caffemodel` or `.caffemodel.h5`, told apart by content, without reading a weight.
 
+    Returns:
+        the layers with their blobs: shapes as stored, numbers as float32 once a blob's `array()` is asked for.
+
     Raises:
         WeightsError: the file is missing, damaged or of another kind; the message says which.
         MissingDependencyError: it is HDF5 and h5py is not installed.
+
+    Example:
+        >>> with resnet_convert.open_weights("examples/digits/digits_resnet.caffemodel") as weights:
+        ...     blob = weights.get("conv1").blobs[0]
+        ...     blob.shape, str(blob.array().dtype)
+        ((16, 1, 3, 3), 'float32')
     """
     if sniff_weights(path):
         return open_hdf5(path)

@@ -33,6 +33,11 @@ def load_mean(path: str | os.PathLike[str]) -> FloatArray:
 
     Raises:
         WeightsError: the file cannot be read, is damaged or of another kind, has another rank, or holds NaN.
+
+    Example:
+        >>> mean = resnet_convert.load_mean("examples/digits/mean.binaryproto")
+        >>> mean.shape, str(mean.dtype)
+        ((1, 16, 16), 'float32')
     """
     name = os.fspath(path)
     head = read_head(name)

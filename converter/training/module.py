@@ -75,6 +75,16 @@ def trainable(net: Net, weights: Weights | None, *, options: Options | None = No
         RequestError: the net has no loss, and no outputs are asked for.
         CaffeModelError: see `prototxt.errors` for the tree.
         MissingDependencyError: torch is not installed.
+
+    Example:
+        >>> import torch
+        >>> net = resnet_convert.load_net("examples/digits/train_val.prototxt", phase="TRAIN")
+        >>> shapes = resnet_convert.Options(input_shapes={"data": (8, 1, 16, 16), "label": (8,)})
+        >>> made = resnet_convert.trainable(net, None, options=shapes)
+        >>> made.inputs, len(made.learnables)
+        (('data', 'label'), 74)
+        >>> outputs = made.module(torch.zeros(8, 1, 16, 16), torch.zeros(8))
+        >>> made.module.objective(outputs).backward()
     """
     options, training = options or Options(), training_of(net)
     check_has_loss(net, training, options.outputs)

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import perf_counter
 from typing import Any, cast
 
@@ -134,7 +134,8 @@ def written_for(entry: Entry, out: Path, options: BatchOptions) -> list[Path]:
 def failure(entry: Entry, options: BatchOptions, message: str, seconds: float = 0.0) -> Outcome:
     """The outcome of a net that nothing was made of."""
     target = target_of(entry, options)
-    return Outcome(entry.name, entry.net, entry.weights or "", target, "failed", message, round(seconds, 3))
+    why, seconds = entry.why, round(seconds, 3)
+    return Outcome(entry.name, entry.net, entry.weights or "", target, "failed", message, seconds, why=why)
 
 
 def command(entry: Entry, folder: Path, options: BatchOptions) -> list[str]:
@@ -148,6 +149,8 @@ def command(entry: Entry, folder: Path, options: BatchOptions) -> list[str]:
             words += [flag] if values == ("true",) else []
         elif name != "to":
             words += [f"{flag}={value}" for value in values]
+    if entry.stated_in:
+        return [*words, "--", str(PurePath(entry.stated_in).parent)]
     return [*words, "--", entry.net, *([] if entry.weights is None else [entry.weights])]
 
 
@@ -169,7 +172,8 @@ def read_for(entry: Entry) -> list[Path]:
 
 
 def _named(entry: Entry) -> list[str]:
-    return [entry.net, entry.weights or "", *entry.options.get("mean", ()), *entry.options.get("plugin", ())]
+    stated = [entry.stated_in] if entry.stated_in else []
+    return [entry.net, entry.weights or "", *stated, *entry.options.get("mean", ()), *entry.options.get("plugin", ())]
 
 
 def _state(path: Path) -> list[int]:
@@ -254,6 +258,7 @@ def _outcome(entry: Entry, out: Path, options: BatchOptions, ended: Ended, made:
         report=f"{entry.name}/{REPORT}" if check else "",
         log=f"{entry.name}/{LOG}" if ended.errors else "",
         warnings=warnings,
+        why=entry.why,
     )
 
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 from converter.options import Target
 from prototxt.errors import CaffeModelError, ErrorGroup, Position, RequestError, raise_all
 from prototxt.words import unreadable
+
+Trouble: TypeAlias = Literal["", "ambiguous", "missing", "failed"]
 
 OPTIONS = (
     "to fold opset input_shape outputs mean scale input_order random_weights dialect plugin allow_unknown "
@@ -49,7 +51,11 @@ class Entry:
         folder: the manifest's, absolute; paths start there.
         net, weights: paths as the manifest has them; weights are None where there are none.
         options: by name, as on the command line without dashes and with `_` for `-`.
-        position: its line.
+        position: its line; of a net that was found in a tree the file.
+        why: how the pair was found.
+        stated_in: the readme.md or model.yml of a zoo's folder that names the two: NET is that folder then.
+        trouble: why the net cannot be converted; empty for one that can be tried.
+        message: the same, in a sentence.
     """
 
     name: str
@@ -58,12 +64,16 @@ class Entry:
     weights: str | None
     options: Mapping[str, tuple[str, ...]]
     position: Position
+    why: str = ""
+    stated_in: str = ""
+    trouble: Trouble = ""
+    message: str = ""
 
 
 def read_manifest(path: str) -> list[Entry]:
     """The nets of a manifest, in its order.
 
-    Whether a net's files exist and its options make sense is not looked at: that is for its own conversion.
+    Whether a net's files exist and its options make sense is not looked at.
 
     Raises:
         RequestError: a file that cannot be read, has no `net` column or an unknown one; rows that are no rows of it,
@@ -193,13 +203,24 @@ def _names(rows: Sequence[tuple[Position, Mapping[str, str]]]) -> list[str]:
         taken.setdefault(name.casefold(), where.line)
     if errors:
         raise ErrorGroup(errors)
+    return names_for([(row["net"], row.get("name")) for _, row in rows], set(taken))
+
+
+def names_for(nets: Iterable[tuple[str, str | None]], taken: Collection[str] = RESERVED) -> list[str]:
+    """A folder's name for each net.
+
+    Args:
+        nets: paths, each with the name that it shall have, where it shall have one.
+        taken: names in lower case that none of the others can have.
+    """
     names: list[str] = []
     seen: set[str] = set()
-    for where, row in rows:
-        wishes = _wishes(row["net"], again=row["net"] in seen)
-        name = row.get("name") or next(wish for wish in wishes if wish.casefold() not in taken)
-        seen.add(row["net"])
-        taken[name.casefold()] = where.line
+    taken = set(taken)
+    for net, given in nets:
+        wishes = _wishes(net, again=net in seen)
+        name = given or next(wish for wish in wishes if wish.casefold() not in taken)
+        seen.add(net)
+        taken.add(name.casefold())
         names.append(name)
     return names
 

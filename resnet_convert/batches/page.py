@@ -13,23 +13,31 @@ from verify.report.records import Json, plain
 from verify.report.template import fill_page, write_text
 
 
-def format_batch(results: Sequence[Outcome], *, source: str = "", provenance: Json = None) -> str:
+def format_batch(
+    results: Sequence[Outcome], *, source: str = "", left: Sequence[Json] = (), provenance: Json = None
+) -> str:
     """The page's text.
 
     Args:
         results: the nets, in the manifest's order.
-        source: the manifest's path, for the heading.
+        source: the manifest's path, or the folder's, for the heading.
+        left: what of the folder is nothing to convert: `path` and `why` each.
         provenance: what made it (`verify.report.provenance`).
     """
-    record: dict[str, Json] = {"source": source, "rows": [_row(row) for row in results]}
+    record: dict[str, Json] = {"source": source, "rows": [_row(row) for row in results], "left": list(left)}
     return fill_page("page.html", record, "resnet_convert.batches", provenance)
 
 
 def write_batch(
-    results: Sequence[Outcome], path: str | PathLike[str], *, source: str = "", provenance: Json = None
+    results: Sequence[Outcome],
+    path: str | PathLike[str],
+    *,
+    source: str = "",
+    left: Sequence[Json] = (),
+    provenance: Json = None,
 ) -> None:
     """Write the page; whatever stands at `path` is replaced."""
-    write_text(format_batch(results, source=source, provenance=provenance), Path(path))
+    write_text(format_batch(results, source=source, left=left, provenance=provenance), Path(path))
 
 
 def row_of(outcome: Outcome) -> dict[str, Json]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Status: TypeAlias = Literal["ok", "failed", "differs", "skipped", "timed out"]
-"""`failed`: no model was made; `differs`: one was, and its numbers leave their bounds; `skipped`: not reached yet."""
+Status: TypeAlias = Literal["ok", "failed", "differs", "skipped", "timed out", "ambiguous", "missing"]
+"""`failed`: no model was made; `differs`: one was, and its numbers leave their bounds; `skipped`: not reached yet;
+`ambiguous`: several files are as good a pair; `missing`: a file is not there. The last two are said before any work."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Outcome:
         log: what the conversion printed, likewise.
         fingerprint: of the files, the options and this version.
         warnings: of the conversion, and why there was no comparison.
+        why: how net and weights were found to be a pair, where no manifest names them.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Outcome:
     log: str = ""
     fingerprint: str = ""
     warnings: tuple[str, ...] = ()
+    why: str = ""

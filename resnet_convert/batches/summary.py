@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -12,19 +13,22 @@ from time import monotonic
 from typing import Protocol, get_args
 
 from prototxt.errors import Position, RequestError
+from prototxt.names import readable
 from prototxt.words import reason
 from resnet_convert.batches.conversion import BatchOptions, claimed, failure, finished, read_for, written_for
 from resnet_convert.batches.manifest import Entry, read_manifest
+from resnet_convert.batches.missing import with_missing_files
 from resnet_convert.batches.page import row_of, write_batch
 from resnet_convert.batches.records import Outcome, Status
 from resnet_convert.batches.runners import run_local, run_ray
-from resnet_convert.guarding import guard
 from resnet_convert.option import takes
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import BatchRequest
+from resnet_convert.zoo.roles import LeftOut
 from verify.machine import processors
+from verify.report.provenance import provenance_of
 from verify.report.records import Json
-from weights import atomic_file, atomic_path
+from weights import atomic_file, atomic_path, refuse_overwriting
 
 CORES_A_NET = 2
 PAGE, RECORD = "summary.html", "summary.json"
@@ -35,6 +39,9 @@ PAUSE = 10.0
 
 class Listener(Protocol):
     """Who is told what becomes of the nets."""
+
+    def begins(self, summary: Summary) -> None:
+        """What was found, before any work: nets, and what keeps some from being converted."""
 
     def taken_over(self, summary: Summary) -> None:
         """Some were done by an earlier run."""
@@ -51,20 +58,30 @@ def batch(request: BatchRequest) -> Summary:
 
     Raises:
         RequestError: a manifest at fault, or a folder that cannot be written; never what is wrong with one of the nets.
+
+    Example:
+        >>> summary = resnet_convert.batch("examples/digits", "converted", verify=False)
+        >>> summary.counts, [row.output for row in summary.rows]
+        ({'ok': 1}, ['digits/model.onnx'])
+        >>> [(left.path.name, left.why) for left in summary.left]
+        [('solver.prototxt', 'a solver'), ('train_val.prototxt', 'a net for training')]
     """
     return run_batch(request)
 
 
 def run_batch(request: BatchRequest, listener: Listener | None = None) -> Summary:
     """What `batch` does, told as it goes."""
-    entries = read_manifest(str(request.manifest))
+    entries, left = _entries(request)
     jobs = request.jobs or max(1, processors() // CORES_A_NET)
     threads = CORES_A_NET if request.runner == "ray" else max(1, processors() // jobs)
     options = BatchOptions(request.to, request.verify, request.timeout, threads)
     _guard(request, entries, options)
     out = _folder(str(request.output))
     with claimed(out):
-        summary = Summary(entries, options, out, str(request.manifest), provenance=provenance(request))
+        summary = Summary(entries, options, out, str(request.manifest), left=left, provenance=_provenance(request))
+        summary.settle()
+        if listener is not None:
+            listener.begins(summary)
         if not request.again:
             summary.take_over()
             if listener is not None:
@@ -85,12 +102,32 @@ def run_batch(request: BatchRequest, listener: Listener | None = None) -> Summar
         return summary
 
 
+def _entries(request: BatchRequest) -> tuple[list[Entry], list[LeftOut]]:
+    """The nets of a manifest or of a folder, and what in the folder is none."""
+    path, out = str(request.manifest), Path(request.output)
+    if not os.path.isdir(path):
+        return [with_missing_files(entry) for entry in read_manifest(path)], []
+    if out.exists() and out.samefile(path):
+        raise RequestError("is the folder whose nets are converted; choose another -o", position=Position(str(out)))
+    from resnet_convert.batches.tree import read_tree
+
+    return read_tree(path, without=[out])
+
+
+def _provenance(request: BatchRequest) -> Json:
+    """Of a folder the name alone: its nets' own pages tell which files they are of."""
+    path = str(request.manifest)
+    return provenance_of([], [path]) if os.path.isdir(path) else provenance(request)
+
+
 def _guard(request: BatchRequest, entries: Sequence[Entry], options: BatchOptions) -> None:
     """Refuse a batch whose files would take the place of the manifest, or of what any of its nets is read from."""
     out = Path(request.output).absolute()
     written = (path for entry in entries for path in written_for(entry, out, options))
     read = (path for entry in entries for path in read_for(entry))
-    guard(request, output=[out / PAGE, out / RECORD, *written], reading=read)
+    # A folder of nets is not read as such: new files may be made in it.
+    manifest = [] if os.path.isdir(request.manifest) else [request.manifest]
+    refuse_overwriting([out / PAGE, out / RECORD, *written], [*manifest, *read])
 
 
 def _folder(name: str) -> Path:
@@ -122,7 +159,8 @@ class Summary:
         entries: the manifest's, in its order.
         options: what goes for every net.
         out: the folder.
-        manifest: its path.
+        manifest: its path, or that of the folder.
+        left: what of a folder is nothing to convert.
         outcomes: by name, of those that have ended.
         earlier: how many an earlier run did.
         provenance: what made it, of which manifest.
@@ -133,19 +171,31 @@ class Summary:
     options: BatchOptions
     out: Path
     manifest: str
+    left: Sequence[LeftOut] = ()
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     earlier: int = 0
     provenance: Json = None
     begun: float = field(default_factory=monotonic)
     _written: float = field(default_factory=monotonic, repr=False)
 
+    def settle(self) -> None:
+        """What there is nothing to be done about."""
+        for entry in self.entries:
+            if entry.trouble:
+                self.outcomes[entry.name] = replace(failure(entry, self.options, entry.message), status=entry.trouble)
+
+    @property
+    def troubles(self) -> list[Outcome]:
+        """Those of which a file is missing, or that are ambiguous."""
+        return [self.outcomes[entry.name] for entry in self.entries if entry.trouble]
+
     def take_over(self) -> None:
         """What an earlier run finished."""
-        for entry in self.entries:
+        for entry in self.pending():
             outcome = finished(entry, self.out, self.options)
             if outcome is not None:
-                self.outcomes[entry.name] = outcome
-        self.earlier = len(self.outcomes)
+                self.outcomes[entry.name] = replace(outcome, why=entry.why)
+                self.earlier += 1
 
     def pending(self) -> list[Entry]:
         """What is still to be done."""
@@ -160,7 +210,7 @@ class Summary:
     def write(self) -> None:
         """Write summary.html and summary.json."""
         with atomic_path(self.out / PAGE) as page:
-            write_batch(self.rows, page, source=self.manifest, provenance=self.provenance)
+            write_batch(self.rows, page, source=self.manifest, left=self.left_out, provenance=self.provenance)
         with atomic_file(self.out / RECORD) as file:
             file.write(json.dumps(self.to_json(), indent=1).encode())
         self._written = monotonic()
@@ -183,8 +233,15 @@ class Summary:
             "manifest": self.manifest,
             "counts": counts,
             "nets": [row_of(row) for row in self.rows],
+            "left_out": self.left_out,
             "provenance": self.provenance,
         }
+
+    @property
+    def left_out(self) -> list[Json]:
+        """What of a folder is nothing to convert: its path from there, and why."""
+        here = Path(self.manifest)
+        return [{"path": readable(os.path.relpath(each.path, here)), "why": readable(each.why)} for each in self.left]
 
     def _skipped(self, entry: Entry) -> Outcome:
         why = "the run ended, or was looked at, before it came to this net"

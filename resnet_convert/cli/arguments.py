@@ -113,7 +113,7 @@ def request_of(record: type[R], parsed: argparse.Namespace, **given: Any) -> R:
         if spec is not None and spec.repeated and entry.name in values:
             pairs = all(isinstance(value, tuple) for value in values[entry.name])
             values[entry.name] = dict(values[entry.name]) if pairs else tuple(values[entry.name])
-    return record(**values | given)
+    return record(**values | given).settled()
 
 
 def refuse_options(parsed: argparse.Namespace, record: type[Request], instead: type[Request], why: str) -> None:

@@ -1,10 +1,10 @@
-"""`resnet-convert batch`: convert and verify every net of a manifest, with one summary page."""
+"""`resnet-convert batch`: convert and verify every net of a manifest or of a folder, with one summary page."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import monotonic
 
 from prototxt.names import shown
@@ -18,6 +18,9 @@ from verify.report.text import percent
 
 LONGEST_MESSAGE = 240
 """Characters on the terminal; the page has more, the log all."""
+
+MOST_LEFT = 10
+"""Files that are nothing to convert, on the terminal."""
 
 WORTH_SAYING = 90.0
 """Seconds of a batch that are left, from which on they are told."""
@@ -43,6 +46,17 @@ class Told:
     def __init__(self, *, talks: bool) -> None:
         self._talks = talks
 
+    def begins(self, summary: Summary) -> None:
+        """What was found, and what cannot be converted."""
+        if self._talks:
+            pairs = [entry for entry in summary.entries if entry.why and not entry.trouble]
+            say(*(f"{shown(e.name)}: {shown(together(e.net, e.weights))}: {shown(e.why)}" for e in pairs))
+            left = [f"left out: {shown(str(each.path))}: {shown(each.why)}" for each in summary.left]
+            more = [f"left out: {len(left) - MOST_LEFT:,} more, which {PAGE} lists"] if len(left) > MOST_LEFT else []
+            say(*left[:MOST_LEFT], *more)
+        for outcome in summary.troubles:
+            say(describe(outcome), failed=True)
+
     def taken_over(self, summary: Summary) -> None:
         """Some were done by an earlier run."""
         if summary.earlier and self._talks:
@@ -59,11 +73,20 @@ class Told:
 
 def _left(summary: Summary) -> str:
     """How long the rest takes, where that is worth saying."""
-    here, seconds = len(summary.outcomes) - summary.earlier, monotonic() - summary.begun
-    total = len(summary.entries) - summary.earlier
+    done = summary.earlier + len(summary.troubles)
+    here, seconds = len(summary.outcomes) - done, monotonic() - summary.begun
+    total = len(summary.entries) - done
     if not here or seconds / here * (total - here) < WORTH_SAYING:
         return ""
     return f", {time_left(here, total, seconds)}"
+
+
+def together(net: str, weights: str | None) -> str:
+    """`deploy.prototxt + x.caffemodel`, the second from the first one's folder where it lies there."""
+    if not weights:
+        return net
+    beside = PurePath(weights).parent == PurePath(net).parent
+    return f"{net} + {PurePath(weights).name if beside else weights}"
 
 
 def describe(outcome: Outcome) -> str:

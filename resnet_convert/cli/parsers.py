@@ -35,7 +35,10 @@ HEADS: Final[Mapping[str, Head]] = {
         "Convert a Caffe network; afterwards every blob is compared with what Caffe computes.",
         "[convert] NET [WEIGHTS] --to FORM [-o OUT] [options]",
         {
-            "net": {"help": "the .prototxt, of any age; or a .caffemodel, whose own net then counts"},
+            "net": {
+                "help": "the .prototxt, of any age; or a .caffemodel, whose own net then counts; or a model zoo's "
+                "folder with both files"
+            },
             "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
         },
     ),
@@ -81,14 +84,14 @@ HEADS: Final[Mapping[str, Head]] = {
     ),
     "batch": Head(
         "BatchRequest",
-        "Convert and verify every net of a list; one failure stops none of the others.",
-        "batch MANIFEST.csv -o OUT [options]",
+        "Convert and verify every net of a list or of a folder; one failure stops none of the others.",
+        "batch MANIFEST.csv|DIR -o OUT [options]",
         {
             "manifest": {
-                "metavar": "MANIFEST.csv",
+                "metavar": "MANIFEST.csv|DIR",
                 "help": "a net a row, under a head line: net and weights (paths from the manifest's folder), name, and "
                 "options of a conversion by their names: to, fold, opset, input_shape, outputs, mean, plugin (which is "
-                "executed) …",
+                "executed) …; or a folder, in which the pairs of prototxt and weights are found",
             },
             "-o --output": {
                 "dest": "output",

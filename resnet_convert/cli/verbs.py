@@ -48,7 +48,7 @@ Convert a Caffe network and prove that nothing changed.
                                                                  top-1 and top-5 errors beside the published ones
   resnet-convert classify deploy.prototxt model.caffemodel cat.jpg --labels synset_words.txt
                                                                  the best classes, or a detector's boxes
-  resnet-convert batch zoo.csv -o out                            converts and verifies a whole zoo
+  resnet-convert batch zoo.csv|DIR -o out                        converts and verifies a whole zoo
   resnet-convert recalibrate deploy.prototxt model.caffemodel --data train --to caffe
                                                                  BatchNorm's statistics, computed anew
   resnet-convert port ResNet-50.caffemodel --layout torchvision -o resnet50.safetensors

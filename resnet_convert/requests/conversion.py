@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import TYPE_CHECKING
 
-from converter.options import File, Fold, Options, Preprocessing, Target
+from converter.options import SUFFIXES, File, Fold, Options, Preprocessing, Target
 from resnet_convert.option import option, output_option, python_only
 from resnet_convert.requests.net import FedRequest
 from resnet_convert.requests.values import Mean, Order
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 FOLD_HELP = (
     "bn (default) merges BatchNorm and Scale into one batch normalisation, conv folds both into the convolution "
@@ -48,6 +53,19 @@ class ConversionRequest(FedRequest):
     explain: bool = option(False, "say what was folded, what not, and why")
 
     options: Options | None = python_only(None)
+
+    @property
+    def needs_weights(self) -> bool:
+        """Not where the net's fillers make them."""
+        return self.random_weights is None
+
+    def settled(self) -> Self:
+        """As of any net; what is made of a folder is named after the folder."""
+        made = super().settled()
+        if made is self or made.output is not None or made.net == self.net:
+            return made
+        folder = os.path.basename(os.path.abspath(self.net))
+        return replace(made, output=f"{folder or 'model'}{SUFFIXES[self.to]}")
 
     def to_options(self) -> Options:
         """How the net is read and rewritten: what this record says, else `options`."""

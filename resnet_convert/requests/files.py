@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal
+import os
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 from converter.options import File, Target
 from resnet_convert import text_forms
 from resnet_convert.option import Request, by_place, option, output_option
 from resnet_convert.requests.values import Layout, Mean, Order, Runner
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PREPROCESSING, BACK = "preprocessing", "back to Caffe"
 
@@ -62,6 +66,17 @@ class PortRequest(Request):
     )
     prototxt: File | None = option(None, "write that net as well", metavar="FILE", parse=str, group=BACK, file="out")
 
+    def settled(self) -> Self:
+        """The same with the weight file of a zoo's folder; errors as of `NetRequest.settled`."""
+        if not self.weights or not os.path.isdir(self.weights):
+            return self
+        from pathlib import Path
+
+        from resnet_convert.zoo.opening import checked, net_of
+
+        found = checked(net_of(Path(self.weights)))
+        return replace(self, weights=found.weights or found.net)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffRequest(Request):
@@ -80,7 +95,8 @@ class BatchRequest(Request):
     """A whole zoo.
 
     Attributes:
-        manifest: a CSV file: a net a row, under a head line (`resnet_convert.batches.manifest`).
+        manifest: a CSV file: a net a row, under a head line (`resnet_convert.batches.manifest`); or a folder, in which
+            nets are found (`resnet_convert.zoo.tree`).
         output: folder for the summary, and a folder for each net.
     """
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from converter.options import File, Options
 from resnet_convert import text_forms
 from resnet_convert.option import Request, by_place, option, python_only
-from resnet_convert.requests.values import NO_DIALECTS, NO_SHAPES, Float32, Values
+from resnet_convert.requests.values import NO_DIALECTS, NO_METADATA, NO_SHAPES, Float32, Values
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 THE_NET = "the net"
 
@@ -19,8 +23,10 @@ class NetRequest(Request):
     """A net, and how its files are read.
 
     Attributes:
-        net: the .prototxt, of any age; or a .caffemodel, whose own net then counts.
+        net: the .prototxt, of any age; or a .caffemodel, whose own net then counts; or a folder as model zoos have them
+            (`resnet_convert.zoo`), of which `settled` finds both files.
         weights: the .caffemodel or .caffemodel.h5; None for a net without, or one that brings its own.
+        metadata: what a written model shall carry, by key.
         others: as their helps say.
     """
 
@@ -72,6 +78,31 @@ class NetRequest(Request):
         group=THE_NET,
         file="in",
     )
+    metadata: Mapping[str, str] = python_only(NO_METADATA)
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether a folder without its weight file is at fault; a net's layers can be listed all the same."""
+        return False
+
+    def settled(self) -> Self:
+        """The same with the two files of a zoo's folder, held against the sums that it states, and its metadata.
+
+        Raises:
+            CaffeModelError: a folder without a net or with several, or whose files are not what it states.
+        """
+        if not self.net or not os.path.isdir(self.net):
+            return self
+        from pathlib import Path
+
+        from resnet_convert.zoo.opening import checked, net_of, prototxt_of
+
+        folder = Path(self.net)
+        if self.weights is not None:
+            return replace(self, net=prototxt_of(folder))
+        found = checked(net_of(folder, weights_needed=self.needs_weights))
+        metadata = {**found.card.metadata, **self.metadata} if found.card else self.metadata
+        return replace(self, net=found.net, weights=found.weights, metadata=metadata)
 
     def to_options(self) -> Options:
         """How the net is read and rewritten: what this record says, the means read from their files."""
@@ -98,3 +129,8 @@ class FedRequest(NetRequest):
         file="in",
     )
     feeds: Mapping[str, Values] | None = python_only(None)
+
+    @property
+    def needs_weights(self) -> bool:
+        """What is compared has numbers."""
+        return True

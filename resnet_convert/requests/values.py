@@ -31,3 +31,4 @@ Layout: TypeAlias = Literal["torchvision", "timm", "keras", "detectron2", "mmdet
 
 NO_SHAPES: Mapping[str, Sequence[int | str]] = {}
 NO_DIALECTS: Mapping[str, str] = {}
+NO_METADATA: Mapping[str, str] = {}

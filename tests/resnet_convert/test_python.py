@@ -134,7 +134,7 @@ def test_a_net_is_listed_upgraded_and_compared_with_itself() -> None:
 def test_a_zoo_is_converted_from_python() -> None:
     Path("zoo.csv").write_text(f"net,weights\n{NET},{WEIGHTS}\nnone.prototxt,\n")
     summary = resnet_convert.batch("zoo.csv", "out", jobs=1)
-    assert summary.counts == {"ok": 1, "failed": 1}
+    assert summary.counts == {"ok": 1, "missing": 1}
     assert summary.rows[0].worst_share is not None
 
 

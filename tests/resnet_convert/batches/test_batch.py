@@ -63,14 +63,14 @@ def test_what_goes_wrong_with_one_net_stops_no_other(capsys: pytest.CaptureFixtu
         ("twice.prototxt", "nothing", "exits.py"),
         ("twice.prototxt", "raises", "raises.py"),
         ("zoo.csv", "other", ""),
-        (".", "folder", ""),
+        ("relu.prototxt", "folder", ""),
         ("relu.prototxt", "relu", ""),
     ]
     Path("out").mkdir()
     Path("out/folder").write_text("a file where a folder is to be")
     assert main(["batch", manifest(*rows), "-o", "out", "-j", "2"]) == 3
     assert statuses() == {
-        "differs": "differs", "unknown": "failed", "missing": "failed", "killed": "failed", "gone": "failed",
+        "differs": "differs", "unknown": "failed", "missing": "missing", "killed": "failed", "gone": "failed",
         "nothing": "failed", "raises": "failed", "other": "failed", "folder": "failed", "relu": "ok",
     }  # fmt: skip
     said = messages()
@@ -79,7 +79,7 @@ def test_what_goes_wrong_with_one_net_stops_no_other(capsys: pytest.CaptureFixtu
     assert [line.split(" error: ")[0] for line in said["unknown"].splitlines()] == [
         f"unknown.prototxt:{line}:19:" for line in (2, 3, 4)
     ]
-    assert said["missing"] == "none.prototxt: error: can't read the file: no such file or directory"
+    assert said["missing"] == "zoo.csv:4: error: net none.prototxt: no such file"
     assert said["killed"] == "ended by SIGKILL, as the system does when memory runs out: fewer --jobs need less"
     assert said["gone"] == "leaves.py:1: error: the plugin fails: SystemExit: 7"
     assert said["nothing"] == "ended without a word of what it wrote"
@@ -93,7 +93,10 @@ def test_what_goes_wrong_with_one_net_stops_no_other(capsys: pytest.CaptureFixtu
         "unknown: failed: unknown.prototxt:2:19: error: layer 'a' (Nopea): unknown layer type 'Nopea' (and 2 more)"
         in (out)
     )
-    assert err == "10 nets: 1 ok, 8 failed, 1 differs; out/summary.html\n"
+    assert err.splitlines() == [
+        "missing: missing: zoo.csv:4: error: net none.prototxt: no such file",
+        "10 nets: 1 ok, 7 failed, 1 differs, 1 missing; out/summary.html",
+    ]
 
 
 def test_the_status_is_1_when_none_differs_and_some_failed() -> None:
@@ -123,7 +126,7 @@ def test_options_that_a_conversion_refuses_are_told_with_the_manifests_line() ->
         "zoo.csv:6: error: argument --input-shape: '0' in 'x=0,3' is neither a size above 0"
     )
     assert said["dashes"].startswith("zoo.csv:7: error: argument --input-shape: '--help' is no shape")
-    assert said["net"] == "--help: error: can't read the file: no such file or directory"
+    assert said["net"] == "zoo.csv:8: error: net --help: no such file"
     assert (said.pop("good"), statuses()["good"]) == ("", "ok")
 
 

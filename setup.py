@@ -21,7 +21,9 @@ setup(
     # {"": "."} makes the editable install a plain path, which mypy, pyright and editors follow.
     package_dir={"": "."},
     packages=find_packages(include=["prototxt*", "weights*", "converter*", "verify*", "resnet_convert*"]),
-    package_data={"": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.css", "*.js", "*.toml", "*.txt"]},
+    package_data={
+        "": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.css", "*.js", "*.toml", "*.txt", "*.json"]
+    },
     install_requires=[
         "numpy>=1.24",
         "protobuf>=4.25",

@@ -151,6 +151,7 @@ class Layer(Traits):
             its own there. (Caffe's product of Eltwise loses the top's gradient in place, which is not followed.)
         tabulates: whether the model holds tables for it that grow with its bottoms and tops, or an operator for each
             step of them; these are made at once, so that such a layer has a limit (`LARGEST_TABULATED`).
+        read_as: other classes that `read` may give a layer of, where the type has several forms.
         role: `layer`, or `input` for a layer that brings data in, or `loss` for one that is left out unless asked for.
     """
 
@@ -161,6 +162,7 @@ class Layer(Traits):
     reads_first: ClassVar[bool] = False
     keeps_bottom: ClassVar[bool] = False
     tabulates: ClassVar[bool] = False
+    read_as: ClassVar[tuple[type[Layer], ...]] = ()
     role: ClassVar[str] = "layer"
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -1,26 +1,25 @@
 """Write docs/layers.md, the table of layer types: `python -m docs.make_layers [TYPE ...]`.
 
 Most of it is in the registries. Which fields of the prototxt a type reads is measured, by the walk over every field
-that the tests make too (`tests.every_field`): for the types that are named, or for all with `--walk`; the others keep
-what the page says.
+that the tests make too (`tests.every_field`): for the types that are named, or for all with `--walk`. What it finds
+goes into `resnet_convert/layer_fields.json`, which the page and `resnet-convert layers` read.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from converter.layers.base import UNLIMITED, registry
-from converter.node import Layer
+import resnet_convert
 from prototxt.dialects import DIALECTS
 from prototxt.fork_numbers import FORKS as KNOWN
 from prototxt.fork_numbers import READINGS
+from resnet_convert.layer_types import FIELDS, HELD, LayerType, by_section, family_does, read_fields
 from tests.every_field import Walked, walk, walked_kinds
-from verify import known_types
 
 PAGE = Path(__file__).with_name("layers.md")
 
@@ -33,6 +32,8 @@ docs.make_layers` from the registries of the converter and of the interpreter th
 - *bottoms*, *tops*: how many it takes and makes.
 - *ONNX*, *PyTorch*: whether it can be written there. An *input* becomes an input of the model; a *loss* or measure is
   left out unless `--outputs` asks for it.
+- *trained*: whether a PyTorch module with it trains as Caffe's net did (`--train`); *in part* where that hangs on its
+  settings.
 - *checked*: whether the independent interpreter computes it, so that a conversion is verified.
 - *fields*: what it reads of the prototxt, converter and interpreter alike. Any other field of its sections is refused,
   unless it has no effect on the answer (`prototxt/effects.py`); fields of other types' sections are warned of. Fillers,
@@ -56,20 +57,19 @@ What no fork explains, or two explain differently, is refused; `--dialect TYPE=F
 or that of `caffe.proto`), and the prototxt tells in any case.
 """
 
-COLUMNS = ("type", "what it does", "bottoms", "tops", "ONNX", "PyTorch", "checked", "fields")
+COLUMNS = ("type", "what it does", "bottoms", "tops", "ONNX", "PyTorch", "trained", "checked", "fields")
 NO_FIELDS = "none"
-HELD = "*"
 UNKNOWN = "–"
 
 
-def page(fields: Mapping[str, str]) -> str:
-    """The whole text; `fields` says what each type reads, as `fields_of` gives it."""
-    families: dict[str, dict[type[Layer], list[str]]] = {}
-    for name, cls in sorted(registry().items()):
-        families.setdefault(cls.__module__, {}).setdefault(cls, []).append(name)
-    types = sum(len(names) for classes in families.values() for names in classes.values())
-    sections = [section(module, classes, fields) for module, classes in sorted(families.items())]
-    return "\n".join([HEAD, f"{types} types.\n", *sections, dialects(), numbers()])
+def page() -> str:
+    """The whole text."""
+    families: dict[str, list[LayerType]] = {}
+    known = resnet_convert.layers()
+    for each in known:
+        families.setdefault(each.family, []).append(each)
+    sections = [section(family, families[family]) for family in sorted(families)]
+    return "\n".join([HEAD, f"{len(known)} types.\n", *sections, dialects(), numbers()])
 
 
 def dialects() -> str:
@@ -80,22 +80,9 @@ def dialects() -> str:
     return f"{FORKS}\n" + "\n".join(rows) + "\n"
 
 
-def fields_of(text: str) -> dict[str, str]:
-    """What the page says that each type reads."""
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    return {
-        name.strip("` "): cells[-1] for cells in rows if len(cells) == len(COLUMNS) for name in cells[0].split(", ")
-    }
-
-
-def described(walked: Sequence[Walked]) -> str:
-    """The fields of a type that count, section by section."""
-    sections: dict[str, list[str]] = {}
-    for field in walked:
-        if field.verdict in ("used", "held"):
-            name, _, inner = field.path.partition(".")
-            sections.setdefault(name, []).append(inner + HELD * (field.verdict == "held"))
-    return "; ".join(f"{name}: {', '.join(inner)}" for name, inner in sections.items()) or NO_FIELDS
+def read_paths(walked: Iterable[Walked]) -> list[str]:
+    """The fields of a type that count, as `layer_fields.json` has them."""
+    return [each.path + HELD * (each.verdict == "held") for each in walked if each.verdict in ("used", "held")]
 
 
 def numbers() -> str:
@@ -115,61 +102,58 @@ def numbers() -> str:
     return f"{NUMBERS}\n" + "\n".join([*rows, *sources]) + "\n"
 
 
-def section(module: str, classes: dict[type[Layer], list[str]], fields: Mapping[str, str]) -> str:
-    """A family: its module's first sentence and a row a layer class."""
+def section(family: str, types: Sequence[LayerType]) -> str:
+    """A family: what its layers have in common, and a row for each class of them with all its types."""
     rows = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    for cls, names in classes.items():
-        same: dict[str, list[str]] = {}
-        for name in names:
-            same.setdefault(fields.get(name, UNKNOWN), []).append(name)
-        rows += ["| " + " | ".join((*row(cls, alike), read)) + " |" for read, alike in same.items()]
-    file = module.partition(".layers.")[2].replace(".", "/") + ".py"
-    return f"## {file}\n\n{first_sentence(sys.modules[module].__doc__)}\n\n" + "\n".join(rows) + "\n"
+    alike: dict[LayerType, list[str]] = {}
+    for each in types:
+        alike.setdefault(replace(each, name="", forks=(), stored=()), []).append(each.name)
+    rows += ["| " + " | ".join(row(each, names)) + " |" for each, names in alike.items()]
+    return f"## {family}.py\n\n{family_does(family)}\n\n" + "\n".join(rows) + "\n"
 
 
-def row(cls: type[Layer], names: list[str]) -> tuple[str, ...]:
+def row(each: LayerType, names: Sequence[str]) -> tuple[str, ...]:
     """One layer class in words."""
-    special = {"input": "input", "loss": "loss"}.get(cls.role, "")
-    checked = [name for name in names if name in known_types()]
     return (
         ", ".join(f"`{name}`" for name in names),
-        first_sentence(inspect.getdoc(cls)),
-        counts(*cls.bottoms),
-        counts(*cls.tops),
-        written(cls, "onnx", special),
-        written(cls, "torch", special),
-        "yes" if len(checked) == len(names) else ", ".join(checked) or "no",
+        each.does.replace("|", "\\|"),
+        counts(*each.bottoms),
+        counts(*each.tops),
+        written(each, has=each.onnx),
+        written(each, has=each.torch),
+        "–" if each.role == "input" else each.training,
+        "yes" if each.checked else "no",
+        UNKNOWN if each.fields is None else "; ".join(by_section(each.fields)) or NO_FIELDS,
     )
 
 
-def written(cls: type[Layer], form: str, special: str) -> str:
-    """Whether a layer class has an emission of its own."""
-    if special == "input":
-        return "input"
-    has = getattr(cls, form) is not getattr(Layer, form)
-    return (special or "yes") if has else "no"
+def written(each: LayerType, *, has: bool) -> str:
+    """Whether a layer has a form of its own, and as what."""
+    return (each.role if each.role != "layer" else "yes") if has else "no"
 
 
-def counts(least: int, most: int) -> str:
+def counts(least: int, most: int | None) -> str:
     """`2`, `1–3`, `2 or more`."""
     if least == most:
         return str(least)
-    return f"{least} or more" if most >= UNLIMITED else f"{least}–{most}"
+    return f"{least} or more" if most is None else f"{least}–{most}"
 
 
-def first_sentence(text: str | None) -> str:
-    """Up to the first full stop that ends one, in one line, safe in a table."""
-    line = " ".join((text or "").partition("\n\n")[0].split())
-    return re.split(r"(?<=\.) (?=[A-Z])", line)[0].replace("|", "\\|")
+def write_fields(found: Mapping[str, Sequence[str]]) -> None:
+    """Write what each type reads, a line each."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(paths)}" for name, paths in sorted(found.items()))
+    FIELDS.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    read_fields.cache_clear()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page anew."""
-    kept = fields_of(PAGE.read_text(encoding="utf-8"))
     walked = walked_kinds() if "--walk" in arguments else arguments
     with TemporaryDirectory() as folder:
-        fields = {kind: described(walk(kind, Path(folder))) for kind in walked}
-    PAGE.write_text(page({**kept, **fields}), encoding="utf-8")
+        fields = {kind: read_paths(walk(kind, Path(folder))) for kind in walked}
+    if fields:
+        write_fields({**json.loads(FIELDS.read_text(encoding="utf-8")), **fields})
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
     from resnet_convert.into import PortedInto, port_into
+    from resnet_convert.layer_types import LayerType, layers
     from resnet_convert.loading import load
     from resnet_convert.porting import diff, port
+    from resnet_convert.published_models import models
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
     from resnet_convert.verification import verify
     from verify import Report
+    from verify.evaluation.published.figure import Published
     from verify.evaluation.records import Evaluation
     from weights import Weights, load_mean, open_weights
     from weights.layouts.compare import Comparison
@@ -56,12 +59,14 @@ __all__ = [
     "Conversion",
     "Evaluation",
     "Inspection",
+    "LayerType",
     "Net",
     "NetLayer",
     "Options",
     "Ported",
     "PortedInto",
     "Preprocessing",
+    "Published",
     "Recalibration",
     "Report",
     "Solver",
@@ -77,10 +82,12 @@ __all__ = [
     "diff",
     "evaluate",
     "inspect",
+    "layers",
     "load",
     "load_mean",
     "load_net",
     "load_plugin",
+    "models",
     "open_weights",
     "port",
     "port_into",
@@ -106,12 +113,15 @@ __getattr__ = names_by_need(
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),
         "resnet_convert.into": ("PortedInto", "port_into"),
+        "resnet_convert.layer_types": ("LayerType", "layers"),
         "resnet_convert.loading": ("load",),
         "resnet_convert.porting": ("diff", "port"),
+        "resnet_convert.published_models": ("models",),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),
         "resnet_convert.verification": ("verify",),
         "verify": ("Report",),
+        "verify.evaluation.published.figure": ("Published",),
         "verify.evaluation.records": ("Evaluation",),
         "weights": ("Weights", "load_mean", "open_weights"),
         "weights.layouts.compare": ("Comparison",),

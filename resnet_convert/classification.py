@@ -39,10 +39,6 @@ Told = Callable[[int, int], None]
 def classify(request: ClassificationRequest) -> Classification:
     """Name the best classes of images, or find a detector's boxes in them, with a converted net as Caffe would.
 
-        found = resnet_convert.classify("deploy.prototxt", "model.caffemodel", "cat.jpg", labels="synset_words.txt")
-        best = found.images[0].classes[0]
-        print(best.name, best.score)
-
     Arguments are the fields of `ClassificationRequest`: those of the command line's verb, with arrays where it has
     files: images H×W×C or N×H×W×C of uint8 (B, G, R, or grey with C 1), a mean of C values or C×H×W.
 
@@ -53,6 +49,18 @@ def classify(request: ClassificationRequest) -> Classification:
         CaffeModelError: files that cannot be read, a net that takes no images or gives neither scores of classes nor
             boxes, labels that do not fit it.
         MissingDependencyError: OpenCV, or what runs the net, is not installed.
+
+    Example:
+        >>> found = resnet_convert.classify(
+        ...     "examples/digits/deploy.prototxt",
+        ...     "examples/digits/digits_resnet.caffemodel",
+        ...     "examples/digits/val/digits_val_00000001.png",
+        ...     mean="examples/digits/mean.binaryproto",
+        ...     labels="examples/digits/synset_words.txt",
+        ... )
+        >>> best = found.images[0].classes[0]
+        >>> best.label, best.name, round(best.score, 3)
+        (8, 'eight', 1.0)
     """
     return classified(request)
 

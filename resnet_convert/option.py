@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
@@ -82,6 +82,13 @@ def _field(default: T, spec: Spec) -> T:
 def output_option(help: str, metavar: str = "OUT") -> str | os.PathLike[str] | None:
     """A field that is the file or folder to write."""
     return option(None, help, "-o", "--output", metavar=metavar, parse=str, file="out")
+
+
+def plugin_option(group: str = "") -> Sequence[str | os.PathLike[str]]:
+    """A field with files of plugins."""
+    help = "Python code that registers layers of your own; it is executed"
+    none: Sequence[str] = ()
+    return option(none, help, "--plugin", metavar="FILE.py", parse=str, repeated=True, group=group, file="in")
 
 
 def python_only(default: T) -> T:

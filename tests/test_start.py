@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from resnet_convert.cli.verbs import VERBS
+
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
 PAIR = [str(DIGITS / "deploy.prototxt"), str(DIGITS / "digits_resnet.caffemodel")]
@@ -47,9 +49,7 @@ def test_help_and_version_load_no_more_than_they_print(words: list[str], tmp_pat
     assert loaded & {*HEAVY, "argparse", "dataclasses", "pathlib"} == set()
 
 
-@pytest.mark.parametrize(
-    "verb", ["convert", "verify", "evaluate", "classify", "batch", "recalibrate", "port", "diff", "inspect", "upgrade"]
-)
+@pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_a_verb_loads_nothing_that_does_its_work(verb: str, tmp_path: Path) -> None:
     status, loaded, _ = modules_after(tmp_path, verb, "--help")
     assert status == 0

@@ -148,3 +148,13 @@ def test_a_layer_that_gives_boxes_has_rows_of_image_class_score_and_corners(case
     assert rows.shape[:2] == (1, 1)
     assert rows.shape[3] >= 7
     assert {*rows[..., 1].ravel().tolist()} <= {*classes, -1}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case, layer in ALONE if type(as_read(layer)) is not registry()[layer.kind]], ids=str
+)
+def test_a_layer_of_another_class_than_its_types_is_one_that_the_class_names(case: GoldenCase) -> None:
+    layer = alone(case)
+    assert layer is not None
+    cls = registry()[layer.kind]
+    assert isinstance(as_read(layer), (*cls.read_as, cls))

@@ -131,13 +131,14 @@ class FoldedStatistics(_Form, Scale):
 
 @register
 class BN(_Form):
-    """Reads a BN layer as one of the forms above.
+    """Batch normalisation of forks with a factor and a summand inside; the stored blobs tell which form it is.
 
     `moving_average: false` (Caffe for Windows' forks) has four blobs' statistics ignored for those of the batch;
     `frozen`, `momentum` and Synopsys' `icnet` say nothing that the blobs don't.
     """
 
     types = ("BN",)
+    read_as = (StoredStatistics, BatchStatistics, FoldedStatistics)
     keeps_statistics = True
 
     @classmethod

@@ -147,6 +147,7 @@ class Normalize(_Normalizing):
     """
 
     types = ("Normalize",)
+    read_as = (UnitVectors,)
     reads_first = True
     across_spatial: bool = True
     channel_shared: bool = True

@@ -21,8 +21,9 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 SHORTER_SIDE = 640
 """Pixels of an image on which a frame is two pixels wide and letters about 13 high."""
 
-_GOLDEN = 0.61803398875
-"""Of a turn: classes next to each other get hues far from each other."""
+_HUES = 20
+_STEP = 7 / _HUES
+"""Of a turn, from a class to the next: of twenty in a row, as many as VOC's, no two share a hue."""
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _DARK = 0.18
@@ -67,7 +68,7 @@ def in_the_font(name: str) -> bool:
 
 def color_of(label: int) -> tuple[int, int, int]:
     """B, G, R, so dark that white letters have a contrast of 4.5 on it (WCAG 2.1)."""
-    rgb = np.array(colorsys.hsv_to_rgb(label * _GOLDEN % 1, 0.85, 0.85))
+    rgb = np.array(colorsys.hsv_to_rgb((label * _STEP + label // _HUES / 2 / _HUES) % 1, 0.85, 0.85))
     luminance = float(rgb**2.2 @ _LUMINANCE)
     red, green, blue = (rgb * min(1.0, (_DARK / luminance) ** (1 / 2.2)) * 255).astype(int).tolist()
     return blue, green, red

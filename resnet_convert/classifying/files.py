@@ -71,12 +71,13 @@ def _drawings(output: str, names: list[str]) -> Drawings:
 def _file_names(names: Iterable[str]) -> Iterator[str]:
     """A file's name for each image, all different: `cat.jpg`, `cat-2.jpg`."""
     used: set[str] = set()
+    numbers: dict[str, int] = {}
     for name in names:
         path = PurePath(name)
         ending = path.suffix if path.suffix.lower() in WRITTEN else ".png"
-        number, wish = 1, f"{path.stem}{ending}"
+        wish = f"{path.stem}{ending}"
         while wish.lower() in used:
-            number += 1
+            number = numbers[path.stem] = numbers.get(path.stem, 1) + 1
             wish = f"{path.stem}-{number}{ending}"
         used.add(wish.lower())
         yield wish

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from glob import glob, has_magic
 from itertools import accumulate
 from typing import Any
@@ -44,7 +45,7 @@ class Images:
         return ", ".join(part.where for part in self.parts)
 
     def __len__(self) -> int:
-        return sum(map(len, self.parts))
+        return self._ends[-1] if self.parts else 0
 
     def item(self, index: int) -> Item:
         """Its path."""
@@ -62,9 +63,12 @@ class Images:
         return self.parts[part].read(own, color=color)
 
     def _place(self, index: int) -> tuple[int, int]:
-        ends = list(accumulate(map(len, self.parts)))
-        part = bisect_right(ends, index)
-        return part, index - (ends[part - 1] if part else 0)
+        part = bisect_right(self._ends, index)
+        return part, index - (self._ends[part - 1] if part else 0)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(map(len, self.parts)))
 
 
 def images_of(given: Any, *, ignore_orientation: bool = False) -> Images:

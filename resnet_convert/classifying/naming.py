@@ -2,7 +2,8 @@
 
     item { name: "n02958343" label: 7 display_name: "car" }          a labelmap: the label stands beside the name
 
-A list names class 0 first. A detector's may leave out the background, which it gives no boxes of.
+A list names class 0 first. One in ILSVRC's own order, whose IDs are no net's classes, is taken in Caffe's order. A
+detector's list may leave out the background, which it gives no boxes of.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from converter.options import File
 from prototxt.errors import Position, PrototxtError, RequestError
 from prototxt.words import plural
+from verify.evaluation.datasets.class_order import in_nets_order
 from verify.evaluation.datasets.synsets import caffe_order, names, read_synsets
 
 _ITEM = re.compile(rb"^\s*item\s*:?\s*\{", re.MULTILINE)
@@ -57,7 +59,7 @@ def given_names(labels: File | Sequence[str] | None) -> ClassNames:
         return ClassNames(names=dict(enumerate(map(str, labels))), listed=len(labels))
     if _is_labelmap(labels):
         return _labelmap(os.fspath(labels))
-    found = read_synsets(labels)
+    found = in_nets_order(read_synsets(labels))
     wnids, words = (dict(enumerate(each)) for each in (found.wnids, found.names))
     return ClassNames(os.fspath(labels), words, wnids, len(found))
 

@@ -11,9 +11,10 @@ from prototxt.names import shown
 from resnet_convert.classification import classified
 from resnet_convert.classifying.records import Box, Classification, ClassScore, Seen
 from resnet_convert.cli.arguments import request_of, shown_of
-from resnet_convert.cli.evaluate import LIST, list_published
+from resnet_convert.cli.models import LIST, print_table
 from resnet_convert.cli.statuses import DONE, MODEL_AT_FAULT
 from resnet_convert.cli.terminal import progress, say, say_json, table
+from resnet_convert.published_models import models
 from resnet_convert.requests import ClassificationRequest
 
 NUMBERS = (0, 1)
@@ -25,7 +26,7 @@ WEIGHT_FILES = (".caffemodel", ".h5", ".hdf5")
 def run(parsed: Namespace) -> int:
     """Classify and print; 1 if nothing can be said of an image."""
     if getattr(parsed, "expect", None) == LIST:
-        list_published()
+        print_table(models())
         return DONE
     request, asked = _request(parsed), shown_of(parsed)
     with progress(asked.talks) as line:
@@ -51,7 +52,8 @@ def _request(parsed: Namespace) -> ClassificationRequest:
 
 
 def _is_image(net: str, second: str) -> bool:
-    return isdir(second) or (net.endswith(WEIGHT_FILES) and not second.endswith(WEIGHT_FILES))
+    whole = isdir(net) or net.endswith(WEIGHT_FILES)  # a zoo's folder, or a caffemodel with its net
+    return isdir(second) or (whole and not second.endswith(WEIGHT_FILES))
 
 
 def _print(found: Classification) -> None:
@@ -75,7 +77,7 @@ def _lines(seen: Seen, found: Classification) -> Iterator[str]:
 
 
 def _of_class(each: ClassScore, form: str) -> tuple[str, ...]:
-    return form.format(each.score), str(each.label), shown(each.name)
+    return form.format(each.score), str(each.label), shown(each.name or each.wnid)
 
 
 def _of_box(box: Box) -> tuple[str, ...]:

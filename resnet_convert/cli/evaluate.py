@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from prototxt.columns import aligned
 from resnet_convert.cli.arguments import Shown, request_of, shown_of
+from resnet_convert.cli.models import LIST, print_table
 from resnet_convert.cli.terminal import progress, say_json, table, time_left
 from resnet_convert.evaluation import evaluation_of, failed, write_files
+from resnet_convert.published_models import models
 from resnet_convert.requests import EvaluationRequest
 from verify.evaluation.evaluate import Progress
-from verify.evaluation.published.known import published
 from verify.evaluation.records import Evaluation
-from verify.evaluation.shown.figures import points, published_digits
+from verify.evaluation.shown.figures import points
 from verify.evaluation.shown.text import format_evaluation, verdict_line
-
-LIST = "list"
 
 
 def run(parsed: Namespace) -> int:
     """Evaluate and print what was found; 3 if the errors are not those that were published, or Caffe disagrees."""
     if getattr(parsed, "expect", None) == LIST:
-        list_published()
+        print_table(models())
         return 0
     request, shown = request_of(EvaluationRequest, parsed, net=getattr(parsed, "net", "")), shown_of(parsed)
     with progress(shown.talks) as line:
@@ -38,17 +36,6 @@ def _print(found: Evaluation, request: EvaluationRequest, shown: Shown) -> None:
     if bad or shown.talks:
         text = verdict_line(found) if shown.quiet else format_evaluation(found, verbose=shown.verbose)
         table(text.split("\n"), failed=bad)
-
-
-def list_published() -> None:
-    """Print everything that `--expect` knows."""
-    rows: list[tuple[str, ...]] = [("name", "top-1", "top-5", "how", "model")]
-    for entry in published().values():
-        errors = [
-            "–" if error is None else points(error, published_digits(error)) for error in (entry.top1, entry.top5)
-        ]
-        rows.append((entry.name, *errors, entry.protocol, entry.title))
-    table(aligned(rows, (1, 2)))
 
 
 def describe(progress: Progress) -> str:

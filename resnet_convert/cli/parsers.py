@@ -73,7 +73,10 @@ HEADS: Final[Mapping[str, Head]] = {
         "Name the best classes of images, or find a detector's boxes in them and draw these.",
         "classify NET [WEIGHTS] IMAGE... [--labels FILE] [--expect NAME] [-o OUT] [options]",
         {
-            "net": {"nargs": "?", "help": "the .prototxt, or a .caffemodel whose own net counts"},
+            "net": {
+                "nargs": "?",
+                "help": "the .prototxt, or a .caffemodel whose own net counts, or a model zoo's folder with both files",
+            },
             "weights": {"nargs": "?", "help": "the .caffemodel or .caffemodel.h5"},
             "images": {
                 "metavar": "IMAGE",
@@ -143,6 +146,18 @@ HEADS: Final[Mapping[str, Head]] = {
             "net": {"help": "the .prototxt"},
             "weights": {"nargs": "?", "help": "with it, the stored weights are checked as well"},
         },
+    ),
+    "layers": Head(
+        "LayersRequest",
+        "List the layer types with what is supported of each, or say all of one.",
+        "layers [TYPE] [options]",
+        {"type": {"nargs": "?", "help": "a layer type: Pooling, INNER_PRODUCT …"}},
+    ),
+    "models": Head(
+        "ModelsRequest",
+        "List the models whose errors were published, which --expect takes, or say all of one.",
+        "models [NAME] [options]",
+        {"name": {"nargs": "?", "help": "a published model: resnet-50 …"}},
     ),
     "upgrade": Head(
         "UpgradeRequest",

@@ -15,7 +15,20 @@ from resnet_convert.cli.statuses import STATUSES
 if TYPE_CHECKING:
     from argparse import Namespace
 
-VERBS = ("convert", "verify", "evaluate", "classify", "batch", "recalibrate", "port", "diff", "inspect", "upgrade")
+VERBS = (
+    "convert",
+    "verify",
+    "evaluate",
+    "classify",
+    "batch",
+    "recalibrate",
+    "port",
+    "diff",
+    "inspect",
+    "layers",
+    "models",
+    "upgrade",
+)
 
 GO_ON = ("verify", "evaluate", "classify", "batch", "recalibrate")
 """Those that work through blobs, images or nets, one after another."""
@@ -24,12 +37,14 @@ READ_A_NET = ("convert", "verify", "classify", "inspect")
 """Those that begin with the files of a net: where one is missing, nothing else is loaded."""
 
 MEANT = {
-    **dict.fromkeys(("layers", "list", "show", "info", "summary", "print"), "inspect"),
+    **dict.fromkeys(("list", "show", "info", "summary", "print"), "inspect"),
     **dict.fromkeys(("compare", "check", "parity"), "verify"),
     **dict.fromkeys(("test", "eval", "accuracy", "score"), "evaluate"),
     **dict.fromkeys(("predict", "detect", "infer", "recognize", "recognise"), "classify"),
     **dict.fromkeys(("export", "onnx", "torch"), "convert"),
     **dict.fromkeys(("zoo", "all"), "batch"),
+    **dict.fromkeys(("types", "operators", "ops", "supported"), "layers"),
+    **dict.fromkeys(("published", "known"), "models"),
     "calibrate": "recalibrate",
     "update": "upgrade",
 }
@@ -57,6 +72,8 @@ Convert a Caffe network and prove that nothing changed.
                                                                  weights in any PyTorch module, proven
   resnet-convert diff A.caffemodel B.safetensors                 which layers of two weight files differ
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
+  resnet-convert layers Pooling                                  what is supported of a layer type
+  resnet-convert models resnet-50                                errors, protocol and weights as published
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
 
 'resnet-convert VERB --help' explains each; 'convert' is the verb when none is given."""

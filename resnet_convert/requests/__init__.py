@@ -4,6 +4,7 @@ net, weights            every verb that reads a net
 ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
 ClassificationRequest   single images
+LayersRequest, …        what is known: layer types, published models
 PortIntoRequest         weights in a PyTorch module
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
     from resnet_convert.requests.into import PortIntoRequest
     from resnet_convert.requests.net import FedRequest, NetRequest
+    from resnet_convert.requests.tables import LayersRequest, ModelsRequest
     from resnet_convert.requests.values import Layout, Mean
     from resnet_convert.requests.verification import VerificationRequest
 
@@ -34,8 +36,10 @@ __all__ = [
     "EvaluationRequest",
     "FedRequest",
     "ImageRequest",
+    "LayersRequest",
     "Layout",
     "Mean",
+    "ModelsRequest",
     "NetRequest",
     "PortIntoRequest",
     "PortRequest",
@@ -53,6 +57,7 @@ __getattr__ = names_by_need(
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
         "resnet_convert.requests.into": ("PortIntoRequest",),
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),
+        "resnet_convert.requests.tables": ("LayersRequest", "ModelsRequest"),
         "resnet_convert.requests.values": ("Layout", "Mean"),
         "resnet_convert.requests.verification": ("VerificationRequest",),
     },

@@ -47,6 +47,11 @@ class PreparedRequest(NetRequest):
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where the model runs (auto)", group="images")
     fold: Fold = option("bn", "as in a conversion (bn)")
 
+    @property
+    def needs_weights(self) -> bool:
+        """Scores hang on them."""
+        return True
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ScoredRequest(PreparedRequest):
@@ -100,11 +105,6 @@ class DataRequest(NetRequest):
     )
     limit: int | None = option(None, "a random sample of N images", metavar="N", parse=text_forms.count, group="images")
     seed: int = option(0, "of that sample (0)", metavar="N", parse=int, group="images")
-
-    @property
-    def needs_weights(self) -> bool:
-        """Scores hang on them."""
-        return True
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from converter.options import File, Options
 from resnet_convert import text_forms
-from resnet_convert.option import Request, by_place, option, python_only
+from resnet_convert.option import Request, by_place, option, plugin_option, python_only
 from resnet_convert.requests.values import NO_DIALECTS, NO_METADATA, NO_SHAPES, Float32, Values
 
 if TYPE_CHECKING:
@@ -68,16 +68,7 @@ class NetRequest(Request):
         repeated=True,
         group=THE_NET,
     )
-    plugins: Sequence[File] = option(
-        (),
-        "Python code that registers layers of your own; it is executed",
-        "--plugin",
-        metavar="FILE.py",
-        parse=str,
-        repeated=True,
-        group=THE_NET,
-        file="in",
-    )
+    plugins: Sequence[File] = plugin_option(THE_NET)
     metadata: Mapping[str, str] = python_only(NO_METADATA)
 
     @property

@@ -154,6 +154,14 @@ def test_classes_and_boxes_are_described(printed: Callable[..., Any], tmp_path: 
     assert [box["label"] for box in made["images"][0]["boxes"]] == [1]
 
 
+def test_what_is_known_of_layers_and_models_is_described(printed: Callable[..., Any]) -> None:
+    assert len(printed("layers")["types"]) > 150
+    assert [each["name"] for each in printed("layers", "relu")["types"]] == ["ReLU"]
+    assert printed("layers", "nothing", status=2)["errors"]
+    assert len(printed("models")["models"]) > 50
+    assert [each["weights"]["size"] for each in printed("models", "resnet-50")["models"]] == [102462397]
+
+
 @pytest.mark.parametrize("factor", [1.0, float("nan")])
 def test_a_recalibration_is_described(factor: float, printed: Callable[..., Any]) -> None:
     def spoil(blobs: list[np.ndarray]) -> None:

@@ -30,6 +30,8 @@ VERBS = {
     "batch": requests.BatchRequest,
     "diff": requests.DiffRequest,
     "inspect": requests.NetRequest,
+    "layers": requests.LayersRequest,
+    "models": requests.ModelsRequest,
     "upgrade": requests.UpgradeRequest,
 }
 

@@ -56,6 +56,9 @@ def commands() -> dict[str, list[list[str]]]:
         "port": [[pair[1], "--layout", "timm"], ["other.caffemodel", "--layout", "timm", "-o", "out.safetensors"]],
         "batch": [["zoo.csv", "-o", "out", "-j", "1"]],
         "evaluate": [[*pair, "--data", "no\x1b[2J"], [*pair, "--data", str(DIGITS / "val")]],
+        "classify": [[*pair, "no\x1b[2J"], [*pair, str(DIGITS / "val"), "--labels", "no\x1b[2J"], [pair[0], "m.onnx"]],
+        "layers": [["no\x1b[2J" + "o" * 2000], ["ReLU"]],
+        "models": [["no\x1b[2J" + "o" * 2000], ["resnet-50"]],
         "recalibrate": [[*pair, "--data", str(DIGITS / "val")]],
     }
 
@@ -150,9 +153,9 @@ def test_sentences_wrap_at_the_terminals_width_and_files_get_whole_lines() -> No
     ("words", "message"),
     [
         (["convrt", "a", "b"], "unknown verb 'convrt', and no file of that name; did you mean 'convert'?"),
-        (["layers"], "did you mean 'inspect'?"),
+        (["summary"], "did you mean 'inspect'?"),
         (["Verify", "a"], "did you mean 'verify'?"),
-        (["xyzzy"], "expected convert, verify, evaluate, batch,"),
+        (["xyzzy"], "expected convert, verify, evaluate, classify, batch,"),
     ],
 )
 def test_a_mistyped_verb_is_named_with_the_nearest(
@@ -163,8 +166,8 @@ def test_a_mistyped_verb_is_named_with_the_nearest(
 
 
 def test_a_file_that_is_called_like_a_mistyped_verb_still_wins(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("layers").write_text((DIGITS / "deploy.prototxt").read_text())
-    assert main(["layers", str(DIGITS / "digits_resnet.caffemodel"), "--no-verify", "-o", "m.onnx"]) == 0
+    Path("summary").write_text((DIGITS / "deploy.prototxt").read_text())
+    assert main(["summary", str(DIGITS / "digits_resnet.caffemodel"), "--no-verify", "-o", "m.onnx"]) == 0
     Path("inspect").write_text((DIGITS / "deploy.prototxt").read_text())
     assert main(["inspect", "--random-weights", "1", "--no-verify", "-o", "m.onnx"]) == 2  # the verb, with an option
     assert main(["inspect"]) == 1  # the file, whose weights are missing

@@ -39,13 +39,13 @@ STRENGTH = 0.04
 """Of a colour's value above 127 in its score."""
 
 
-def write_detector(folder: Path, batch: int = 1, text: str = NET) -> list[str]:
-    """The paths of the net and of its weights."""
+def write_detector(folder: Path, batch: int = 1, *, sign: int = 1) -> list[str]:
+    """The paths of the net and of its weights; with a sign of -1 it sees what is not blue and what is not red."""
     net, weights = folder / "colors.prototxt", folder / "colors.caffemodel"
-    net.write_text(text.replace("BATCH", str(batch)))
+    net.write_text(NET.replace("BATCH", str(batch)))
     conf = np.zeros((3, 3, 1, 1), np.float32)
-    conf[1, 0], conf[2, 2] = STRENGTH, STRENGTH
-    bias = np.array([0, -127 * STRENGTH, -127 * STRENGTH], np.float32)
+    conf[1, 0] = conf[2, 2] = sign * STRENGTH
+    bias = np.array([0, -127, -127], np.float32) * np.float32(sign * STRENGTH)
     arrays = {"loc": (np.zeros((4, 3, 1, 1), np.float32), np.zeros(4, np.float32)), "conf": (conf, bias)}
     layers = [LayerWeights(name, "Convolution", tuple(map(blob_from_array, blobs))) for name, blobs in arrays.items()]
     write_caffemodel(weights, "colors", layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,10 @@ import pytest
 
 import resnet_convert
 from prototxt.errors import CaffeModelError, RequestError
+from resnet_convert.classifying.images import images_of
+from resnet_convert.classifying.naming import given_names
 from resnet_convert.cli.main import main
+from verify.evaluation.datasets.synsets import wnids
 from weights import LayerWeights, blob_from_array, open_weights, write_caffemodel
 
 DIGITS = Path(__file__).resolve().parents[3] / "examples" / "digits"
@@ -87,8 +91,9 @@ def test_a_converted_model_gives_the_same_and_so_does_one_with_its_mean_baked_in
     assert main([NET, WEIGHTS, "-o", "m.onnx", "--no-verify", "-q"]) == 0
     assert main([NET, WEIGHTS, *MEAN, "-o", "baked.onnx", "--no-verify", "-q"]) == 0
     assert_caffes(found(*map(digit, range(9)), *MEAN, "--model", "m.onnx"), range(9))
-    baked = found(*map(digit, range(9)), "--model", "baked.onnx")
-    assert_caffes(baked, range(9))
+    for words in ([], MEAN):
+        baked = found(*map(digit, range(9)), "--model", "baked.onnx", *words)
+        assert_caffes(baked, range(9))
     assert "mean, scale and order of channels are baked into the model" in baked["notes"]
 
 
@@ -182,6 +187,42 @@ def test_labels_that_do_not_fit_are_refused_with_their_place(
     assert refused(status, NET, WEIGHTS, digit(0), *MEAN, "--labels", "labels.txt").startswith(said)
 
 
+def test_the_development_kits_list_is_taken_in_the_order_of_nets() -> None:
+    """ILSVRC's ID 1 is the kit fox; class 0 of Caffe's nets is the tench, the first of the sorted IDs of WordNet."""
+    lines = [f"{wnid} {number} name_{wnid}" for number, wnid in enumerate(wnids(), 1)]
+    assert lines[0].startswith("n02119789 1 ")
+    Path("map_clsloc.txt").write_text("\n".join(lines))
+    made = given_names("map_clsloc.txt")
+    assert made.of(0) == ("name n01440764", "n01440764")
+    assert made.of(278) == ("name n02119789", "n02119789")
+    assert made.listed == 1000
+
+
+def test_a_list_of_ids_alone_shows_these(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("synsets.txt").write_text("".join(f"n{label:08}\n" for label in range(10)))
+    assert main(["classify", NET, WEIGHTS, digit(0), *MEAN, "--labels", "synsets.txt", "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["0.9997", "8", "n00000008"]
+
+
+def test_many_files_take_no_time_for_their_names() -> None:
+    """Counted in calls, since a machine's load is not: the places of the parts are worked out once."""
+    images = images_of([digit(index % 500) for index in range(3000)])
+    assert [Path(images.item(index).name).name for index in (0, 499, 500, 2999)] == [NAMES[i] for i in (0, 499, 0, 499)]
+    before = sys.getprofile()
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "c_call"
+
+    sys.setprofile(count)
+    try:
+        images.item(2999)
+    finally:
+        sys.setprofile(before)
+    assert calls < 200
+
+
 def test_a_labelmap_with_a_class_too_many_is_refused(refused: Callable[..., str]) -> None:
     Path("map.txt").write_text("".join(f'item {{ name: "n{i}" label: {i} }}\n' for i in range(12)))
     said = refused(2, NET, WEIGHTS, digit(0), *MEAN, "--labels", "map.txt")
@@ -240,6 +281,16 @@ def test_a_net_inside_a_caffemodel_has_images_right_behind_it(found: Found) -> N
     pair = ("own.caffemodel",)
     assert_caffes(found(digit(0), digit(1), *MEAN, pair=pair), [0, 1])
     assert_caffes(found(digit(0), *MEAN, pair=pair), [0])
+
+
+def test_a_zoos_folder_has_images_right_behind_it(found: Found, refused: Callable[..., str]) -> None:
+    Path("zoo").mkdir()
+    shutil.copy(NET, "zoo")
+    assert "zoo: error: has no weight file of a net" in refused(2, "zoo", digit(0))
+    shutil.copy(WEIGHTS, "zoo")
+    made = found(digit(0), digit(1), *MEAN, pair=("zoo",))
+    assert_caffes(made, [0, 1])
+    assert made["weights"] == "zoo/digits_resnet.caffemodel"
 
 
 def blob_message(values: np.ndarray) -> Any:

@@ -42,9 +42,7 @@ def listed_classes(path: str) -> ClassOrder:
         RequestError: the list is at fault.
         MissingDependencyError: meta.mat without scipy.
     """
-    found = read_synsets(path)
-    if found.order == "ilsvrc":
-        found = _sorted(found)
+    found = in_nets_order(read_synsets(path))
     labels = {wnid: label for label, wnid in enumerate(found.wnids)}
     for label, name in enumerate(found.names):
         labels.setdefault(name, label)
@@ -54,7 +52,10 @@ def listed_classes(path: str) -> ClassOrder:
     return ClassOrder(labels, found.names or found.wnids, of_id)
 
 
-def _sorted(found: Synsets) -> Synsets:
+def in_nets_order(found: Synsets) -> Synsets:
+    """A list of classes as a net counts them: one in ILSVRC's own order in Caffe's, any other as it is."""
+    if found.order != "ilsvrc":
+        return found
     order = sorted(range(len(found.wnids)), key=found.wnids.__getitem__)
     shown = tuple(found.names[place] for place in order) if found.names else ()
     return Synsets(tuple(found.wnids[place] for place in order), shown, "caffe")

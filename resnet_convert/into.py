@@ -25,6 +25,7 @@ from prototxt.errors import CaffeModelError, NetError, Position, RequestError, r
 from prototxt.names import utf8
 from prototxt.words import format_shape
 from resnet_convert.guarding import guard
+from resnet_convert.keras_models import check_output, is_mirror, mirror_if_keras, write_weights
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
 from resnet_convert.requests import PortIntoRequest
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from verify import Report
     from verify.parity import OnPart
 
-SUFFIXES = (".safetensors", ".pth")
+SUFFIXES = (".safetensors", ".pth", ".weights.h5")
 
 
 @dataclass(repr=False)
@@ -187,6 +188,10 @@ def port_module(
 ) -> PortedInto:
     """The same for a net that is loaded, and a module that is there."""
     name = request.into if isinstance(request.into, str) and request.into else type(module).__name__
+    module = mirror_if_keras(module)
+    check_output(module, request.output)
+    if request.patch and is_mirror(module):
+        raise RequestError("--patch sets attributes of PyTorch modules; a Keras model has to be built otherwise")
     _check_tensors(module)
     graph = _graph(net, weights, request)
     work = _Matched(graph, module)
@@ -200,6 +205,8 @@ def port_module(
         work = _Matched(graph, module)
         faults = list(_faults(work, name, net.path))
     kept = _fill(module, work)
+    if is_mirror(module):
+        module.give_back()
     done = PortedInto(
         module,
         name,
@@ -278,6 +285,8 @@ class _Matched:
         self.caffe, self.skeleton = plain(caffe_skeleton(graph)), plain(self.traced.skeleton)
         self.pairing = pair(self.caffe, self.skeleton)
         self.mismatches = mismatches(self.pairing)
+        if is_mirror(module):  # whose attributes are not Keras'
+            self.mismatches = [replace(each, remedy={}) for each in self.mismatches]
         self.bridged: Bridged = bridge(self.pairing)
 
     def engine(self, graph: Graph) -> Any:
@@ -368,10 +377,12 @@ def _copy(place: Any, tensor: Tensor) -> None:
 def _write(module: Any, path: Path, outputs: Outputs) -> None:
     state = {key: value for key, value in module.state_dict().items() if hasattr(value, "detach")}
     written = outputs.file(path)
-    if path.suffix == ".pth":
-        import torch
+    if is_mirror(module):
+        write_weights(module, written)
+    elif path.suffix == ".pth":
+        from weights.layouts.forms.torch_file import save
 
-        torch.save({key: value.detach() for key, value in state.items()}, written)
+        save({key: value.detach() for key, value in state.items()}, written)
     else:
         from converter.targets.writers import write_safetensors
 

@@ -39,8 +39,8 @@ def run(parsed: Namespace) -> int:
 
 
 def _default_output(into: str) -> str:
-    name = into.rpartition(":")[2]
-    return f"{name}.safetensors"
+    library, _, name = into.rpartition(":")
+    return f"{name}{'.weights.h5' if library == 'keras' else '.safetensors'}"
 
 
 def _tell(done: PortedInto, shown: Shown) -> None:

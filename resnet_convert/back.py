@@ -13,10 +13,11 @@ import numpy as np
 from converter.api import load_parsed
 from converter.building.parameters import StartingParameters
 from converter.graph import Graph
-from converter.matching.bridging import Bridged
+from converter.matching.caffe_side import caffe_skeleton
 from converter.matching.differences import beyond
-from converter.matching.inverse import Solved, solve
-from converter.node import Node, Origin, Parameter
+from converter.matching.inverse import Solved, giving, solve, wanting
+from converter.matching.skeleton import Skeleton
+from converter.node import Origin, Parameter
 from converter.tensor import Array
 from prototxt import Net
 from prototxt.caffe_pb2 import LayerParameter
@@ -105,7 +106,8 @@ def port_module_back(
         mismatches=work.mismatches,
         beyond=beyond(work.pairing),
         left=[str(fault) for fault in faults],
-        weights=Weights(name, list(_records(net, graph, work.solved, whole=not request.outputs)), name=net.name),
+        followed=work.traced.followed,
+        weights=Weights(name, list(_records(net, graph, work.bridged, whole=not request.outputs)), name=net.name),
         unread=[key for key in work.traced.unused if not key.endswith("num_batches_tracked")],
     )
     with ExitStack() as stack:
@@ -143,20 +145,17 @@ def _no_values(_: Origin, parameter: Parameter) -> Array:
 class _Back(Matched):
     """A module and the net that gets its weights."""
 
+    bridged: Solved
     refusal = "does not take what {} of {} holds: {}"
 
-    def __init__(self, graph: Graph, module: Any) -> None:
-        self._graph = graph
-        super().__init__(graph, module)
+    def _skeletons(self, graph: Graph) -> tuple[Skeleton, Skeleton]:
+        module, all_names = self.module, {"remove_duplicate": False}  # a pass may read one that no state dict has
+        held = {**dict(module.named_parameters(**all_names)), **dict(module.named_buffers(**all_names))}
+        state = {key: value.detach().numpy() for key, value in held.items()}
+        return wanting(caffe_skeleton(graph), graph), giving(self.traced.skeleton, state)
 
-    def _across(self) -> Bridged:
-        state = {
-            key: value.detach().numpy()
-            for key, value in self.module.state_dict().items()
-            if getattr(value, "is_floating_point", bool)()
-        }
-        self.solved = solve(self.pairing, self._graph, state)
-        return Bridged(bridges=self.solved.bridges, refused=self.solved.refused)
+    def _across(self) -> Solved:
+        return solve(self.pairing)
 
 
 def _records(net: Net, graph: Graph, solved: Solved, *, whole: bool) -> Iterator[LayerRecord]:
@@ -164,21 +163,11 @@ def _records(net: Net, graph: Graph, solved: Solved, *, whole: bool) -> Iterator
     nodes = {node.name: node for node in graph.nodes if node.origins}
     made = {*nodes, *(layer for value in graph.inputs for layer, _ in value.tops)}
     for layer in net.layers:
-        if not whole and layer.name not in made:
-            continue
-        blobs = _blobs(nodes.get(layer.name), solved)
-        if blobs is not None:
+        node = nodes.get(layer.name)
+        tensors = solved.of(node) if node is not None else []
+        if tensors is not None and (whole or layer.name in made):
+            blobs = tuple(Blob(tuple(map(int, tensor.shape)), False, tensor.load) for tensor in tensors)
             yield LayerRecord(layer.name, layer.type, blobs, message_bytes(_plain(layer.param)))
-
-
-def _blobs(node: Node | None, solved: Solved) -> tuple[Blob, ...] | None:
-    if node is None:
-        return ()
-    found = {role: solved.values.get(id(tensor.root)) for role, tensor in node.tensors.items()}
-    tensors = [each.reshaped(node.tensors[role].shape) for role, each in found.items() if each is not None]
-    if len(tensors) < len(found):
-        return None
-    return tuple(Blob(tuple(map(int, tensor.shape)), False, tensor.load) for tensor in tensors)
 
 
 def _plain(param: LayerParameter) -> LayerParameter:

@@ -16,10 +16,11 @@ from converter.graph import Graph
 from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.caffe_side import caffe_skeleton
 from converter.matching.differences import Mismatch, agreed, beyond, mismatches
+from converter.matching.following import Followed
 from converter.matching.module_side import Traced, evaluating, trace
 from converter.matching.pairing import Pairing, couples, ends, pair
 from converter.matching.plain import plain
-from converter.matching.skeleton import NetPart
+from converter.matching.skeleton import NetPart, Skeleton
 from converter.tensor import Tensor
 from prototxt import Net
 from prototxt.errors import CaffeModelError, NetError, Position, RequestError, raise_all
@@ -51,6 +52,7 @@ class Laid:
         mismatches: differences of settings, and parts without a counterpart.
         beyond: Caffe's softmax behind the module's outputs, where that gives scores.
         left: what could not be ported, in words; only with `force`.
+        followed: how a pass through the module was followed: by `torch.export`, or why not and by what else.
         report: the comparison of both; None where none was asked for.
         files: what was written.
     """
@@ -62,6 +64,7 @@ class Laid:
     mismatches: list[Mismatch]
     beyond: list[NetPart]
     left: list[str]
+    followed: Followed
     report: Report | None = None
     files: list[Path] = field(default_factory=list)
 
@@ -169,7 +172,7 @@ def port_into(request: PortIntoRequest) -> PortedInto:
     Raises:
         NetError, ErrorGroup: layers that cannot be paired, or whose weights the module cannot hold; nothing is filled
             or written then, but with `force` what can be.
-        UnsupportedError: a module that `torch.export` cannot follow.
+        UnsupportedError: a module that fails on such inputs, or that does something else for other numbers.
         CaffeModelError: a file that cannot be read, a module that cannot be built.
     """
     with Outputs() as outputs:
@@ -220,6 +223,7 @@ def port_module(
         kept=kept,
         beyond=beyond(work.pairing),
         left=[str(fault) for fault in faults],
+        followed=work.traced.followed,
     )
     if request.verify:
         done.report = work.compared(net, weights, graph, request, name, progress)
@@ -289,10 +293,13 @@ class Matched:
         shapes = [tuple(map(int, value.shape)) for value in graph.inputs]
         self.module = module
         self.traced: Traced = trace(module, shapes)
-        self.caffe, self.skeleton = plain(caffe_skeleton(graph)), plain(self.traced.skeleton)
+        self.caffe, self.skeleton = (plain(each) for each in self._skeletons(graph))
         self.pairing = pair(self.caffe, self.skeleton)
         self.mismatches = mismatches(self.pairing)
         self.bridged = self._across()
+
+    def _skeletons(self, graph: Graph) -> tuple[Skeleton, Skeleton]:
+        return caffe_skeleton(graph), self.traced.skeleton
 
     def _across(self) -> Bridged:
         return bridge(self.pairing)
@@ -351,8 +358,9 @@ def faults_of(work: Matched, name: str, path: str) -> Iterator[CaffeModelError]:
     """Layers and modules that could not be paired, and pairs that do not fit."""
 
     def fault(part: NetPart, message: str) -> NetError:
-        line = int(part.place.rpartition(":")[2] or 0)
-        return NetError(message, position=Position(path, line), layer=part.label, layer_type=part.type)
+        line = part.place.rpartition(":")[2]  # a net without a text has no lines
+        position = Position(path, int(line) if line.isdecimal() else 0)
+        return NetError(message, position=position, layer=part.label, layer_type=part.type)
 
     for ours, theirs in work.pairing.misfits:
         if ours.part.parameters or theirs.part.parameters:

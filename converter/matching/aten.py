@@ -168,7 +168,7 @@ def _turning(call: Aten) -> NetPart | StateEntry | None:
     return None
 
 
-@reads("batch_norm", "_native_batch_norm_legit_no_training")
+@reads("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def _batch_norm(call: Aten) -> NetPart | None:
     if call.given.get("training") or not isinstance(call["running_mean"], StateEntry):
         return None
@@ -200,7 +200,7 @@ def _rectifier(call: Aten) -> NetPart | None:
     return _made(call, Operation("rectifier", settings), call.source)
 
 
-@reads("prelu")
+@reads("prelu", "_prelu_kernel")
 def _learned_rectifier(call: Aten) -> NetPart | None:
     weight = call["weight"]
     if not isinstance(weight, StateEntry):
@@ -305,7 +305,18 @@ def _shape(call: Aten) -> NetPart | StateEntry | None:
     return made
 
 
-@reads("dropout", "feature_dropout", "alpha_dropout", "contiguous", "clone", "alias", "detach", "to", "lift_fresh_copy")
+@reads(
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "contiguous",
+    "clone",
+    "alias",
+    "detach",
+    "to",
+    "lift_fresh",
+    "lift_fresh_copy",
+)
 def _identity(call: Aten) -> NetPart | StateEntry | None:
     value = next(iter(call.given.values()))
     return value if isinstance(value, StateEntry) else _made(call, Operation("identity"), value)

@@ -1,305 +1,217 @@
-"""What a module has for each channel behind a sum, in Caffe's layers.
+"""What works on each channel alone, spread over what a module has for that.
 
-    y = gamma (W x + b - mean) / sqrt(variance + eps) + beta
+    y = gamma (x - mean) / sqrt(variance + eps) + beta
 
-BatchNorm gets mean and variance, and 1 as the number by which it divides them; the Scale behind it gamma and beta. What
-only one side has goes where Caffe has room for it:
-
-    a bias before a normalisation, where Caffe's sum has none     mean - b
-    another eps                                                   in the variance; in gamma if that were below 0
-    a normalisation that Caffe lacks                              in a Scale, else in the weights and the bias
-    one that the module lacks                                     mean 0, variance 1 - eps, gamma 1; the bias in beta
+A module may have normalisations, factors and summands behind each other, each as a layer of its own. The first
+normalisation gets the statistics, what holds a factor behind it gamma, and what holds a summand behind that beta; all
+else becomes neutral: 1, 0, and statistics whose root is 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from converter.folding import Float64
 from converter.matching.aten import StateEntry
-from converter.matching.bridging import NoRoomError
 from converter.matching.skeleton import NetPart
-from converter.node import Node
-from converter.tensor import Array, Tensor, as_float32
-
-NEUTRAL = {"weight": 1.0, "gamma": 1.0, "bias": 0.0, "beta": 0.0, "mean": 0.0, "inverse_std": 1.0, "scale_factor": 1.0}
-"""What changes nothing, of all that a layer has for each channel but the variance."""
+from converter.tensor import Tensor
 
 
-def vector(held: StateEntry | None, state: Mapping[str, Array]) -> Float64 | None:
-    """A parameter's values, a channel each; None for one that is not there."""
-    return None if held is None else state[held.name].astype(np.float64).ravel()
+class NoRoomError(Exception):
+    """A module cannot hold what Caffe's layer has; the message says why."""
 
 
-@dataclass
-class Filling:
-    """A Caffe part whose blobs are being found.
+@dataclass(frozen=True)
+class Norm:
+    """(x - mean) / sqrt(variance + eps) · gamma + beta, a value a channel each.
 
     Attributes:
-        caffe: the part.
-        nodes: the graph's by their layers' names.
-        values: by `id` of the blob's tensor.
-        notes: what had to be made up for, in words.
+        neutral: the statistics are no net's own; any that come to the same will do.
     """
-
-    caffe: NetPart
-    nodes: Mapping[str, Node]
-    values: dict[int, Tensor] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def place(self, part: NetPart, role: str) -> Tensor | None:
-        """The tensor that stands for a blob in the graph; None where the layer has none of that role."""
-        held = self.nodes[part.label].tensors if part.kind == "normalisation" else part.parameters
-        tensor: Tensor | None = held.get(role)
-        return None if tensor is None else tensor.root
-
-    def put(self, part: NetPart, role: str, values: npt.NDArray[np.floating]) -> None:
-        """Enter values; NoRoomError where those for each channel are no finite numbers."""
-        place = self.place(part, role)
-        assert place is not None
-        made = as_float32(values).reshape(tuple(map(int, place.shape)))
-        if values.dtype == np.float64 and not np.isfinite(made).all():
-            raise NoRoomError(f"{place.name} would hold values that are no finite numbers")
-        self.values[id(place)] = Tensor(place.name, place.shape, lambda: made)
-
-
-class ChannelBlob(NamedTuple):
-    """A blob with a value for each channel: the layer's place behind its sum, its part, the blob's role."""
-
-    at: int
-    part: NetPart
-    role: str
-
-
-@dataclass
-class Norm:
-    """A module's normalisation, with the factors and summands behind it."""
 
     gamma: Float64
     beta: Float64
     mean: Float64
     variance: Float64
     eps: float
+    neutral: bool = False
 
     @property
     def factor(self) -> Float64:
-        """What it multiplies by."""
+        """What x is multiplied by."""
         made: Float64 = self.gamma / np.sqrt(self.variance + self.eps)
         return made
 
+    @property
+    def summand(self) -> Float64:
+        """What is added to that."""
+        return self.beta - self.mean * self.factor
 
-class Channels:
-    """What a Caffe part has for each channel, as it is filled.
 
-    Args:
-        blobs: where it goes.
-        caffe: the part: a sum and what stands behind it, or a normalisation or factor alone.
-        parts: what the module has there.
-        state: the module's.
+def affine(factor: Float64, summand: Float64) -> Norm:
+    """A factor and a summand as a normalisation of mean 0."""
+    return Norm(factor, summand, np.zeros(len(factor)), np.ones(len(factor)), 0.0, neutral=True)
+
+
+def values_of(held: Tensor | Float64 | None) -> Float64 | None:
+    """A parameter's values, a vector in float64."""
+    if held is None:
+        return None
+    return np.asarray(held.load() if isinstance(held, Tensor) else held, np.float64).ravel()
+
+
+def norm_of(part: NetPart) -> Norm | None:
+    """What a part is, where it normalises."""
+    if part.kind != "normalisation":
+        return None
+    arrays = [values_of(part.parameters[role]) for role in ("gamma", "beta", "mean", "variance")]
+    gamma, beta, mean, variance = (values for values in arrays if values is not None)
+    return Norm(gamma, beta, mean, variance, part.settings["eps"])
+
+
+def factor_and_summand(part: NetPart, channels: int) -> tuple[Float64, Float64]:
+    """Those of a part of any of the kinds."""
+    norm = norm_of(part)
+    if norm is not None:
+        return norm.factor, norm.summand
+    factor, summand = values_of(part.parameters.get("weight")), values_of(part.parameters.get("bias"))
+    return np.ones(channels) if factor is None else factor, np.zeros(channels) if summand is None else summand
+
+
+def composed(parts: Sequence[NetPart], channels: int) -> tuple[Float64, Float64]:
+    """Factor and summand of parts behind each other."""
+    factor, summand = np.ones(channels), np.zeros(channels)
+    for part in parts:
+        a, c = factor_and_summand(part, channels)
+        factor, summand = factor * a, summand * a + c
+    return factor, summand
+
+
+def one_norm(parts: Sequence[NetPart]) -> Norm | None:
+    """The one normalisation that parts begin with, and the factors and summands behind it; None for another form."""
+    norm = norm_of(parts[0]) if parts else None
+    if norm is None or any(each.kind == "normalisation" for each in parts[1:]):
+        return None
+    for each in parts[1:]:
+        factor, summand = factor_and_summand(each, len(norm.gamma))
+        norm = replace(norm, gamma=norm.gamma * factor, beta=norm.beta * factor + summand)
+    return norm
+
+
+class _Slot(NamedTuple):
+    """Where a module has room for a factor, or a summand, a channel; `neutral` changes nothing there."""
+
+    role: str
+    held: StateEntry
+    neutral: float
+
+
+def _slots(part: NetPart) -> Iterator[_Slot]:
+    scaled, added = ("gamma", "beta") if part.kind == "normalisation" else ("weight", "bias")
+    if scaled in part.parameters:
+        yield _Slot("factor", part.parameters[scaled], max(part.settings.get("eps", 0.0), 1.0) ** 0.5)
+    if added in part.parameters:
+        yield _Slot("summand", part.parameters[added], 0.0)
+
+
+def _first_normal(parts: Sequence[NetPart]) -> int | None:
+    return next((place for place, part in enumerate(parts) if part.kind == "normalisation"), None)
+
+
+class Spread:
+    """What a module's parts get.
+
+    Attributes:
+        values: for each parameter.
+        notes: what had to be made up for, in words.
+
+    Raises:
+        NoRoomError: they have no room for it.
     """
 
-    def __init__(self, blobs: Filling, caffe: NetPart, parts: Sequence[NetPart], state: Mapping[str, Array]) -> None:
-        self._blobs, self._caffe, self._parts, self._state = blobs, caffe, parts, state
-        self._sums = caffe.kind == "weighted sum"
-        self._count = caffe.settings["features"] if self._sums else caffe.shape[1]
-        self._chain = caffe.affine if self._sums else caffe.together
-        self._norm = next((ChannelBlob(i, p, "variance") for i, p in enumerate(self._chain) if _normalises(p)), None)
-
-    def fill(self, bias: Float64 | None) -> Float64 | None:
-        """Enter all of it.
-
-        Args:
-            bias: of the module's sum.
-
-        Returns:
-            what the sum's weights have to be multiplied by; None for nothing.
-
-        Raises:
-            NoRoomError: there is no place for something.
-        """
-        norm = self._of_module()
-        if norm is not None and self._norm is not None and self._holds(norm, self._norm):
-            self._normalise(norm, self._norm, bias)
-            factor = None
+    def __init__(self, parts: Sequence[NetPart], norm: Norm) -> None:
+        self.values: list[tuple[StateEntry, Float64]] = []
+        self.notes: list[str] = []
+        self._parts, self._channels = parts, len(norm.gamma)
+        place = _first_normal(parts)
+        self._normal = None if place is None else parts[place]
+        if self._normal is None:
+            norm = affine(norm.factor, norm.summand)
         else:
-            factor = self._spread(bias)
-        self._leave_the_rest()
-        return factor
+            norm = self._with_eps(norm, self._normal.settings["eps"])
+        self._affine(norm, sum(len(list(_slots(part))) for part in parts[: place or 0]))
 
-    def _of_module(self) -> Norm | None:
-        """The module's one normalisation, with what stands behind it; None for another form."""
-        first, others = (self._parts[0] if self._parts else None), self._parts[1:]
-        if first is None or not _normalises(first) or any(map(_normalises, others)):
-            return None
-        norm = self._norm_of(first)
-        for part in others:
-            factor, summand = self._factor_and_summand(part)
-            norm.gamma, norm.beta = norm.gamma * factor, norm.beta * factor + summand
-        return norm
+    def _with_eps(self, norm: Norm, eps: float) -> Norm:
+        """The same for another eps, in the variance; in gamma if that were below 0."""
+        if eps == norm.eps:
+            return norm
+        moved = norm.variance + (norm.eps - eps)
+        where = "variance"
+        if (moved >= 0).all():
+            made = replace(norm, variance=moved, eps=eps)
+        else:
+            gamma, where = norm.gamma * np.sqrt((norm.variance + eps) / (norm.variance + norm.eps)), "gamma"
+            made = replace(norm, gamma=gamma, eps=eps)
+        if not norm.neutral:
+            self.notes.append(f"eps {norm.eps:g} instead of the module's {eps:g}, in its {where}")
+        return made
 
-    def _norm_of(self, part: NetPart) -> Norm:
-        gamma, beta = self._of(part, "gamma", 1), self._of(part, "beta", 0)
-        return Norm(gamma, beta, self._of(part, "mean", 0), self._of(part, "variance", 1), part.settings["eps"])
-
-    def _of(self, part: NetPart, role: str, neutral: float) -> Float64:
-        found = vector(part.parameters.get(role), self._state)
-        return np.full(self._count, float(neutral)) if found is None else found
-
-    def _factor_and_summand(self, part: NetPart) -> tuple[Float64, Float64]:
-        if _normalises(part):
-            norm = self._norm_of(part)
-            return norm.factor, norm.beta - norm.mean * norm.factor
-        return self._of(part, "weight", 1), self._of(part, "bias", 0)
-
-    def _places(self, *roles: str) -> list[ChannelBlob]:
-        pairs = ((at, part, role) for at, part in enumerate(self._chain) for role in roles)
-        return [ChannelBlob(*each) for each in pairs if self._blobs.place(each[1], each[2]) is not None]
-
-    def _room(self, first: int) -> tuple[ChannelBlob | None, ChannelBlob | None]:
-        """Where a factor goes behind a place of the chain, and where a summand that no factor is to multiply."""
-        factor = next((place for place in self._places("weight", "gamma") if place.at >= first), None)
-        behind = first if factor is None else factor.at
-        summands = [place for place in self._places("bias", "beta") if place.at >= behind]
-        return factor, summands[-1] if summands else None
-
-    # A normalisation on both sides.
-
-    def _holds(self, norm: Norm, place: ChannelBlob) -> bool:
-        """Whether all that a normalisation has finds its place in Caffe's, or is not needed."""
-        factor, summand = self._room(place.at)
-        small = (norm.variance + norm.eps < place.part.settings["eps"]).any()
-        needs_factor = small or (norm.gamma != 1).any()
-        return (factor is not None or not needs_factor) and (summand is not None or not norm.beta.any())
-
-    def _normalise(self, norm: Norm, place: ChannelBlob, bias: Float64 | None) -> None:
-        factor, summand = self._room(place.at)
-        if not self._put_bias(bias) and bias is not None and bias.any():
-            norm.mean = norm.mean - bias
-            self._note("the bias in the mean: Caffe's layer has none")
-        gamma, variance, eps = norm.gamma, norm.variance, place.part.settings["eps"]
-        if eps != norm.eps:
-            moved = variance + (norm.eps - eps)
-            if (moved >= 0).all():
-                variance, where = moved, "variance"
+    def _affine(self, norm: Norm, behind: int) -> None:
+        """Gamma into the first factor behind the statistics, beta into the first summand behind that."""
+        slots = [slot for part in self._parts for slot in _slots(part)]
+        at = _find(slots, "factor", behind)
+        if at is None and not (norm.gamma == 1).all():
+            raise NoRoomError(f"the module's {self._heads} has no factor")
+        room, summand = _find(slots, "summand", behind if at is None else at), norm.beta
+        if room is None and summand.any():
+            room, summand = _find(slots, "summand", behind), _divided(summand, norm.gamma)
+            if room is not None:
+                self.notes.append("what is added divided by the factor, since the module multiplies behind it")
+            elif self._normal is not None:
+                norm = replace(norm, mean=norm.mean - summand * np.sqrt(norm.variance + norm.eps))
+                self.notes.append("what is added in the normalisation's mean: the module has no place for it")
             else:
-                gamma, where = gamma * np.sqrt((variance + eps) / (variance + norm.eps)), "gamma"
-            self._note(f"eps {norm.eps:g} instead of Caffe's {eps:g}, in its {where}")
-        self._put(place.part, "mean", norm.mean)
-        self._put_variance(place.part, variance)
-        for target, values in ((factor, gamma), (summand, norm.beta)):
-            if target is not None:
-                self._put(target.part, target.role, values)
-
-    def _put_bias(self, bias: Float64 | None) -> bool:
-        """Enter the bias of the sum itself, where it has one."""
-        if not self._sums or self._blobs.place(self._caffe, "bias") is None:
-            return False
-        if bias is None:
-            self._note("a bias of 0: the module has none")
-        self._put(self._caffe, "bias", np.zeros(self._count) if bias is None else bias)
-        return True
-
-    # Any other form: a factor and a summand, spread over what there is.
-
-    def _spread(self, bias: Float64 | None) -> Float64 | None:
-        factor, summand = np.ones(self._count), np.zeros(self._count)
+                raise NoRoomError(f"the module's {self._heads} has no summand")
+            if not np.isfinite(summand).all():
+                raise NoRoomError(f"the module's {self._heads} adds nothing behind a factor of 0")
+        for place, slot in enumerate(slots):
+            values = norm.gamma if place == at else summand if place == room else np.float64(slot.neutral)
+            self._put(slot.held, np.asarray(values))
         for part in self._parts:
-            a, c = self._factor_and_summand(part)
-            factor, summand = factor * a, summand * a + c
-        if self._chain and not self._parts:
-            self._note(f"{_names(self._chain)} without effect: the module has none")
-        if (factor == 1).all():
-            if not summand.any():
-                if not self._put_bias(bias) and bias is not None:
-                    self._add(bias)
-                return None
-            return self._in_one(None, summand if bias is None else summand + bias)
-        room, other = self._room(0)
-        if room is not None and (other is not None or not (summand.any() or bias is not None)):
-            self._note(f"{_names(self._parts)} in {room.part.label}")
-            self._put(room.part, room.role, factor)
-            if not self._put_bias(bias) and bias is not None:
-                summand = summand + factor * bias
-            if other is not None:
-                self._put(other.part, other.role, summand)
-            return None
-        return self._in_one(factor, summand if bias is None else summand + factor * bias)
+            if part.kind == "normalisation":
+                self._statistics(part, norm)
 
-    def _in_one(self, factor: Float64 | None, summand: Float64) -> Float64 | None:
-        """Where Caffe has no factor: in the weights, or, where there are none, in a variance."""
-        if self._sums:
-            if factor is not None:
-                self._note(f"{_names(self._parts)} folded into the weights: Caffe's net has no such layer")
-            if not self._put_bias(summand):
-                self._add(summand)
-            return factor
-        if factor is None:
-            self._add(summand)
-            return None
-        if self._norm is None or not (factor > 0).all():
-            raise NoRoomError(f"Caffe's {_names(self._chain)} has no factor for each channel")
-        part = self._norm.part
-        variance = 1 / factor**2 - part.settings["eps"]
-        if (variance < 0).any():
-            raise NoRoomError(f"Caffe's {_names(self._chain)} has no factor for each channel")
-        self._note(f"{_names(self._parts)} in mean and variance: Caffe's net has no Scale there")
-        self._put_variance(part, variance)
-        self._put(part, "mean", -summand / factor)
-        return None
+    def _statistics(self, part: NetPart, norm: Norm) -> None:
+        mean, variance = norm.mean, norm.variance
+        if part is not self._normal:
+            mean, variance = np.asarray(0.0), np.asarray(max(1 - part.settings["eps"], 0.0))
+            if part.settings["eps"] > 1 and "gamma" not in part.parameters:
+                raise NoRoomError(f"the module's {part} changes the numbers, whatever its statistics are")
+        self._put(part.parameters["mean"], mean)
+        self._put(part.parameters["variance"], variance)
 
-    def _add(self, summand: Float64) -> None:
-        """A summand where all factors are 1."""
-        places = self._places("bias", "beta")
-        if places:
-            self._put(places[-1].part, places[-1].role, summand)
-        elif self._norm is not None:
-            self._put(self._norm.part, "mean", -summand)
-        elif summand.any():
-            raise NoRoomError("Caffe's layer has no bias, the module's has one")
+    def _put(self, held: StateEntry, values: Float64) -> None:
+        self.values.append((held, np.broadcast_to(values, (self._channels,))))
 
-    # Filling.
-
-    def _note(self, what: str) -> None:
-        self._blobs.notes.append(what)
-
-    def _put(self, part: NetPart, role: str, values: Float64) -> None:
-        self._blobs.put(part, role, values)
-
-    def _put_variance(self, part: NetPart, variance: Float64) -> None:
-        """Enter what Caffe's layer stores of a variance: itself, its inverse root, or the rest where eps comes late."""
-        if self._blobs.place(part, "inverse_std") is not None:
-            self._put(part, "inverse_std", 1 / np.sqrt(variance))
-            return
-        behind = getattr(self._blobs.nodes[part.label].layer, "eps_behind_root", 0.0)
-        if behind:
-            root = np.sqrt(variance) - behind
-            if (root < 0).any():
-                raise NoRoomError(f"a variance below the square of its eps, {behind:g}, that is added behind the root")
-            variance = root**2
-        self._put(part, "variance", variance)
-
-    def _leave_the_rest(self) -> None:
-        """Have what was given no values change nothing."""
-        for part in self._chain:
-            roles = self._blobs.nodes[part.label].tensors if _normalises(part) else part.parameters
-            for role in roles:
-                place = self._blobs.place(part, role)
-                if place is None or id(place) in self._blobs.values:
-                    continue
-                if role == "variance":
-                    self._put_variance(part, np.ones(self._count) - part.settings["eps"])
-                else:
-                    self._put(part, role, np.full(tuple(map(int, place.shape)), NEUTRAL[role]))
+    @property
+    def _heads(self) -> str:
+        return names(self._parts)
 
 
-def _normalises(part: NetPart) -> bool:
-    return part.kind == "normalisation"
-
-
-def _names(parts: Sequence[NetPart]) -> str:
+def names(parts: Sequence[NetPart]) -> str:
+    """What parts are called, in a list."""
     return " and ".join(part.label or part.type for part in parts)
+
+
+def _find(slots: Sequence[_Slot], role: str, start: int) -> int | None:
+    return next((place for place, slot in enumerate(slots) if place >= start and slot.role == role), None)
+
+
+def _divided(summand: Float64, factor: Float64) -> Float64:
+    """Where both are 0 nothing is to be added; what no factor can give is infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(summand == 0, 0.0, summand / factor)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from converter.matching.skeleton import NetPart, Skeleton, readers
+from converter.matching.skeleton import NetPart, Skeleton, drop_unread, readers
 
 AFFINE = ("normalisation", "factor", "summand")
 _KEEP_PLACES = frozenset("identity rectifier sigmoid tanh abs softplus".split())
@@ -23,7 +23,7 @@ def plain(skeleton: Skeleton) -> Skeleton:
     """The skeleton in plain form; its parts are changed."""
     for step in (_split, _name_maps, _as_windows, _without_identities, _with_padding, _taken_in, _flat_joins):
         step(skeleton)
-    _drop_unread(skeleton)
+    drop_unread(skeleton)
     return skeleton
 
 
@@ -40,14 +40,6 @@ def _replace(skeleton: Skeleton, becomes: Callable[[NetPart], NetPart | None]) -
             instead[id(part)] = other
     skeleton.parts = kept
     skeleton.outputs = [instead.get(id(part), part) for part in skeleton.outputs]
-
-
-def _drop_unread(skeleton: Skeleton) -> None:
-    wanted = {id(part) for part in skeleton.outputs}
-    for part in reversed(skeleton.parts):
-        if id(part) in wanted:
-            wanted.update(id(source) for source in part.inputs)
-    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]
 
 
 def _split(skeleton: Skeleton) -> None:

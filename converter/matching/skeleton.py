@@ -81,3 +81,12 @@ def readers(parts: Sequence[NetPart]) -> dict[int, list[NetPart]]:
         for source in part.inputs:
             found.setdefault(id(source), []).append(part)
     return found
+
+
+def drop_unread(skeleton: Skeleton) -> None:
+    """Leave out the parts that no output depends on; inputs stay."""
+    wanted = {id(part) for part in skeleton.outputs}
+    for part in reversed(skeleton.parts):
+        if id(part) in wanted:
+            wanted.update(id(source) for source in part.inputs)
+    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]

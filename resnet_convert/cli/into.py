@@ -76,7 +76,9 @@ def _notes(done: PortedInto) -> Iterator[str]:
 
 
 def notes(done: Laid) -> Iterator[str]:
-    """What was made up for, and what hangs on order: one line for each sentence, with its layers."""
+    """How it was followed, what was made up for, what hangs on order: one line for each sentence, with its layers."""
+    if done.followed.failed:
+        yield f"the module was followed by {done.followed.way}, since others can't: {done.followed.failed}"
     by_what: dict[str, list[str]] = {}
     for bridge in done.bridges:
         by_what.setdefault(bridge.what, []).append(bridge.caffe.label)
@@ -105,6 +107,7 @@ def facts(done: Laid) -> dict[str, object]:
     return {
         "files": [str(file) for file in done.files],
         "module": done.name,
+        "followed_by": done.followed.way,
         "pairs": [
             {
                 "layers": [part.label for part in ours.together],

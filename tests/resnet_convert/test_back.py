@@ -20,7 +20,8 @@ from prototxt import load_net
 from prototxt.errors import CaffeModelError, ErrorGroup, NetError, RequestError, WeightsError
 from resnet_convert.back import PortedFrom
 from resnet_convert.cli.main import main
-from tests.resnet_convert.test_into import C3, FORMS, HEAD, SIZED, Function, Matrix, conv, fed, layer, norm
+from tests.resnet_convert.into_nets import C3, HEAD, SIZED, Function, Matrix, conv, fed, layer, norm
+from tests.resnet_convert.test_into import FORMS
 from verify import run
 from weights import open_weights
 
@@ -78,6 +79,14 @@ class Affine(nn.Module):
         return x * self.a[:, None, None] + self.c[:, None, None]
 
 
+class Fixed(nn.Module):
+    """A factor for each channel that is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("a", torch.tensor([2.0, -0.5, 3.0, 1.5])[:, None, None], persistent=False)
+
+
 PLAIN = layer("n", "BatchNorm", "c")
 NO_BIAS = conv("c", "data", f"{SIZED} bias_term: false")
 BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
@@ -99,17 +108,17 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation that Caffe has folded": (
         [conv("c", "data")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "1 folded into the weights: Caffe's net has no such layer",
+        "1 folded into the weights: Caffe has no normalisation",
     ),
     "a normalisation of which Caffe has the Scale": (
         [NO_BIAS, layer("s", "Scale", "c", of="scale_param", phrase="bias_term: true")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "1 in s",
+        "the bias in the normalisation's mean: Caffe's layer has none",
     ),
     "a normalisation of which Caffe has a Scale without a bias": (
         [conv("c", "data"), layer("s", "Scale", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "folded into the weights",
+        "the factor in the weights: what Caffe has behind them can't hold it",
     ),
     "a Scale whose bias is a layer of its own": (
         [conv("c", "data"), PLAIN, layer("s", "Scale", "n"), layer("b", "Bias", "s")],
@@ -124,27 +133,27 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation that the module has folded": (
         [NO_BIAS, norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
-        "n and ns without effect: the module has none",
+        "a normalisation that changes nothing but adds the bias: the module's layer has none",
     ),
     "a normalisation without Scale that the module has folded": (
         [NO_BIAS, PLAIN],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
-        "n without effect",
+        "what is added in the normalisation's mean: Caffe has no place for it",
     ),
     "a scale that has no layer": (
         [conv("c", "data"), PLAIN],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "folded into the weights",
+        "the factor in the weights: what Caffe has behind them can't hold it",
     ),
     "a bias without a place": (
         [NO_BIAS, norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "the bias in the mean: Caffe's layer has none",
+        "the bias in the normalisation's mean: Caffe's layer has none",
     ),
     "a place without a bias": (
         [conv("c", "data"), norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "a bias of 0: the module has none",
+        "a bias of 0: the module's layer has none",
     ),
     "another eps": (
         [conv("c", "data"), norm("n", "c")],
@@ -155,11 +164,6 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
         [conv("c", "data"), norm("n", "c", "eps: 50")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
         "eps 1e-05 instead of Caffe's 50, in its gamma",
-    ),
-    "an eps above the variance where there is no Scale": (
-        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="eps: 50")],
-        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, affine=False)),
-        "folded into the weights",
     ),
     "an eps that is added behind the root": (
         [conv("c", "data"), norm("n", "c", "eps: 0.01 add_eps_before_sqrt: false")],
@@ -179,6 +183,11 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
         lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.BatchNorm2d(6)),
         "folded into the weights",
     ),
+    "a factor in a buffer that no state dict has": (
+        [conv("c", "data"), layer("s", "Scale", "c")],
+        lambda: Function(lambda m, x: m.c(x) * m.k.a, c=nn.Conv2d(3, 4, **C3), k=Fixed()),
+        "",
+    ),
     "a grouped convolution": (
         [conv("d", "data", "num_output: 4 kernel_size: 1"), conv("c", "d", "num_output: 6 kernel_size: 3 group: 2")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 3, groups=2)),
@@ -187,7 +196,7 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation of two factors": (
         [conv("c", "data"), norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)),
-        "1 and 2 in ns",
+        "1 and 2 as a normalisation of mean 0",
     ),
     "a factor before the normalisation": (
         [conv("c", "data"), layer("s", "Scale", "c"), norm("n", "s")],
@@ -197,7 +206,7 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "factors of the input": (
         [layer("s", "Scale", "data", of="scale_param", phrase="bias_term: true"), conv("c", "s")],
         lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
-        "0 in s",
+        "",
     ),
     "a matrix that lies the other way, over a map with its channels last": (
         [conv("c", "data"), layer("f", "InnerProduct", "c", phrase="num_output: 5 transpose: true")],
@@ -260,10 +269,15 @@ def test_folding_is_what_is_worked_out_by_hand() -> None:
 
 REFUSED: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a bias": ([NO_BIAS], lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)), "Caffe's layer has no bias, the module's has"),
+    "an eps above the variance where there is no Scale": (
+        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="eps: 50")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, affine=False)),
+        "Caffe's n has no factor",
+    ),
     "a factor of either sign": (
         [layer("n", "BatchNorm", "data"), conv("c", "n")],
         lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
-        "Caffe's n has no factor for each channel",
+        "Caffe's n has no factor",
     ),
     "another width": (
         [conv("c", "data", "num_output: 5 kernel_size: 3 pad: 1")],
@@ -291,7 +305,7 @@ REFUSED: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
             ),
         ],
         lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)),
-        r"c\.\w+ is one for this layer and for 0 \(Conv2d\); the module has two",
+        r"Caffe has one c\.\w+ for this layer and for 0 \(Conv2d\); the module has two",
     ),
 }
 

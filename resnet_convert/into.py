@@ -417,9 +417,9 @@ def _write(module: Any, path: Path, outputs: Outputs) -> None:
     state = {key: value for key, value in module.state_dict().items() if hasattr(value, "detach")}
     written = outputs.file(path)
     if path.suffix == ".pth":
-        import torch
+        from weights.layouts.forms.torch_file import save
 
-        torch.save({key: value.detach() for key, value in state.items()}, written)
+        save({key: value.detach() for key, value in state.items()}, written)
     else:
         from converter.targets.writers import write_safetensors
 

@@ -61,8 +61,8 @@ class PortFromRequest(MatchedRequest):
 
     Attributes:
         net: the .prototxt, or a .caffemodel whose own net counts; weights in it do not.
-        weights: the module's state dict: .safetensors, or .pth, of which nothing but tensors and containers is loaded;
-            None for a module that has its weights. A live module is filled with it.
+        weights: the module's state dict, in any form that `port` reads: .safetensors, .pth, …; None for a module that
+            has its weights. A live module is filled with it.
         module: the module, or what names one, as of `PortIntoRequest`.
         output: `.caffemodel` or `.caffemodel.h5`; None writes nothing.
         verify: run both and compare every blob that they share.

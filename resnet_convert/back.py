@@ -44,7 +44,8 @@ class PortedFrom(Laid):
     """What a port from a module into a Caffe net's layers did.
 
     Attributes:
-        weights: the layers with their blobs, as a `.caffemodel` has them; those that `left` names are not there.
+        weights: the layers with their blobs, as a `.caffemodel` has them, but for those that `left` names; they are
+            read from the module when they are asked for.
         unread: keys of the state dict that no pass through the module reads, and that no layer has therefore.
     """
 
@@ -53,8 +54,9 @@ class PortedFrom(Laid):
 
     @property
     def blobs(self) -> dict[str, list[Array]]:
-        """The arrays by layer, in Caffe's order."""
-        return {layer.name: [blob.array() for blob in layer.blobs] for layer in self.weights.layers if layer.blobs}
+        """The arrays by layer, in Caffe's order, as they are now."""
+        filled = [layer for layer in self.weights.layers if layer.blobs]
+        return {layer.name: [np.array(blob.array()) for blob in layer.blobs] for layer in filled}
 
 
 @takes(PortFromRequest)

@@ -343,6 +343,56 @@ def test_layers_that_share_their_weights_take_those_of_a_module_that_is_called_t
     assert np.array_equal(done.blobs["c"][0], done.blobs["d"][0])
 
 
+def test_arrays_are_copies_and_a_file_is_as_the_module_was() -> None:
+    module = drawn(nn.Sequential(nn.Conv2d(3, 4, **C3)))
+    done = resnet_convert.port_from(net(conv("c", "data")), None, module, output="o.caffemodel")
+    before = done.blobs["c"][0]
+    with torch.no_grad():
+        module[0].weight.zero_()
+    with open_weights("o.caffemodel") as weights:
+        assert np.array_equal(next(layer.blobs[0].array() for layer in weights.layers if layer.blobs), before)
+    assert before.any()
+
+
+def test_a_module_in_training_is_left_as_it_was() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.Dropout()).train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    done = resnet_convert.port_from(net(conv("c", "data"), norm("n", "c")), None, module)
+    assert done.report is not None
+    assert done.report.ok
+    assert (module.training, module[1].training) == (True, True)
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+FORKS: dict[str, tuple[list[str], Callable[[], nn.Module]]] = {
+    "cuDNN's normalisation with an inverse deviation": (
+        [conv("c", "data"), layer("n", "BN", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+    ),
+    "NVIDIA's normalisation with scale and bias": (
+        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="scale_bias: true")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+    ),
+    "a convolution of each channel": (
+        [layer("c", "DepthwiseConvolution", "data", of="convolution_param", phrase="num_output: 3 kernel_size: 3")],
+        lambda: nn.Sequential(nn.Conv2d(3, 3, 3, groups=3)),
+    ),
+    "a rectifier within a convolution": (
+        [conv("c", "data", f"{SIZED} relu: true")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU()),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORKS)
+def test_layers_of_forks_get_their_own_blobs(what: str) -> None:
+    layers, module = FORKS[what]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert_same_numbers("o.caffemodel", done)
+
+
 def test_keys_that_no_pass_reads_are_named() -> None:
     parts = {"c": nn.Conv2d(3, 4, **C3), "n": nn.BatchNorm2d(4), "spare": nn.Linear(2, 2)}
     done = resnet_convert.port_from(

@@ -68,7 +68,7 @@ def port_from(request: PortFromRequest) -> PortedFrom:
     Raises:
         NetError, ErrorGroup: layers that cannot be paired, or that cannot hold the module's weights; nothing is written
             then, but with `force` what can be.
-        UnsupportedError: a module that `torch.export` cannot follow.
+        UnsupportedError: a module that fails on such inputs, or that does something else for other numbers.
         CaffeModelError: a file that cannot be read, a state dict of another module, a module that cannot be built.
     """
     with Outputs() as outputs:
@@ -151,9 +151,8 @@ class _Back(Matched):
     refusal = "does not take what {} of {} holds: {}"
 
     def _skeletons(self, graph: Graph) -> tuple[Skeleton, Skeleton]:
-        module, all_names = self.module, {"remove_duplicate": False}  # a pass may read one that no state dict has
-        held = {**dict(module.named_parameters(**all_names)), **dict(module.named_buffers(**all_names))}
-        state = {key: value.detach().numpy() for key, value in held.items()}
+        held = {key: value.detach() for key, value in self.module.state_dict().items() if hasattr(value, "detach")}
+        state = {key: value.numpy() for key, value in held.items()}
         return wanting(caffe_skeleton(graph), graph), giving(self.traced.skeleton, state)
 
     def _across(self) -> Solved:

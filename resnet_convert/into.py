@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from converter.tensor import Tensor
 from prototxt import Net
 from prototxt.errors import RequestError, raise_all
 from resnet_convert.guarding import guard
+from resnet_convert.input_folding import Folded
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
 from resnet_convert.requests import PortIntoRequest
@@ -90,12 +92,15 @@ def port_module(
     faults = list(faults_of(work, name, net.path))
     if not request.force:
         raise_all(faults)
+    asked = request.to_preprocessing()
+    folded = None if asked is None else Folded(work.pairing, work.caffe, asked)
     patched = agreed(work.mismatches) if request.patch else []
     for each in patched:
         _patch(module, each)
     if patched:
         work = Matched(graph, module)
         faults = list(faults_of(work, name, net.path))
+        folded = None if asked is None else Folded(work.pairing, work.caffe, asked)
     kept = _fill(module, work)
     done = PortedInto(
         module=module,
@@ -112,6 +117,9 @@ def port_module(
     )
     if request.verify:
         done.report = work.compared(net, weights, graph, request, name, progress)
+    if folded is not None:
+        _fill_with(module, folded.tensors)
+        done.bridges += folded.bridges
     if request.output is not None:
         _write(module, Path(request.output), outputs)
         done.files = [Path(request.output)]
@@ -140,12 +148,16 @@ def _patch(module: Any, mismatch: Mismatch) -> None:
 def _fill(module: Any, work: Matched) -> list[str]:
     """Put the parameters into the module; the keys of those that no pass reads."""
     state = module.state_dict()
-    filled = set()
-    for key, tensor in work.bridged.tensors.items():
-        _copy(state[key].detach().numpy(), tensor)
-        filled.add(state[key].data_ptr())
+    _fill_with(module, work.bridged.tensors)
+    filled = {state[key].data_ptr() for key in work.bridged.tensors}
     unused = [key for key in work.traced.unused if state[key].data_ptr() not in filled]
     return [key for key in unused if not re.search(r"(^|\.)num_batches_tracked$", key)]
+
+
+def _fill_with(module: Any, tensors: Mapping[str, Tensor]) -> None:
+    state = module.state_dict()
+    for key, tensor in tensors.items():
+        _copy(state[key].detach().numpy(), tensor)
 
 
 def _copy(place: Any, tensor: Tensor) -> None:

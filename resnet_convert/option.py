@@ -135,6 +135,11 @@ class Request:
             if value is not None and value not in choices:
                 raise RequestError(f"{name} {shown(repr(value))}; expected {', '.join(map(str, choices))}")
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields."""
+        return [entry.name for entry in fields(cls)]
+
     def files(self, role: Role) -> dict[str, list[str]]:
         """The paths that are to be read or written, by the fields that name them; arrays are none."""
         found = {}

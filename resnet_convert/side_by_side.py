@@ -142,6 +142,8 @@ def check_tensors(module: Any) -> None:
     for key, value in module.state_dict().items():
         if not isinstance(value, torch.Tensor):
             continue
+        if torch.nn.parameter.is_lazy(value):
+            raise RequestError(f"{key} has no shape yet; run the module once before")
         if value.device.type != "cpu" or (value.is_floating_point() and value.dtype != torch.float32):
             raise RequestError(f"{key} is {value.dtype} on {value.device}; weights go over as float32 on the CPU")
 

@@ -22,7 +22,10 @@ import numpy as np
 
 from converter.folding import Float64
 from converter.matching.aten import StateEntry
-from converter.matching.channels import (
+from converter.matching.pairing import Pairing
+from converter.matching.plain import AFFINE
+from converter.matching.skeleton import NetPart
+from converter.matching.spread import (
     Norm,
     NoRoomError,
     Spread,
@@ -32,9 +35,6 @@ from converter.matching.channels import (
     one_norm,
     values_of,
 )
-from converter.matching.pairing import Pairing
-from converter.matching.plain import AFFINE
-from converter.matching.skeleton import NetPart
 from converter.tensor import Array, Tensor, as_float32
 
 
@@ -110,13 +110,34 @@ class _Pair:
             self._weighted_sum()
         elif self.caffe.kind in AFFINE:
             self._channels_alone()
+        elif self.caffe.kind == "learned rectifier":
+            self._slopes()
         elif self.caffe.parameters.keys() == self.module.parameters.keys():
             for role, tensor in self.caffe.parameters.items():
                 self._put(self.module.parameters[role], tensor)
         else:
             raise NoRoomError(f"parameters {', '.join(self.caffe.parameters)}: nobody here knows how they go over")
 
+    def _slopes(self) -> None:
+        """One for all, or one a channel: another number of them holds what is the same everywhere."""
+        ours, held = self.caffe.parameters["weight"], self.module.parameters["weight"]
+        if prod(ours.shape) == prod(held.shape):
+            self._put(held, ours)
+            return
+        slopes = np.unique(ours.load())
+        if len(slopes) != 1:
+            raise NoRoomError("the module has one slope for all channels, Caffe's layer one for each")
+        one = prod(ours.shape) == 1
+        self.notes.append("one slope for all channels, in each" if one else "equal slopes as one for all")
+        self._put(held, np.full(prod(held.shape), slopes[0]))
+
     def _put(self, held: StateEntry, values: Tensor | Float64 | Array) -> None:
+        start = 0
+        for piece in held.pieces:
+            self._put(piece, _rows(values, held, start, start + piece.shape[0]))
+            start += piece.shape[0]
+        if held.pieces:
+            return
         if isinstance(values, Tensor):
             tensor = values.reshaped(held.shape) if values.shape != held.shape else values
         else:
@@ -130,6 +151,8 @@ class _Pair:
 
     def _weighted_sum(self) -> None:
         caffe, module = self.caffe, self.module
+        if caffe.joined != module.joined:
+            self.notes.append(f"{_convolutions(caffe)} as {_convolutions(module)}")
         if bool(caffe.settings.get("linear")) != bool(module.settings.get("linear")):
             forms = ["a fully connected layer", f"a convolution of {'×'.join(map(str, caffe.settings['kernel']))}"]
             ours, theirs = forms if caffe.settings.get("linear") else forms[::-1]
@@ -236,7 +259,20 @@ class _Pair:
             out: Array = weight.T if held.turned else weight
             return np.ascontiguousarray(out).reshape(held.shape)
 
-        self.tensors[held.name] = Tensor(held.name, held.shape, lambda: made(source.load()))
+        self._put(held, Tensor(held.name, held.shape, lambda: made(source.load())))
+
+
+def _rows(values: Tensor | Float64 | Array, held: StateEntry, start: int, stop: int) -> Tensor | Float64 | Array:
+    """Some rows of what a parameter gets that is several."""
+    if not isinstance(values, Tensor):
+        return values.reshape(held.shape)[start:stop]
+    shape = (stop - start, *held.shape[1:])
+    return Tensor(values.name, shape, lambda: values.load().reshape(held.shape)[start:stop])
+
+
+def _convolutions(part: NetPart) -> str:
+    groups = part.settings["groups"]
+    return f"{part.joined} convolutions of slices" if part.joined > 1 else f"one convolution in {groups} groups"
 
 
 def _order(part: NetPart) -> tuple[int, ...]:

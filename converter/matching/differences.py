@@ -11,7 +11,7 @@ from converter.matching.pairing import Pairing, counterparts
 from converter.matching.plain import settings_of
 from converter.matching.skeleton import NetPart
 
-BRIDGED = ("eps",)
+BRIDGED = ("eps", "slopes")
 """Settings of which the numbers make up for a difference."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from converter.matching.aten import READINGS, Aten, StateEntry
 from converter.matching.following import Followed, follow
-from converter.matching.operation import Operation
+from converter.matching.operation import ACROSS, Operation
 from converter.matching.skeleton import NetPart, Skeleton, drop_unread
 
 
@@ -63,7 +63,8 @@ def evaluating(module: Any) -> Iterator[None]:
 
 AS_ONE = {
     "LocalResponseNorm": lambda owner: Operation(
-        "response normalisation", {name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}
+        "response normalisation",
+        {**{name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}, "region": ACROSS},
     )
 }
 """PyTorch's own modules that are several operators of which none says what they are for."""
@@ -75,7 +76,9 @@ class _Reader:
     def __init__(self, module: Any, program: Any) -> None:
         self._module, self._program = module, program
         signature = program.graph_signature
-        self._held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        kept = module.state_dict().keys()  # what no state dict has can be given no weights
+        self._held = {name: key for name, key in named.items() if key in kept}
         self._fed = set(signature.user_inputs)
         self._made: dict[str, Any] = {}
         self._modules = dict(module.named_modules())
@@ -122,7 +125,7 @@ class _Reader:
         whole = self._whole(node)
         if whole is not None:
             return whole
-        name = target._schema.name.rpartition("::")[2]
+        name = target._schema.name.removeprefix("aten::")  # another namespace's means something else by it
         made = node.meta.get("val")
         call = Aten(name.rstrip("_") or name, self._arguments(node), _shape(made))
         if name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind"):

@@ -28,6 +28,7 @@ class NetPart:
         order: the axes of that map in the order in which the vector has them.
         attributes: names of what can be set on the module that the part is; empty where it is the user's own code.
         affine: of a weighted sum or a normalisation, what works on each of its channels behind it, in order.
+        joined: how many convolutions of slices it was.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class NetPart:
     order: tuple[int, ...] = ()
     attributes: frozenset[str] = frozenset()
     affine: list[NetPart] = field(default_factory=list)
+    joined: int = 1
 
     def __str__(self) -> str:
         place = f", {self.place}" if self.place else ""

@@ -191,6 +191,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Know which part of the module is at work."""
         handles = []
         for path, part in self._module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # takes no hooks
             handles.append(part.register_forward_pre_hook(self._begins(path)))
             handles.append(part.register_forward_hook(self._ends, always_call=True))
         try:

@@ -176,6 +176,6 @@ def parser_of(verb: str) -> Parser:
         parser.add_argument(*name.split(), **{**shown, **how})
     parser.add_request(getattr(requests, head.request), without=head.itself)
     if head.besides:
-        parser.add_request(getattr(requests, head.besides), without=("output",))
+        parser.add_request(getattr(requests, head.besides), without=tuple(getattr(requests, head.request).names()))
     parser.add_shown(verbose=head.verbose)
     return parser

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.options import File
 from resnet_convert.option import option, output_option, python_only
+from resnet_convert.requests.folding import FoldingRequest
 from resnet_convert.requests.net import FedRequest
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class MatchedRequest(FedRequest):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PortIntoRequest(MatchedRequest):
+class PortIntoRequest(MatchedRequest, FoldingRequest):
     """A Caffe net's weights in a PyTorch module, matched by structure and compared by running both.
 
     Attributes:
@@ -37,6 +38,7 @@ class PortIntoRequest(MatchedRequest):
             and with `patch` changed. A .py file is executed.
         output: `.pth` (a state dict) or `.safetensors`; None writes nothing.
         verify: run both and compare every blob that they share.
+        fold_preprocessing: after the comparison, which is of what the net takes.
     """
 
     into: str | Module = option(

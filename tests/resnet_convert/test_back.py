@@ -76,14 +76,6 @@ class Affine(nn.Module):
         return x * self.a[:, None, None] + self.c[:, None, None]
 
 
-class Fixed(nn.Module):
-    """A factor for each channel that is no parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("a", torch.tensor([2.0, -0.5, 3.0, 1.5])[:, None, None], persistent=False)
-
-
 PLAIN = layer("n", "BatchNorm", "c")
 NO_BIAS = conv("c", "data", f"{SIZED} bias_term: false")
 BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
@@ -179,11 +171,6 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
         ],
         lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.BatchNorm2d(6)),
         "folded into the weights",
-    ),
-    "a factor in a buffer that no state dict has": (
-        [conv("c", "data"), layer("s", "Scale", "c")],
-        lambda: Function(lambda m, x: m.c(x) * m.k.a, c=nn.Conv2d(3, 4, **C3), k=Fixed()),
-        "",
     ),
     "a grouped convolution": (
         [conv("d", "data", "num_output: 4 kernel_size: 1"), conv("c", "d", "num_output: 6 kernel_size: 3 group: 2")],

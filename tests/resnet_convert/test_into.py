@@ -447,6 +447,57 @@ def test_what_torch_export_cannot_follow_is_watched(made: Callable[..., tuple[st
     assert_same_numbers(files, done)
 
 
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda m: torch.jit.script(m),
+        nn.DataParallel,
+        torch.compile,
+        lambda m: m.to(memory_format=torch.channels_last),
+        lambda m: m.requires_grad_(False),
+        nn.SyncBatchNorm.convert_sync_batchnorm,
+    ],
+    ids=["scripted", "parallel", "compiled", "channels last", "frozen", "synchronised"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's own
+def test_modules_in_other_clothes(made_of: Callable[[Any], Any], made: Callable[..., tuple[str, str]]) -> None:
+    files = made(conv("c", "data"), norm("n", "c"), layer("r", "ReLU", "ns"))
+    plainly = nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    done = resnet_convert.port_into(*files, made_of(plainly))
+    assert done.report is not None
+    assert done.report.ok
+    assert (done.mismatches, done.kept) == ([], [])
+    assert_same_numbers(files, done)
+
+
+class Scaled(nn.Module):
+    """A factor that is in no state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(3, 4, **C3)
+        self.register_buffer("scale", torch.full((4, 1, 1), 2.0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(x) * self.scale
+
+
+def test_a_buffer_that_is_in_no_state_dict_gets_nothing(made: Callable[..., tuple[str, str]]) -> None:
+    scale = layer("s", "Scale", "c", of="scale_param", phrase="bias_term: true")
+    module = Scaled()
+    done = resnet_convert.port_into(*made(conv("c", "data"), scale), module)
+    assert done.arrays == ["c.weight", "c.bias"]
+    assert [str(each) for each in done.mismatches] == ["mul in Scaled: the Caffe net has nothing like it there"]
+    assert torch.all(module.scale == 2)
+    assert done.report is not None
+    assert not done.report.ok
+
+
+def test_a_module_without_shapes_is_refused(made: Callable[..., tuple[str, str]]) -> None:
+    with pytest.raises(RequestError, match=r"0\.weight has no shape yet; run the module once before"):
+        resnet_convert.port_into(*made(conv("c", "data")), nn.Sequential(nn.LazyConv2d(4, 3)))
+
+
 def test_a_module_that_decides_by_its_numbers_is_refused(made: Callable[..., tuple[str, str]]) -> None:
     files = made(conv("c", "data"))
     module = Function(lambda m, x: m.c(x) if x.sum() > 0 else x, c=nn.Conv2d(3, 4, **C3))

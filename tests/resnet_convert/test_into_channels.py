@@ -163,3 +163,73 @@ def test_our_own_modules_take_what_they_were_made_of(net_fold: str, fold: str, t
     if net_fold == fold:  # only names change: bit for bit
         stored = load_file(next((tmp_path / "module").glob("*.safetensors")))
         assert all(torch.equal(value, done.state_dict[key]) for key, value in stored.items())
+
+
+def residual_net(form: str, eps: float) -> list[str]:
+    """Two convolutions beside a third, each with what the form has behind it; blocks as MSRA's."""
+
+    def unit(name: str, bottom: str, size: str) -> tuple[list[str], str]:
+        if form == "folded":
+            return [conv(name, bottom, f"{size} {UNEVEN}")], name
+        made = [conv(name, bottom, f"{size} bias_term: false")]
+        if form == "normalised":
+            return [
+                *made,
+                layer(f"{name}n", "BatchNorm", name, of="batch_norm_param", phrase=f"eps: {eps}"),
+            ], f"{name}n"
+        return [*made, norm(f"{name}n", name, f"eps: {eps}")], f"{name}ns"
+
+    layers, at = unit("a", "data", f"{SIZED} stride: 2")
+    layers.append(layer("r", "ReLU", at))
+    side, around = unit("d", "r", "num_output: 6 kernel_size: 1")
+    first, inner = unit("b", "r", "num_output: 5 kernel_size: 1")
+    second, last = unit("e", "s", "num_output: 6 kernel_size: 3 pad: 1")
+    end = [
+        layer("x", "Eltwise", around, last),
+        layer("y", "ReLU", "x"),
+        layer("f", "InnerProduct", "y", phrase="num_output: 3"),
+    ]
+    return [*layers, *side, *first, layer("s", "ReLU", inner), *second, *end]
+
+
+class Residual(nn.Module):
+    """The same, with what `behind` makes behind each convolution."""
+
+    def __init__(self, behind: Callable[[int], list[nn.Module]], bias: bool) -> None:
+        super().__init__()
+
+        def unit(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias), *behind(outputs))
+
+        self.unit0, self.unit1, self.unit2, self.unit3 = unit(3, 4, 3, 2), unit(4, 5, 1), unit(5, 6, 3), unit(4, 6, 1)
+        self.scores = nn.Linear(6 * 4 * 5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.unit0(x))
+        return self.scores(torch.relu(self.unit2(torch.relu(self.unit1(x))) + self.unit3(x)).flatten(1))
+
+
+RESIDUALS: dict[str, Callable[[], nn.Module]] = {
+    "normalised": lambda: Residual(lambda n: [nn.BatchNorm2d(n, eps=1e-5)], bias=False),
+    "of another eps": lambda: Residual(lambda n: [nn.BatchNorm2d(n, eps=0.03)], bias=False),
+    "with a bias as well": lambda: Residual(lambda n: [nn.BatchNorm2d(n, eps=1e-3)], bias=True),
+    "apart": lambda: Residual(lambda n: [nn.BatchNorm2d(n, affine=False), PerChannel(n, "fs")], bias=False),
+    "statistics alone": lambda: Residual(lambda n: [nn.BatchNorm2d(n, affine=False)], bias=False),
+    "folded": lambda: Residual(lambda n: [], bias=True),
+}
+
+
+@pytest.mark.parametrize("module", RESIDUALS)
+@pytest.mark.parametrize("eps", [1e-5, 0.002])
+@pytest.mark.parametrize("form", ["normalised and scaled", "normalised", "folded"])
+def test_residual_nets_folded_or_not_go_into_modules_folded_or_not(
+    form: str, eps: float, module: str, made: Callable[..., tuple[str, str]]
+) -> None:
+    files = made(*residual_net(form, eps))
+    done = resnet_convert.port_into(*files, RESIDUALS[module]().eval())
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert (done.mismatches, done.kept) == ([], [])
+    assert_same_numbers(files, done)
+    for key, value in done.state_dict.items():
+        assert not key.endswith("running_var") or (value >= 0).all()

@@ -119,7 +119,7 @@ class Remembers(Base):
 @pytest.mark.parametrize(
     ("module", "way", "kinds"),
     [
-        (OfOwnOperator(), "torch.fx", ["weighted sum", "rectifier", "PyTorch's square"]),
+        (OfOwnOperator(), "torch.fx", ["weighted sum", "rectifier", "PyTorch's resnet_convert_tests::square"]),
         (Checked(), "hooks", ["weighted sum", "rectifier"]),
         (ByNumpy(), "hooks", ["weighted sum", "mul"]),
         (Remembers(), "torch.export", ["weighted sum", "rectifier"]),

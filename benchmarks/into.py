@@ -6,7 +6,7 @@
 Each net gets seeded random weights and runs on seeded numbers, once in the interpreter and once in the module: as the
 library builds it, and where settings differ with `patch` as well. A row says how far the outputs are from each other,
 as a share of the largest, or which module's numbers are the first to leave and why. With --document the table between
-the marks of that page is written anew. Needs torch, torchvision and timm (`benchmarks/vision.py`), and 6 GB.
+the marks of that page is written anew. Needs torch, torchvision and timm, and 6 GB.
 
 Exit status 1 when a net is neither equal within 1e-5 nor told where it leaves.
 """
@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.vision import declare_operators
 from converter.building.build import build
 from converter.building.parameters import RandomParameters
 from prototxt import Net, format_net, parse_net, resnet
@@ -34,6 +33,7 @@ from prototxt.errors import CaffeModelError
 from resnet_convert.into import PortedInto, port_module
 from resnet_convert.modules import built
 from resnet_convert.requests import PortIntoRequest
+from resnet_convert.vision_operators import declare_operators
 from verify import run
 from weights import ArrayWeights, Outputs, Weights
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from converter.training.module import Trainable, trainable
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
+    from resnet_convert.back import PortedFrom, port_from
     from resnet_convert.batches.summary import Summary, batch
     from resnet_convert.classification import classify
     from resnet_convert.classifying.records import Classification
@@ -64,6 +65,7 @@ __all__ = [
     "NetLayer",
     "Options",
     "Ported",
+    "PortedFrom",
     "PortedInto",
     "Preprocessing",
     "Published",
@@ -90,6 +92,7 @@ __all__ = [
     "models",
     "open_weights",
     "port",
+    "port_from",
     "port_into",
     "recalibrate",
     "resnet",
@@ -106,6 +109,7 @@ __getattr__ = names_by_need(
         "converter.training.module": ("Trainable", "trainable"),
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
+        "resnet_convert.back": ("PortedFrom", "port_from"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
         "resnet_convert.classification": ("classify",),
         "resnet_convert.classifying.records": ("Classification",),

@@ -18,6 +18,7 @@ from prototxt.errors import ModelError, RequestError
 from prototxt.optional import need, need_torch
 from prototxt.words import first_line, nearest
 from resnet_convert.keras_models import application, prefer_torch
+from resnet_convert.vision_operators import declare_operators
 from verify.engines.torch import as_fault
 
 FORMS = "torchvision:NAME, timm:NAME, keras:NAME or FILE.py:NAME"
@@ -51,7 +52,7 @@ def built(spec: str) -> Any:
 
 
 def _of_torchvision(name: str) -> Any:
-    models = need("torchvision.models", "torchvision", f"building torchvision:{name}")
+    models = _imported("torchvision.models", f"building torchvision:{name}")
     if name not in models.list_models():
         raise RequestError(f"torchvision has no model {name!r}{_meant(name, models.list_models())}")
     with _library(f"torchvision:{name}"):
@@ -59,11 +60,21 @@ def _of_torchvision(name: str) -> Any:
 
 
 def _of_timm(name: str) -> Any:
-    timm = need("timm", "timm", f"building timm:{name}")
+    timm = _imported("timm", f"building timm:{name}")
     if name not in timm.list_models():
         raise RequestError(f"timm has no model {name!r}{_meant(name, timm.list_models())}")
     with _library(f"timm:{name}"):
         return timm.create_model(name, pretrained=False)
+
+
+def _imported(module: str, why: str) -> Any:
+    """A library of models, whatever build of torch it is for."""
+    library = module.partition(".")[0]
+    declare_operators()
+    try:
+        return need(module, library, why)
+    except (ImportError, RuntimeError) as error:
+        raise ModelError(f"{library} is installed and cannot be imported: {first_line(error)}") from error
 
 
 def _meant(name: str, known: list[str]) -> str:

@@ -154,6 +154,11 @@ class Request:
         """The same with the files that it means, where it names a folder for them."""
         return self
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields."""
+        return [entry.name for entry in fields(cls)]
+
     def files(self, role: Role) -> dict[str, list[str]]:
         """The paths that are to be read or written, by the fields that name them; arrays are none."""
         found = {}

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from prototxt.errors import RequestError
 from resnet_convert.guarding import guard
-from resnet_convert.means import mean_of
 from resnet_convert.option import takes
 from resnet_convert.requests import DiffRequest, PortRequest
 from weights.layouts.compare import Comparison, compare
-from weights.layouts.port import CAFFE, Ported, Preprocessing
+from weights.layouts.port import CAFFE, Ported
 from weights.layouts.port import port as port_file
 
 ARRAY_SUFFIXES = (".safetensors", ".npz", ".tar", ".pth", ".pt", ".ckpt", ".pkl", ".msgpack")
@@ -51,7 +50,7 @@ def ported(request: PortRequest) -> Ported:
         output,
         to=to,
         source=request.source or CAFFE,
-        preprocessing=_preprocessing(request),
+        preprocessing=request.to_preprocessing(),
         net=request.net,
         prototxt=request.prototxt,
     )
@@ -78,19 +77,6 @@ def diff(request: DiffRequest) -> Comparison:
 def compared(request: DiffRequest) -> Comparison:
     """What `diff` does."""
     return compare(request.first, request.second, tolerance=request.tolerance)
-
-
-def _preprocessing(request: PortRequest) -> Preprocessing | None:
-    given = request.input_order is not None or request.mean is not None or request.scale is not None
-    if given != request.fold_preprocessing:
-        raise RequestError(
-            "--fold-preprocessing and what to fold (--input-order, --mean, --scale) go together; "
-            "without it the model takes what the Caffe net takes"
-        )
-    if not given:
-        return None
-    scale = 1.0 if request.scale is None else request.scale
-    return Preprocessing(request.input_order or "bgr", mean_of(request.mean), scale)
 
 
 def _default_output(weights: str | os.PathLike[str], to: str) -> str:

@@ -27,7 +27,7 @@ from converter.layers.shared.batch_norm_blobs import (
 from converter.layers.shared.batch_norm_modules import BATCH_STATISTICS, CAFFE_BATCH_NORM
 from converter.layers.shared.batch_norm_plain import scale_inside, without_forks
 from converter.layers.shared.fused import fused_relu
-from converter.matching.operation import Operation
+from converter.matching.operation import ACROSS, WITHIN, Operation
 from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor, constant
 from converter.traits import KeptStatistics
@@ -348,10 +348,9 @@ class LRN(Layer):
         return list(inputs)
 
     def computes(self, node: Node) -> Operation:
-        if self.norm_region != "ACROSS_CHANNELS":
-            return super().computes(node)
-        settings = {"size": self.local_size, "alpha": self.alpha, "beta": self.beta, "k": self.k}
-        return Operation("response normalisation", settings)
+        across = self.norm_region == "ACROSS_CHANNELS"
+        settings = {"size": self.local_size, "alpha": self.alpha, "beta": self.beta, "k": self.k if across else 1.0}
+        return Operation("response normalisation", {**settings, "region": ACROSS if across else WITHIN})
 
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return count(inputs[0]) * (self.local_size if self.norm_region == "ACROSS_CHANNELS" else self.local_size**2)

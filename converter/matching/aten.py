@@ -23,11 +23,13 @@ class StateEntry:
         name: its key in the state dict.
         shape: in the state dict.
         turned: whether the operator reads its transpose.
+        pieces: what it is one below the other, where it is none by itself.
     """
 
     name: str
     shape: tuple[int, ...]
     turned: bool = False
+    pieces: tuple[StateEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _turning(call: Aten) -> NetPart | StateEntry | None:
     return None
 
 
-@reads("batch_norm", "_native_batch_norm_legit_no_training")
+@reads("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def _batch_norm(call: Aten) -> NetPart | None:
     if call.given.get("training") or not isinstance(call["running_mean"], StateEntry):
         return None
@@ -200,7 +202,13 @@ def _rectifier(call: Aten) -> NetPart | None:
     return _made(call, Operation("rectifier", settings), call.source)
 
 
-@reads("prelu")
+@reads("pow", "square", "sqrt", "rsqrt", "reciprocal")
+def _power(call: Aten) -> NetPart | None:
+    by = {"square": 2.0, "sqrt": 0.5, "rsqrt": -0.5, "reciprocal": -1.0}.get(call.name, call.given.get("exponent"))
+    return _made(call, Operation("power", {"by": float(by)}), call.source) if isinstance(by, (int, float)) else None
+
+
+@reads("prelu", "_prelu_kernel")
 def _learned_rectifier(call: Aten) -> NetPart | None:
     weight = call["weight"]
     if not isinstance(weight, StateEntry):
@@ -277,7 +285,7 @@ def _arithmetic(call: Aten) -> NetPart | None:
     if call.given.get("alpha", 1) != 1 or not isinstance(a, NetPart):
         return None
     if isinstance(b, NetPart):
-        kind = {"add": "addition", "mul": "multiplication", "maximum": "maximum"}.get(call.name)
+        kind = {"add": "addition", "mul": "multiplication", "maximum": "maximum", "div": "division"}.get(call.name)
         return None if kind is None else _made(call, Operation(kind), a, b)
     if isinstance(b, StateEntry) and b.shape and call.name in ("add", "mul") and _is_per_channel(b.shape, a.shape):
         role = {"add": ("summand", "bias"), "mul": ("factor", "weight")}[call.name]
@@ -305,10 +313,28 @@ def _shape(call: Aten) -> NetPart | StateEntry | None:
     return made
 
 
-@reads("dropout", "feature_dropout", "alpha_dropout", "contiguous", "clone", "alias", "detach", "to", "lift_fresh_copy")
+@reads(
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "contiguous",
+    "clone",
+    "alias",
+    "detach",
+    "to",
+    "lift_fresh",
+    "lift_fresh_copy",
+)
 def _identity(call: Aten) -> NetPart | StateEntry | None:
     value = next(iter(call.given.values()))
     return value if isinstance(value, StateEntry) else _made(call, Operation("identity"), value)
+
+
+@reads("select")
+def _select(call: Aten) -> NetPart | None:
+    """An axis of one place less."""
+    alone = call.source.shape[int(call["dim"])] == 1
+    return _made(call, Operation("shape"), call.source) if alone else None
 
 
 @reads("slice", "narrow")

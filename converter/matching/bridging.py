@@ -15,8 +15,7 @@ All is computed in float64 and cast once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -26,6 +25,16 @@ from converter.matching.aten import StateEntry
 from converter.matching.pairing import Pairing
 from converter.matching.plain import AFFINE
 from converter.matching.skeleton import NetPart
+from converter.matching.spread import (
+    Norm,
+    NoRoomError,
+    Spread,
+    affine,
+    composed,
+    names,
+    one_norm,
+    values_of,
+)
 from converter.tensor import Array, Tensor, as_float32
 
 
@@ -60,10 +69,6 @@ class Bridged:
     refused: list[Bridge] = field(default_factory=list)
 
 
-class NoRoomError(Exception):
-    """A module cannot hold what Caffe's layer has; the message says why."""
-
-
 def bridge(pairing: Pairing) -> Bridged:
     """The parameters of all pairs that fit."""
     done = Bridged()
@@ -90,26 +95,6 @@ def _enter(done: Bridged, work: _Pair) -> None:
     done.bridges += [Bridge(work.caffe, work.module, note) for note in work.notes]
 
 
-@dataclass
-class _Norm:
-    """(x - mean) / sqrt(variance + eps) · gamma + beta, a value a channel each."""
-
-    gamma: Float64
-    beta: Float64
-    mean: Float64
-    variance: Float64
-    eps: float
-
-    @property
-    def factor(self) -> Float64:
-        made: Float64 = self.gamma / np.sqrt(self.variance + self.eps)
-        return made
-
-    @property
-    def summand(self) -> Float64:
-        return self.beta - self.mean * self.factor
-
-
 class _Pair:
     """One pair at work."""
 
@@ -125,13 +110,34 @@ class _Pair:
             self._weighted_sum()
         elif self.caffe.kind in AFFINE:
             self._channels_alone()
+        elif self.caffe.kind == "learned rectifier":
+            self._slopes()
         elif self.caffe.parameters.keys() == self.module.parameters.keys():
             for role, tensor in self.caffe.parameters.items():
                 self._put(self.module.parameters[role], tensor)
         else:
             raise NoRoomError(f"parameters {', '.join(self.caffe.parameters)}: nobody here knows how they go over")
 
+    def _slopes(self) -> None:
+        """One for all, or one a channel: another number of them holds what is the same everywhere."""
+        ours, held = self.caffe.parameters["weight"], self.module.parameters["weight"]
+        if prod(ours.shape) == prod(held.shape):
+            self._put(held, ours)
+            return
+        slopes = np.unique(ours.load())
+        if len(slopes) != 1:
+            raise NoRoomError("the module has one slope for all channels, Caffe's layer one for each")
+        one = prod(ours.shape) == 1
+        self.notes.append("one slope for all channels, in each" if one else "equal slopes as one for all")
+        self._put(held, np.full(prod(held.shape), slopes[0]))
+
     def _put(self, held: StateEntry, values: Tensor | Float64 | Array) -> None:
+        start = 0
+        for piece in held.pieces:
+            self._put(piece, _rows(values, held, start, start + piece.shape[0]))
+            start += piece.shape[0]
+        if held.pieces:
+            return
         if isinstance(values, Tensor):
             tensor = values.reshaped(held.shape) if values.shape != held.shape else values
         else:
@@ -139,26 +145,29 @@ class _Pair:
             tensor = Tensor(held.name, held.shape, lambda: made)
         if not isinstance(values, Tensor) and not np.isfinite(made).all():
             raise NoRoomError(f"{held.name} would hold values that are no finite numbers")
-        self.tensors[held.name] = tensor
+        before = self.tensors.setdefault(held.name, tensor)
+        if before is not tensor and not np.array_equal(before.load().ravel(), tensor.load().ravel()):
+            raise NoRoomError(f"the module has one {held.name} for two uses; Caffe has two")
 
     def _weighted_sum(self) -> None:
         caffe, module = self.caffe, self.module
+        if caffe.joined != module.joined:
+            self.notes.append(f"{_convolutions(caffe)} as {_convolutions(module)}")
         if bool(caffe.settings.get("linear")) != bool(module.settings.get("linear")):
             forms = ["a fully connected layer", f"a convolution of {'×'.join(map(str, caffe.settings['kernel']))}"]
             ours, theirs = forms if caffe.settings.get("linear") else forms[::-1]
             self.notes.append(f"{ours} as {theirs}")
-        norm, affine = _normalisation(caffe), caffe.affine
-        factor = None
-        bias = _values(caffe.parameters.get("bias"))
+        norm, factor = one_norm(caffe.affine), None
+        bias = values_of(caffe.parameters.get("bias"))
         room = module.parameters.get("bias")
-        if not module.affine:
-            if affine:
-                factor, summand = self._whole_affine(norm)
-                bias = summand + (0.0 if bias is None else bias * factor)
-                self.notes.append(f"{_names(affine)} folded into the weights: the module has no normalisation")
-            self._bias(room, bias, exact=None if affine else caffe.parameters.get("bias"))
+        if module.affine:
+            factor = self._bias_before(room, bias, norm)
+        elif caffe.affine:
+            factor, summand = composed(caffe.affine, self._channels)
+            self.notes.append(f"{names(caffe.affine)} folded into the weights: the module has no normalisation")
+            self._bias(room, summand if bias is None else summand + bias * factor, exact=None)
         else:
-            self._bias_before(room, bias, norm)
+            self._bias(room, bias, exact=caffe.parameters.get("bias"))
         self._weight(factor)
 
     def _bias(self, room: StateEntry | None, bias: Float64 | None, exact: Tensor | None) -> None:
@@ -169,78 +178,49 @@ class _Pair:
         elif bias is not None and bias.any():
             raise NoRoomError("the module's layer has no bias, Caffe's has one")
 
-    def _bias_before(self, room: StateEntry | None, bias: Float64 | None, norm: _Norm | None) -> None:
-        """The sum's bias where the module normalises behind it."""
-        held = bias is not None and self.caffe.parameters.get("bias")
+    def _bias_before(self, room: StateEntry | None, bias: Float64 | None, norm: Norm | None) -> Float64 | None:
+        """The sum's bias, and what is behind it, where the module normalises there; what the weights must take."""
+        held = self.caffe.parameters.get("bias")
         if norm is None:
-            factor, summand = self._whole_affine(None)
+            norm = affine(*composed(self.caffe.affine, self._channels))
             if room is None and bias is not None:
-                summand = summand + factor * bias
+                norm = replace(norm, beta=norm.beta + norm.gamma * bias)
                 self.notes.append("a normalisation that changes nothing but adds the bias: Caffe's layer has none")
             elif not self.caffe.affine:
                 self.notes.append("a normalisation that changes nothing: Caffe's layer has none")
             else:
-                self.notes.append(f"{_names(self.caffe.affine)} as a normalisation of mean 0")
-            eps = self.module.affine[0].settings.get("eps", 0.0)
-            norm = _Norm(factor, summand, np.zeros(self._channels), np.ones(self._channels) - eps, eps)
+                self.notes.append(f"{names(self.caffe.affine)} as a normalisation of mean 0")
         elif room is None and bias is not None and bias.any():
-            norm.mean = norm.mean - bias
+            norm = replace(norm, mean=norm.mean - bias)
             self.notes.append("the bias in the normalisation's mean: the module's layer has none")
+        factor = None
+        try:
+            found = Spread(self.module.affine, norm)
+        except NoRoomError:
+            factor, summand = norm.factor, norm.summand
+            if room is not None:
+                held, summand = summand if bias is None else summand + bias * factor, np.zeros(self._channels)
+            found = Spread(self.module.affine, affine(np.ones(self._channels), summand))
+            self.notes.append("the factor in the weights: what the module has behind them can't hold it")
         if room is not None:
-            self._put(room, held if isinstance(held, Tensor) else np.zeros(self._channels))
-            if bias is None:
+            self._put(room, np.zeros(self._channels) if held is None else held)
+            if held is None:
                 self.notes.append("a bias of 0: Caffe's layer has none")
-        self._normalise(self.module.affine, norm)
-
-    def _whole_affine(self, norm: _Norm | None) -> tuple[Float64, Float64]:
-        """Factor and summand of all that Caffe has behind the sum."""
-        if norm is not None:
-            return norm.factor, norm.summand
-        factor, summand = np.ones(self._channels), np.zeros(self._channels)
-        for part in self.caffe.affine if self.caffe.kind == "weighted sum" else self.caffe.together:
-            own = _one_norm(part)
-            a, c = (own.factor, own.summand) if own is not None else _factor_and_summand(part, self._channels)
-            factor, summand = factor * a, summand * a + c
-        return factor, summand
+        self._take(found)
+        return factor
 
     def _channels_alone(self) -> None:
-        norm = _normalisation(self.caffe)
+        norm = one_norm(self.caffe.together)
         if norm is None:
-            factor, summand = self._whole_affine(None)
-            eps = self.module.settings.get("eps", 0.0)
-            norm = _Norm(factor, summand, np.zeros(self._channels), np.ones(self._channels) - eps, eps)
+            norm = affine(*composed(self.caffe.together, self._channels))
             if self.module.kind == "normalisation":
-                self.notes.append(f"{_names(self.caffe.together)} as a normalisation of mean 0")
-        self._normalise(self.module.together, norm)
+                self.notes.append(f"{names(self.caffe.together)} as a normalisation of mean 0")
+        self._take(Spread(self.module.together, norm))
 
-    def _normalise(self, parts: Sequence[NetPart], norm: _Norm) -> None:
-        """Fill what a module has for each channel."""
-        head, *others = parts
-        if others:
-            raise NoRoomError(f"the module's {_names(parts)} are two where Caffe has one")
-        held = head.parameters
-        if head.kind != "normalisation":
-            for role, values, neutral in (("weight", norm.factor, 1.0), ("bias", norm.summand, 0.0)):
-                if role in held:
-                    self._put(held[role], values)
-                elif not (values == neutral).all():
-                    raise NoRoomError(f"the module's {head} has no {role}")
-            return
-        gamma, variance, eps = norm.gamma, norm.variance, head.settings["eps"]
-        if eps != norm.eps:
-            moved = variance + (norm.eps - eps)
-            if (moved >= 0).all():
-                variance, where = moved, "variance"
-            else:
-                gamma, where = gamma * np.sqrt((variance + eps) / (variance + norm.eps)), "gamma"
-            self.notes.append(f"eps {norm.eps:g} instead of the module's {eps:g}, in its {where}")
-        self._put(held["mean"], norm.mean)
-        self._put(held["variance"], variance)
-        for role, values, neutral in (("gamma", gamma, 1.0), ("beta", norm.beta, 0.0)):
-            if role in held:
-                self._put(held[role], values)
-            elif not (values == neutral).all():
-                raise NoRoomError(f"the module's {head} has no {role}")
+    def _take(self, found: Spread) -> None:
+        for held, values in found.values:
+            self._put(held, values)
+        self.notes += found.notes
 
     def _weight(self, factor: Float64 | None) -> None:
         caffe, held = self.caffe, self.module.parameters["weight"]
@@ -279,43 +259,23 @@ class _Pair:
             out: Array = weight.T if held.turned else weight
             return np.ascontiguousarray(out).reshape(held.shape)
 
-        self.tensors[held.name] = Tensor(held.name, held.shape, lambda: made(source.load()))
+        self._put(held, Tensor(held.name, held.shape, lambda: made(source.load())))
+
+
+def _rows(values: Tensor | Float64 | Array, held: StateEntry, start: int, stop: int) -> Tensor | Float64 | Array:
+    """Some rows of what a parameter gets that is several."""
+    if not isinstance(values, Tensor):
+        return values.reshape(held.shape)[start:stop]
+    shape = (stop - start, *held.shape[1:])
+    return Tensor(values.name, shape, lambda: values.load().reshape(held.shape)[start:stop])
+
+
+def _convolutions(part: NetPart) -> str:
+    groups = part.settings["groups"]
+    return f"{part.joined} convolutions of slices" if part.joined > 1 else f"one convolution in {groups} groups"
 
 
 def _order(part: NetPart) -> tuple[int, ...]:
     """The axes of the map, without the batch, in the order in which a flattened one has them."""
     axes = 1 + len(part.settings["kernel"])
     return part.order[1:] if part.order else tuple(range(1, axes + 1))
-
-
-def _values(tensor: Tensor | None) -> Float64 | None:
-    return None if tensor is None else tensor.load().astype(np.float64).ravel()
-
-
-def _one_norm(part: NetPart) -> _Norm | None:
-    if part.kind != "normalisation":
-        return None
-    arrays = [_values(part.parameters[role]) for role in ("gamma", "beta", "mean", "variance")]
-    gamma, beta, mean, variance = (values for values in arrays if values is not None)
-    return _Norm(gamma, beta, mean, variance, part.settings["eps"])
-
-
-def _factor_and_summand(part: NetPart, channels: int) -> tuple[Float64, Float64]:
-    factor, summand = _values(part.parameters.get("weight")), _values(part.parameters.get("bias"))
-    return np.ones(channels) if factor is None else factor, np.zeros(channels) if summand is None else summand
-
-
-def _normalisation(part: NetPart) -> _Norm | None:
-    """The one normalisation behind a sum, or that a part is, with the factors behind it; None for another form."""
-    behind = part.affine if part.kind == "weighted sum" else part.together
-    norm, others = (_one_norm(behind[0]) if behind else None), behind[1:]
-    if norm is None or any(each.kind == "normalisation" for each in others):
-        return None
-    for each in others:
-        factor, summand = _factor_and_summand(each, len(norm.gamma))
-        norm.gamma, norm.beta = norm.gamma * factor, norm.beta * factor + summand
-    return norm
-
-
-def _names(parts: Sequence[NetPart]) -> str:
-    return " and ".join(part.label or part.type for part in parts)

@@ -9,6 +9,7 @@ from converter.layers.normalization import normalisation
 from converter.matching.operation import Operation
 from converter.matching.skeleton import NetPart, Skeleton
 from converter.node import Node, maker
+from prototxt import Position
 from prototxt.names import utf8
 
 
@@ -59,6 +60,6 @@ def _part(node: Node, operation: Operation, sources: list[NetPart], place: int) 
         dict(tensors),
         utf8(origin.name),
         utf8(origin.type),
-        f"{Path(str(origin.position.path)).name}:{origin.position.line}",
+        str(Position(Path(origin.position.path).name, origin.position.line)),
         [(top, shape) for top in value.tops],
     )

@@ -11,7 +11,7 @@ from converter.matching.pairing import Pairing, counterparts
 from converter.matching.plain import settings_of
 from converter.matching.skeleton import NetPart
 
-BRIDGED = ("eps",)
+BRIDGED = ("eps", "slopes")
 """Settings of which the numbers make up for a difference."""
 
 
@@ -48,8 +48,8 @@ class Mismatch:
     def advice(self) -> str:
         """What to write to make the two equal; empty where no attribute does."""
         assert self.module is not None or not self.remedy
-        path = self.module.label if self.module is not None else ""
-        return "; ".join(f"model.{path}.{name} = {value!r}" for name, value in self.remedy.items())
+        path = f"model.{self.module.label}".rstrip(".") if self.module is not None else "model"
+        return "; ".join(f"{path}.{name} = {value!r}" for name, value in self.remedy.items())
 
 
 def _word(value: Any) -> str:

@@ -96,7 +96,7 @@ def form(knot: Knot) -> tuple[Any, ...]:
     if part.kind in AFFINE:
         return ("for each channel", part.shape[1])
     if part.kind == "learned rectifier":
-        return (part.kind, part.settings["slopes"])
+        return (part.kind, *part.shape[1:2])
     return (part.kind, part.settings.get("axis"))
 
 

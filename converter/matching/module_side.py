@@ -1,18 +1,16 @@
-"""A PyTorch module as a skeleton: what `torch.export` writes down of one pass through it, in eval mode."""
+"""A PyTorch module as a skeleton: the steps of one pass through it, in eval mode."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from converter.matching.aten import READINGS, Aten, StateEntry
-from converter.matching.operation import Operation
-from converter.matching.skeleton import NetPart, Skeleton
-from prototxt.errors import UnsupportedError
-from prototxt.optional import need_torch
-from prototxt.words import first_line
+from converter.matching.following import Followed, follow
+from converter.matching.operation import ACROSS, Operation
+from converter.matching.skeleton import NetPart, Skeleton, drop_unread
 
 
 @dataclass
@@ -21,13 +19,18 @@ class Traced:
 
     Attributes:
         skeleton: its parts; their values are names of nodes in the program's graph.
-        program: what was exported.
         unused: keys of the state dict that the pass does not read.
+        followed: the pass, and how it was followed.
     """
 
     skeleton: Skeleton
-    program: Any
-    unused: list[str] = field(default_factory=list)
+    unused: list[str]
+    followed: Followed
+
+    @property
+    def program(self) -> Any:
+        """The pass as `torch.export` writes it."""
+        return self.followed.program
 
 
 def trace(module: Any, shapes: Sequence[tuple[int, ...]]) -> Traced:
@@ -38,18 +41,12 @@ def trace(module: Any, shapes: Sequence[tuple[int, ...]]) -> Traced:
         shapes: of its inputs.
 
     Raises:
-        UnsupportedError: a module that `torch.export` cannot follow, or that takes or gives other things than tensors.
+        UnsupportedError: a module that fails on such inputs, or whose passes differ from each other.
         MissingDependencyError: torch is not installed.
     """
-    torch = need_torch("matching a module")
-    feeds = tuple(torch.zeros(shape) for shape in shapes)
     with evaluating(module):
-        try:
-            program = torch.export.export(module, feeds)
-        except Exception as error:
-            what = f"{type(error).__name__}: {first_line(error)}"
-            raise UnsupportedError(f"torch.export cannot follow {type(module).__name__}: {what}") from error
-    return _Reader(module, program).read()
+        followed = follow(module, shapes)
+    return Traced(*_Reader(module, followed.program).read(), followed)
 
 
 @contextmanager
@@ -66,7 +63,8 @@ def evaluating(module: Any) -> Iterator[None]:
 
 AS_ONE = {
     "LocalResponseNorm": lambda owner: Operation(
-        "response normalisation", {name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}
+        "response normalisation",
+        {**{name: getattr(owner, name) for name in ("size", "alpha", "beta", "k")}, "region": ACROSS},
     )
 }
 """PyTorch's own modules that are several operators of which none says what they are for."""
@@ -78,15 +76,17 @@ class _Reader:
     def __init__(self, module: Any, program: Any) -> None:
         self._module, self._program = module, program
         signature = program.graph_signature
-        self._held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        kept = module.state_dict().keys()  # what no state dict has can be given no weights
+        self._held = {name: key for name, key in named.items() if key in kept}
         self._fed = set(signature.user_inputs)
         self._made: dict[str, Any] = {}
         self._modules = dict(module.named_modules())
         self._skeleton = Skeleton([], [], [])
         self._as_one: tuple[str, NetPart] | None = None  # the module call that is read as one part, and that part
 
-    def read(self) -> Traced:
-        """All of it."""
+    def read(self) -> tuple[Skeleton, list[str]]:
+        """All of it, and the keys of the state dict that it does not read."""
         for node in self._program.graph.nodes:
             if node.op == "placeholder":
                 self._placeholder(node)
@@ -94,10 +94,10 @@ class _Reader:
                 self._made[node.name] = self._call(node)
             elif node.op == "output":
                 self._skeleton.outputs = [part for part in self._given(node.args[0]) if isinstance(part, NetPart)]
-        parts = _reached(self._skeleton)
-        used = {held.name for part in parts for held in part.parameters.values()}
+        drop_unread(self._skeleton)
+        used = {held.name for part in self._skeleton.parts for held in part.parameters.values()}
         keys = self._module.state_dict().keys()
-        return Traced(self._skeleton, self._program, [key for key in keys if key not in used])
+        return self._skeleton, [key for key in keys if key not in used]
 
     def _placeholder(self, node: Any) -> None:
         if node.name in self._held:
@@ -125,7 +125,7 @@ class _Reader:
         whole = self._whole(node)
         if whole is not None:
             return whole
-        name = target._schema.name.rpartition("::")[2]
+        name = target._schema.name.removeprefix("aten::")  # another namespace's means something else by it
         made = node.meta.get("val")
         call = Aten(name.rstrip("_") or name, self._arguments(node), _shape(made))
         if name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind"):
@@ -221,13 +221,3 @@ def _shape(made: Any) -> tuple[int, ...]:
     if isinstance(made, (list, tuple)) and made:
         made = made[0]
     return tuple(map(int, made.shape)) if hasattr(made, "shape") else ()
-
-
-def _reached(skeleton: Skeleton) -> list[NetPart]:
-    """The parts that an output depends on, in order."""
-    wanted = {id(part) for part in skeleton.outputs}
-    for part in reversed(skeleton.parts):
-        if id(part) in wanted:
-            wanted.update(id(source) for source in part.inputs)
-    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]
-    return skeleton.parts

@@ -6,7 +6,8 @@
     pooling          method, kernel, stride, padding (before, behind), windows, whether padding counts, dilation
     rectifier        slope, lower bound, upper bound
     concatenation    axis
-    response normalisation   size, alpha, beta, k: over neighbouring channels
+    response normalisation   size, alpha, beta, k, region
+    power            by; division of one value by another
     slice            axis, start, stop
     addition, multiplication, maximum, multiply-add, shape, identity, softmax, …
 
@@ -21,6 +22,9 @@ from typing import Any
 
 WHOLE_MAP = "the whole map"
 """The kernel of a pooling over all of it."""
+
+ACROSS, WITHIN = "across channels", "within channels"
+"""The regions of a normalisation by neighbours."""
 
 
 @dataclass(frozen=True)

@@ -212,3 +212,9 @@ def couples(pairing: Pairing) -> list[tuple[NetPart, NetPart]]:
         for couple in (*behind.get(id(mine), ()), (mine.part, other.part)):
             found.setdefault((id(couple[0]), id(couple[1])), couple)
     return list(found.values())
+
+
+def ends(pairing: Pairing) -> list[tuple[NetPart, NetPart]]:
+    """The parts whose values are outputs of both nets, whether they are each other's counterparts or not."""
+    outputs = [(ours.part, theirs.part) for ours, theirs in pairing.pairs if ours.part.kind == "output"]
+    return [(ours.inputs[0], theirs.inputs[0]) for ours, theirs in outputs]

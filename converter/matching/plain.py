@@ -5,7 +5,9 @@ split       a · x + y into its two steps
 joined      padding with the window behind it; sums of sums; concatenations of concatenations, which name the
             pieces and no longer how they were put together
 taken in    what a weighted sum or a normalisation has behind it for each channel: normalisation, factor, summand
-one kind    a linear layer is a convolution whose window covers the map, and one of stride 1 where it has one place
+named       normalisation by neighbours, of the steps that it is written in
+one kind    a linear layer is a convolution whose window covers the map, and one of stride 1 where it has one place;
+            convolutions of slices that are joined again are one in groups
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from converter.matching.skeleton import NetPart, Skeleton, readers
+from converter.matching.groups import join_groups
+from converter.matching.response import name_responses
+from converter.matching.skeleton import NetPart, Skeleton, drop_unread, readers
 
 AFFINE = ("normalisation", "factor", "summand")
 _KEEP_PLACES = frozenset("identity rectifier sigmoid tanh abs softplus".split())
@@ -21,9 +25,9 @@ _KEEP_PLACES = frozenset("identity rectifier sigmoid tanh abs softplus".split())
 
 def plain(skeleton: Skeleton) -> Skeleton:
     """The skeleton in plain form; its parts are changed."""
-    for step in (_split, _name_maps, _as_windows, _without_identities, _with_padding, _taken_in, _flat_joins):
+    steps = (name_responses, _split, _name_maps, _as_windows, _without_identities, _with_padding, _taken_in)
+    for step in (*steps, join_groups, _flat_joins, drop_unread):
         step(skeleton)
-    _drop_unread(skeleton)
     return skeleton
 
 
@@ -40,14 +44,6 @@ def _replace(skeleton: Skeleton, becomes: Callable[[NetPart], NetPart | None]) -
             instead[id(part)] = other
     skeleton.parts = kept
     skeleton.outputs = [instead.get(id(part), part) for part in skeleton.outputs]
-
-
-def _drop_unread(skeleton: Skeleton) -> None:
-    wanted = {id(part) for part in skeleton.outputs}
-    for part in reversed(skeleton.parts):
-        if id(part) in wanted:
-            wanted.update(id(source) for source in part.inputs)
-    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]
 
 
 def _split(skeleton: Skeleton) -> None:

@@ -28,6 +28,7 @@ class NetPart:
         order: the axes of that map in the order in which the vector has them.
         attributes: names of what can be set on the module that the part is; empty where it is the user's own code.
         affine: of a weighted sum or a normalisation, what works on each of its channels behind it, in order.
+        joined: how many convolutions of slices it was.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class NetPart:
     order: tuple[int, ...] = ()
     attributes: frozenset[str] = frozenset()
     affine: list[NetPart] = field(default_factory=list)
+    joined: int = 1
 
     def __str__(self) -> str:
         place = f", {self.place}" if self.place else ""
@@ -81,3 +83,12 @@ def readers(parts: Sequence[NetPart]) -> dict[int, list[NetPart]]:
         for source in part.inputs:
             found.setdefault(id(source), []).append(part)
     return found
+
+
+def drop_unread(skeleton: Skeleton) -> None:
+    """Leave out the parts that no output depends on; inputs stay."""
+    wanted = {id(part) for part in skeleton.outputs}
+    for part in reversed(skeleton.parts):
+        if id(part) in wanted:
+            wanted.update(id(source) for source in part.inputs)
+    skeleton.parts = [part for part in skeleton.parts if id(part) in wanted or part.kind == "input"]

@@ -19,6 +19,7 @@ class Head(NamedTuple):
         arguments: by their names or flags, what argparse is told of those that the verb names itself.
         verbose: the help of --verbose, empty for a verb without.
         besides: another record whose options the verb has too.
+        itself: options of the request that stand among the arguments.
     """
 
     request: str
@@ -27,6 +28,7 @@ class Head(NamedTuple):
     arguments: Mapping[str, Mapping[str, Any]]
     verbose: str = ""
     besides: str = ""
+    itself: tuple[str, ...] = ()
 
 
 HEADS: Final[Mapping[str, Head]] = {
@@ -113,17 +115,32 @@ HEADS: Final[Mapping[str, Head]] = {
     "port": Head(
         "PortRequest",
         "Write a ResNet's weights under another framework's names, in its layout, or bring them back to Caffe; or put "
-        "any net's weights into a PyTorch module, matched by structure and proven by running both.",
+        "any net's weights into a PyTorch module, or a module's into a net, matched by structure and proven by running "
+        "both.",
         "port WEIGHTS --layout NAME [-o OUT] | port FILE --from NAME [-o OUT.caffemodel] | "
-        "port NET WEIGHTS --into MODULE [-o OUT]",
+        "port NET WEIGHTS --into MODULE [-o OUT] | port --from MODULE [STATE] --net NET [-o OUT.caffemodel]",
         {
             "weights": {
+                "nargs": "?",
                 "help": "a .caffemodel or .caffemodel.h5 with MSRA's layer names; with --from a .safetensors, .npz, "
-                ".pth, .pkl, .msgpack or .weights.h5; with --into first the .prototxt"
+                ".pth, .pkl, .msgpack or .weights.h5; with --into first the .prototxt",
             },
             "stored": {"metavar": "WEIGHTS", "nargs": "?", "help": "with --into: the .caffemodel or .caffemodel.h5"},
+            "--from": {
+                "dest": "source",
+                "metavar": "NAME|MODULE",
+                "help": "whose names and layout WEIGHTS has (Caffe's): torchvision, timm, keras, detectron2, mmdet, "
+                "flax, caffe; without --layout the port goes back to Caffe. Or the module that WEIGHTS are of: "
+                "torchvision:NAME, timm:NAME, or FILE.py:NAME, a file that is executed and may have weights of its own",
+            },
+            "--net": {
+                "metavar": "NET",
+                "help": "the net that the weights are for: with --from MODULE its .prototxt; with --from NAME msra "
+                "(default), or own, the framework's, with its strides and its padded first pooling",
+            },
         },
         besides="PortIntoRequest",
+        itself=("source", "net"),
     ),
     "diff": Head(
         "DiffRequest",
@@ -175,8 +192,8 @@ def parser_of(verb: str) -> Parser:
     for name, how in head.arguments.items():
         shown = {} if name.startswith("-") else {"metavar": name.upper()}
         parser.add_argument(*name.split(), **{**shown, **how})
-    parser.add_request(getattr(requests, head.request))
+    parser.add_request(getattr(requests, head.request), without=head.itself)
     if head.besides:
-        parser.add_request(getattr(requests, head.besides), without=("output",))
+        parser.add_request(getattr(requests, head.besides), without=tuple(getattr(requests, head.request).names()))
     parser.add_shown(verbose=head.verbose)
     return parser

@@ -1,4 +1,4 @@
-"""`resnet-convert port`: a ResNet's weights under another framework's names, or back; any net's into a module."""
+"""`resnet-convert port`: a ResNet's weights under another framework's names, or back; any module's, both ways."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from argparse import Namespace
 from prototxt.errors import RequestError
 from resnet_convert.cli.arguments import refuse_options, request_of, shown_of
 from resnet_convert.cli.terminal import say, say_json, warn
+from resnet_convert.option import choices_of
 from resnet_convert.porting import ported
 from resnet_convert.requests import PortIntoRequest, PortRequest
 from weights.layouts.port import CAFFE, Ported
@@ -18,9 +19,16 @@ def run(parsed: Namespace) -> int:
         from resnet_convert.cli.into import run as run_into
 
         return run_into(parsed)
-    refuse_options(parsed, PortIntoRequest, PortRequest, "goes with --into MODULE")
+    if ":" in getattr(parsed, "source", ""):
+        from resnet_convert.cli.back import run as run_back
+
+        return run_back(parsed)
+    refuse_options(parsed, PortIntoRequest, PortRequest, "goes with --into MODULE or --from MODULE")
     if hasattr(parsed, "stored"):
         raise RequestError(f"{parsed.stored}: a second file goes with --into MODULE")
+    if not hasattr(parsed, "weights"):
+        raise RequestError("the following arguments are required: WEIGHTS")
+    _check_choices(parsed)
     request, shown = request_of(PortRequest, parsed), shown_of(parsed)
     done = ported(request)
     to = request.to or CAFFE
@@ -32,6 +40,15 @@ def run(parsed: Namespace) -> int:
     if shown.talks:
         _print(done, to)
     return 0
+
+
+def _check_choices(parsed: Namespace) -> None:
+    """Of options that take other words with a module than without one."""
+    module, prototxt = "a module: torchvision:NAME, timm:NAME, FILE.py:NAME", "with --from MODULE a prototxt"
+    for flag, name, other in (("--from", "source", module), ("--net", "net", prototxt)):
+        given, choices = getattr(parsed, name, None), choices_of(PortRequest)[name]
+        if given is not None and given not in choices:
+            raise RequestError(f"{flag} {given!r}: expected {', '.join(choices)}, or {other}")
 
 
 def _print(done: Ported, to: str) -> None:

@@ -70,6 +70,8 @@ Convert a Caffe network and prove that nothing changed.
                                                                  another framework's names, and back
   resnet-convert port deploy.prototxt model.caffemodel --into torchvision:vgg16 -o vgg16.pth
                                                                  weights in any PyTorch module, proven
+  resnet-convert port --from my_models.py:Net net.pth --net deploy.prototxt -o model.caffemodel
+                                                                 and a module's weights in a Caffe net
   resnet-convert diff A.caffemodel B.safetensors                 which layers of two weight files differ
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
   resnet-convert layers Pooling                                  what is supported of a layer type

@@ -5,7 +5,7 @@ ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
 ClassificationRequest   single images
 LayersRequest, …        what is known: layer types, published models
-PortIntoRequest         weights in a PyTorch module
+PortIntoRequest         weights in a PyTorch module; out of one: PortFromRequest
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
 Where a file can be given, so can its values as an array; those fields say so.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnet_convert.requests.conversion import ConversionRequest
     from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
-    from resnet_convert.requests.into import PortIntoRequest
+    from resnet_convert.requests.into import PortFromRequest, PortIntoRequest
     from resnet_convert.requests.net import FedRequest, NetRequest
     from resnet_convert.requests.tables import LayersRequest, ModelsRequest
     from resnet_convert.requests.values import Layout, Mean
@@ -41,6 +41,7 @@ __all__ = [
     "Mean",
     "ModelsRequest",
     "NetRequest",
+    "PortFromRequest",
     "PortIntoRequest",
     "PortRequest",
     "RecalibrationRequest",
@@ -55,7 +56,7 @@ __getattr__ = names_by_need(
         "resnet_convert.requests.conversion": ("ConversionRequest",),
         "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
-        "resnet_convert.requests.into": ("PortIntoRequest",),
+        "resnet_convert.requests.into": ("PortFromRequest", "PortIntoRequest"),
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),
         "resnet_convert.requests.tables": ("LayersRequest", "ModelsRequest"),
         "resnet_convert.requests.values": ("Layout", "Mean"),

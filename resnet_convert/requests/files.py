@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Literal
 from converter.options import File, Target
 from resnet_convert import text_forms
 from resnet_convert.option import Request, by_place, option, output_option
-from resnet_convert.requests.values import Layout, Mean, Order, Runner
+from resnet_convert.requests.folding import FoldingRequest
+from resnet_convert.requests.values import Layout, Runner
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PREPROCESSING, BACK = "preprocessing", "back to Caffe"
+BACK = "back to Caffe"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PortRequest(Request):
+class PortRequest(FoldingRequest):
     """A ResNet's weights under another framework's names, in its layout, or back in Caffe's.
 
     Attributes:
@@ -32,7 +33,7 @@ class PortRequest(Request):
         "its ending says the form: .safetensors or .npz; for torchvision, timm, mmdet and detectron2 also .pth, for "
         "detectron2 .pkl, for flax .msgpack, for keras .weights.h5; for Caffe .caffemodel or .caffemodel.h5; by "
         "default named after WEIGHTS and the layout; with --into .safetensors, .pth or, for Keras, .weights.h5, named "
-        "after the module"
+        "after the module, as is the .caffemodel with --from MODULE"
     )
     _: KW_ONLY
     to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")
@@ -42,22 +43,6 @@ class PortRequest(Request):
         "--from",
         metavar="NAME",
     )
-    fold_preprocessing: bool = option(
-        False,
-        "fold what follows into the first convolution: exact but for conv1's border, which Caffe pads with the mean "
-        "and the new model with black",
-        group=PREPROCESSING,
-    )
-    input_order: Order | None = option(None, "rgb: the model takes RGB instead of BGR", group=PREPROCESSING)
-    mean: Mean | None = option(
-        None,
-        "what is subtracted, in the net's own order",
-        metavar="B,G,R|FILE",
-        parse=str,
-        group=PREPROCESSING,
-        file="in",
-    )
-    scale: float | None = option(None, "factor, after the mean", metavar="S", parse=float, group=PREPROCESSING)
     net: Literal["msra", "own"] | None = option(
         None,
         "the net that the weights are for: msra (default), or the framework's own, with its strides and its padded "

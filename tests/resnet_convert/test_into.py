@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,87 +18,11 @@ from torch import nn
 from torch.nn import functional
 
 import resnet_convert
-from prototxt import load_net
 from prototxt.errors import CaffeModelError, ErrorGroup, NetError, RequestError, UnsupportedError
 from resnet_convert.cli.main import main
-from resnet_convert.into import PortedInto
-from verify import run
+from tests.resnet_convert.into_nets import C3, SIZED, UNEVEN, Function, Matrix, assert_same_numbers, conv, layer, norm
 from weights import open_weights
 
-HEAD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 7 dim: 9 } } }'
-SIZED = "num_output: 4 kernel_size: 3 pad: 1"
-UNEVEN = 'bias_filler { type: "uniform" min: -1 max: 1 }'
-
-
-def layer(name: str, kind: str, *bottoms: str, of: str = "", phrase: str = "") -> str:
-    """One layer with a top of its name."""
-    read = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
-    section = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param", "Pooling": "pooling_param"}
-    inner = f"{section.get(kind, of)} {{ {phrase} }}" if phrase else ""
-    return f'layer {{ name: "{name}" type: "{kind}" {read} top: "{name}" {inner} }}'
-
-
-def conv(name: str, bottom: str, phrase: str = f"{SIZED} {UNEVEN}") -> str:
-    return layer(name, "Convolution", bottom, phrase=phrase)
-
-
-def norm(name: str, bottom: str, phrase: str = "") -> str:
-    scale = 'bias_term: true filler { type: "uniform" min: 0.5 max: 2 } bias_filler { type: "uniform" min: -1 max: 1 }'
-    first = layer(name, "BatchNorm", bottom, of="batch_norm_param", phrase=phrase)
-    return first + layer(f"{name}s", "Scale", name, of="scale_param", phrase=scale)
-
-
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
-    """The files of a net with random weights, in the working folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def make(*layers: str) -> tuple[str, str]:
-        Path("net.prototxt").write_text("\n".join([HEAD, *layers]))
-        resnet_convert.convert("net.prototxt", to="caffe", output="made", fold="none", random_weights=3, verify=False)
-        return "net.prototxt", "made/model.caffemodel"
-
-    return make
-
-
-class Function(nn.Module):
-    """Modules by name, and a function of them and the input."""
-
-    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.function(self, x)
-
-
-class Matrix(nn.Module):
-    """A fully connected layer whose matrix is inputs × outputs."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.w, self.b = nn.Parameter(torch.zeros(inputs, outputs)), nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x @ self.w + self.b
-
-
-def fed(shape: tuple[int, ...] = (1, 3, 7, 9)) -> np.ndarray:
-    return np.random.default_rng(8).standard_normal(shape).astype(np.float32)
-
-
-def assert_same_numbers(files: tuple[str, str], done: PortedInto) -> None:
-    """The module as it is now gives what the interpreter gives, without a report in between."""
-    with open_weights(files[1]) as weights:
-        expected = list(run(load_net(files[0]), weights, {"data": fed()}).blobs.values())[-1]
-    with torch.no_grad():
-        got = done.module(torch.from_numpy(fed())).numpy()
-    np.testing.assert_allclose(got.ravel(), expected.ravel(), atol=2e-5 * abs(expected).max())
-
-
-C3 = {"kernel_size": 3, "padding": 1}
 FORMS: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a bias and a normalisation": (
         [conv("c", "data"), norm("n", "c")],
@@ -371,6 +296,19 @@ def test_a_difference_in_the_users_own_code_is_named_and_not_patched(made: Calla
     assert done.cause is not None
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_outputs_are_compared_whatever_only_one_side_has_before_them(
+    place: int, made: Callable[..., tuple[str, str]]
+) -> None:
+    files = made(conv("c", "data"), *[layer("r", "ReLU", "c")][:place])
+    module = nn.Sequential(nn.Conv2d(3, 4, **C3), *[nn.ReLU()][place:], nn.Identity())
+    done = resnet_convert.port_into(*files, module)
+    assert done.report is not None
+    assert not done.report.ok
+    assert done.cause is not None
+    assert [done.cause.why] == done.mismatches
+
+
 def test_a_module_that_is_called_twice_is_patched_for_both_or_not_at_all(made: Callable[..., tuple[str, str]]) -> None:
     pools = [layer(n, "Pooling", b, phrase=f"kernel_size: {k} stride: 2") for n, b, k in (("p", "c", 3), ("q", "d", 2))]
     files = made(conv("c", "data"), pools[0], conv("d", "p", "num_output: 5 kernel_size: 1"), pools[1])
@@ -406,6 +344,26 @@ def test_nothing_is_patched_where_something_cannot_be_ported(made: Callable[...,
     with pytest.raises(NetError):
         resnet_convert.port_into(*files, module, patch=True)
     assert module[0].stride == (2, 2)
+
+
+def test_a_net_without_a_text_has_no_lines(made: Callable[..., tuple[str, str]]) -> None:
+    _, weights = made(conv("c", "data"), layer("p", "PReLU", "c"))
+    with pytest.raises(NetError) as caught:
+        resnet_convert.port_into(weights, into=nn.Conv2d(3, 4, **C3))
+    where = caught.value.position
+    assert (where and where.path, where and where.line, caught.value.layer) == (weights, 0, "p")
+    assert str(caught.value).startswith(f"{weights}: error: layer 'p' (PReLU): Conv2d has nothing in its place")
+    done = resnet_convert.port_into(weights, into=nn.Sequential(nn.Conv2d(3, 4, **C3), nn.PReLU(4)))
+    assert done.report is not None
+    assert done.report.ok
+    assert [ours.place for ours, _, _ in done.layers] == ["model.caffemodel"] * 2
+
+
+def test_advice_for_a_module_without_parts(made: Callable[..., tuple[str, str]]) -> None:
+    done = resnet_convert.port_into(*made(conv("c", "data")), nn.Conv2d(3, 4, **C3, stride=2), patch=True)
+    assert [each.advice for each in done.patched] == ["model.stride = (1, 1)"]
+    assert done.report is not None
+    assert done.report.ok
 
 
 def test_joining_along_another_axis_is_named(made: Callable[..., tuple[str, str]]) -> None:
@@ -461,10 +419,89 @@ def test_a_module_in_training_is_run_in_eval_mode_and_left_as_it_was(
     assert (module.training, module[1].training) == (True, True)
 
 
-def test_what_torch_export_cannot_follow_is_said(made: Callable[..., tuple[str, str]]) -> None:
+class Checked(nn.Sequential):
+    """One that looks at its numbers, which no tracing follows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.isnan(x).any():
+            raise ValueError("not a number")
+        made: torch.Tensor = super().forward(x)
+        return made
+
+
+def test_what_torch_export_cannot_follow_is_watched(made: Callable[..., tuple[str, str]]) -> None:
+    files = made(
+        conv("c", "data"), norm("n", "c"), layer("r", "ReLU", "ns"), layer("p", "Pooling", "r", phrase="kernel_size: 2")
+    )
+    module = Checked(
+        nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4, eps=0.01), nn.ReLU(inplace=True), nn.MaxPool2d(3, 1)
+    )
+    done = resnet_convert.port_into(*files, module.eval(), patch=True)
+    assert done.followed.way == "hooks"
+    assert "torch.export: GuardOnDataDependentSymNode" in done.followed.failed
+    assert "; torch.fx: TraceError" in done.followed.failed
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert [row.layer for row in done.report.rows] == ["ns", "r", "p"]
+    assert [each.advice for each in done.patched] == ["model.3.kernel_size = (2, 2)"]
+    assert_same_numbers(files, done)
+
+
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda m: torch.jit.script(m),
+        nn.DataParallel,
+        torch.compile,
+        lambda m: m.to(memory_format=torch.channels_last),
+        lambda m: m.requires_grad_(False),
+        nn.SyncBatchNorm.convert_sync_batchnorm,
+    ],
+    ids=["scripted", "parallel", "compiled", "channels last", "frozen", "synchronised"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's own
+def test_modules_in_other_clothes(made_of: Callable[[Any], Any], made: Callable[..., tuple[str, str]]) -> None:
+    files = made(conv("c", "data"), norm("n", "c"), layer("r", "ReLU", "ns"))
+    plainly = nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    done = resnet_convert.port_into(*files, made_of(plainly))
+    assert done.report is not None
+    assert done.report.ok
+    assert (done.mismatches, done.kept) == ([], [])
+    assert_same_numbers(files, done)
+
+
+class Scaled(nn.Module):
+    """A factor that is in no state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(3, 4, **C3)
+        self.register_buffer("scale", torch.full((4, 1, 1), 2.0), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(x) * self.scale
+
+
+def test_a_buffer_that_is_in_no_state_dict_gets_nothing(made: Callable[..., tuple[str, str]]) -> None:
+    scale = layer("s", "Scale", "c", of="scale_param", phrase="bias_term: true")
+    module = Scaled()
+    done = resnet_convert.port_into(*made(conv("c", "data"), scale), module)
+    assert done.arrays == ["c.weight", "c.bias"]
+    assert [str(each) for each in done.mismatches] == ["mul in Scaled: the Caffe net has nothing like it there"]
+    assert torch.all(module.scale == 2)
+    assert done.report is not None
+    assert not done.report.ok
+
+
+def test_a_module_without_shapes_is_refused(made: Callable[..., tuple[str, str]]) -> None:
+    with pytest.raises(RequestError, match=r"0\.weight has no shape yet; run the module once before"):
+        resnet_convert.port_into(*made(conv("c", "data")), nn.Sequential(nn.LazyConv2d(4, 3)))
+
+
+def test_a_module_that_decides_by_its_numbers_is_refused(made: Callable[..., tuple[str, str]]) -> None:
     files = made(conv("c", "data"))
     module = Function(lambda m, x: m.c(x) if x.sum() > 0 else x, c=nn.Conv2d(3, 4, **C3))
-    with pytest.raises(UnsupportedError, match=r"torch\.export cannot follow Function: "):
+    with pytest.raises(UnsupportedError, match="what Function does hangs on the numbers that it is fed"):
         resnet_convert.port_into(*files, module)
 
 
@@ -519,6 +556,37 @@ def test_the_command_line_says_where_numbers_leave(small: tuple[str, str], capsy
     facts = json.loads(capsys.readouterr().out)
     assert facts["patched"] == ["model.0.padding = (1, 1)"]
     assert (facts["differences"], facts["leaves_at"], facts["verification"]["ok"]) == ([], None, True)
+    assert facts["followed_by"] == "torch.export"
+
+
+CHECKED = """
+class Net(nn.Sequential):
+    def forward(self, x):
+        assert x.sum() < 1e9
+        return super().forward(x)
+"""
+
+
+def test_the_command_line_says_how_a_module_was_followed(
+    small: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(MODELS.replace("nn.Sequential", "Net").replace("PAD", "1") + CHECKED)
+    assert main(["port", *small, "--into", "mine.py:net"]) == 0
+    printed, errors = capfd.readouterr()
+    assert errors == ""
+    assert printed.splitlines()[1].startswith(
+        "  the module was followed by hooks, since others can't: torch.export: Guard"
+    )
+
+
+BAD = """import sys
+
+def late():
+    return sum([1, 2, 3 / 0])
+
+def never():
+    raise KeyError("never")
+"""
 
 
 @pytest.mark.parametrize(
@@ -528,6 +596,9 @@ def test_the_command_line_says_where_numbers_leave(small: tuple[str, str], capsy
         (["net.prototxt", "W", "--into", "none.py:net"], 2, "none.py: error: no such file"),
         (["net.prototxt", "W", "--into", "mine.py:Nett"], 2, "mine.py: error: has nothing called 'Nett'"),
         (["net.prototxt", "W", "--into", "mine.py:nn"], 2, "mine.py: error: fails to load: TypeError"),
+        (["net.prototxt", "W", "--into", "bad.py:late"], 2, "bad.py:4: error: fails to load: ZeroDivisionError: "),
+        (["net.prototxt", "W", "--into", "bad.py:never"], 2, "bad.py:7: error: fails to load: KeyError: 'never'"),
+        (["net.prototxt", "W", "--into", "odd.py:net"], 2, "odd.py:3: error: fails to load: SyntaxError: "),
         (["net.prototxt", "W", "--into", "mine.py:net", "-o", "o.bin"], 2, "expected a name that ends in .safetensors"),
         (["net.prototxt", "W", "--into", "mine.py:net", "--layout", "timm"], 2, "--layout does not go with --into"),
         (["net.prototxt", "W", "--into", "mine.py:net", "--net", "own"], 2, "--net does not go with --into"),
@@ -539,7 +610,23 @@ def test_the_command_line_says_where_numbers_leave(small: tuple[str, str], capsy
 def test_requests_that_make_no_sense_are_refused(
     words: list[str], status: int, said: str, small: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("bad.py").write_text(BAD)
+    Path("odd.py").write_text("\n\ndef net(:\n    pass\n")
     assert main(["port", *(small[1] if word == "W" else word for word in words)]) in (status, 1)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="the real one is installed")
+def test_a_library_that_fails_to_load_is_said(
+    small: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["port", *small, "--into", "torchvision:vgg16"]) == 2
+    assert "needs torchvision.models, which is not installed: pip install torchvision" in capsys.readouterr().err
+    Path("torchvision").mkdir()
+    Path("torchvision/__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    assert main(["port", *small, "--into", "torchvision:vgg16"]) in (1, 2)
+    said = "torchvision is installed and cannot be imported: operator torchvision::nms does not exist"
     assert said in capsys.readouterr().err
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import resnet_convert
-from benchmarks.vision import declare_operators
 from prototxt import format_net, resnet
 from prototxt.errors import RequestError
 from resnet_convert.into import PortedInto
@@ -18,7 +17,7 @@ from weights import open_weights
 from weights.layouts import layout, torchvision
 
 LIBRARIES = [name for name in ("torchvision", "timm") if find_spec(name)]
-"""They are not in the tests' own environment; CONTRIBUTING.md says how to run these tests beside them."""
+"""They are not in the tests' own environment; requirements.txt beside this file says how to run these tests there."""
 
 
 @pytest.fixture
@@ -56,7 +55,6 @@ def test_structure_finds_what_the_names_say(files: tuple[str, str], depth: int) 
 def test_the_libraries_own_models_are_patched(files: tuple[str, str], kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, of one another
-        assert declare_operators()
         done = resnet_convert.port_into(*files, f"{kind}:resnet50", patch=True)
     assert len(done.patched) == 7
     assert_as_by_names(done, files[1], kind)
@@ -65,6 +63,5 @@ def test_the_libraries_own_models_are_patched(files: tuple[str, str], kind: str)
 @pytest.mark.skipif(len(LIBRARIES) < 2, reason="torchvision and timm are not installed")
 @pytest.mark.parametrize(("depth", "name"), [(18, "torchvision:resnet17"), (18, "timm:resnet17d")])
 def test_a_model_that_a_library_does_not_have_is_named_with_the_nearest(files: tuple[str, str], name: str) -> None:
-    declare_operators()
     with pytest.raises(RequestError, match=r"has no model 'resnet17d?'; did you mean resnet"):
         resnet_convert.port_into(*files, name)

@@ -244,6 +244,22 @@ def test_a_port_into_a_module_is_described(printed: Callable[..., Any]) -> None:
     assert (error["file"], error["line"], error["layer"]) == ("net.prototxt", 2, "c")
 
 
+def test_a_port_from_a_module_is_described(printed: Callable[..., Any]) -> None:
+    pytest.importorskip("torch")
+    Path("net.prototxt").write_text(FREE_NET)
+    code = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, WINDOW))\n"
+    Path("mine.py").write_text(code.replace("WINDOW", "3, padding=1"))
+    words = ["port", "--from", "mine.py:net", "--net", "net.prototxt", "-o", "o.caffemodel"]
+    made = printed(*words, status=3)
+    assert made["pairs"] == [{"layers": ["c"], "place": "net.prototxt:3", "modules": ["0"], "by_order": False}]
+    assert made["blobs"] == [{"layer": "c", "shapes": [[4, 3, 3, 3], [4]]}]
+    assert made["leaves_at"] == {"layer": "c", "module": "0"}
+    assert printed(*words, "--no-verify")["verification"] is None
+    Path("mine.py").write_text(code.replace("WINDOW", "1"))
+    (error,) = printed(*words, status=1)["errors"]
+    assert (error["file"], error["line"], error["layer"]) == ("net.prototxt", 3, "c")
+
+
 def test_what_no_schema_describes_is_refused_at_every_depth(printed: Callable[..., Any]) -> None:
     made = printed("evaluate", NET, WEIGHTS, *DATA, *LABELS, "--expect", "digits-resnet", "--agree", "5")
     for path in [(), ("top1",), ("verdict",), ("expected",), ("agreement",), ("curve", 0, "top1"), ("by_class", 0)]:

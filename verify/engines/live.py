@@ -7,6 +7,7 @@ parameters, so that each blob can be seen; the outputs are the module's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -79,10 +80,9 @@ class LiveModule(OneByOne):
     def _held(self, name: str) -> Any:
         """A parameter or buffer of the module, as it is now, or a constant of the program."""
         signature = self._program.graph_signature
-        if name in signature.inputs_to_parameters:
-            return self._module.get_parameter(signature.inputs_to_parameters[name])
-        if name in signature.inputs_to_buffers:
-            return self._module.get_buffer(signature.inputs_to_buffers[name])
+        path = signature.inputs_to_parameters.get(name) or signature.inputs_to_buffers.get(name)
+        if path is not None:
+            return reduce(getattr, path.split("."), self._module)  # a scripted one has no get_parameter
         constants = getattr(signature, "inputs_to_lifted_tensor_constants", {})
         return self._program.constants.get(constants.get(name))
 

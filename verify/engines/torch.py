@@ -7,6 +7,7 @@ so the statements that run are the file's own, and neither a debugger nor a cove
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -138,9 +139,17 @@ def as_fault(path: Path, what: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # model.py may raise anything
-        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = Position(str(path), lines[-1] or 0 if lines else 0)
+        where = Position(str(path), line_in(error, path))
         raise ModelError(f"{what} {type(error).__name__}: {first_line(error)}", position=where) from error
+
+
+def line_in(error: BaseException, path: Path) -> int:
+    """The line of a file at which an error came up, or where it does not parse; 0 if it is none of that file's."""
+    own = os.path.abspath(path)
+    if isinstance(error, SyntaxError) and error.filename and os.path.abspath(error.filename) == own:
+        return error.lineno or 0
+    frames = [frame for frame in extract_tb(error.__traceback__) if os.path.abspath(frame.filename) == own]
+    return (frames[-1].lineno or 0) if frames else 0
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:

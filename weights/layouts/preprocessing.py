@@ -41,7 +41,7 @@ def fold_preprocessing(
     """
     if order not in ("bgr", "rgb"):
         raise RequestError(f"input order {order!r}; expected bgr or rgb")
-    subtracted, factor = _mean(mean), _scale(scale)
+    subtracted, factor = channel_means(mean), checked_scale(scale)
     conv1 = next(iter(net.units))
     roles = dict(net.units[conv1])
     weight, bias = roles["weight"], bias_of(roles, conv1.outputs)
@@ -71,11 +71,11 @@ def border_effect(net: ResNet, mean: npt.ArrayLike, size: tuple[int, int], *, sc
     height, width = size
     if min(height, width) < 1:
         raise RequestError(f"an image of {height}×{width} has no border")
-    subtracted = _mean(mean)
+    subtracted = channel_means(mean)
     conv1 = next(iter(net.units))
     kernel, pad, stride = conv1.shape[-1], conv1.shape[-1] // 2, conv1.stride
     # One number a kernel position: what it adds when it lies outside, where a black pixel stands for the mean colour.
-    taps = -_scale(scale) * np.einsum("ochw,c->ohw", net.units[conv1]["weight"].wide(), subtracted)
+    taps = -checked_scale(scale) * np.einsum("ochw,c->ohw", net.units[conv1]["weight"].wide(), subtracted)
     rows, columns = (_inside(length, kernel, pad, stride) for length in (height, width))
     inside = np.einsum("yh,ohw,xw->oyx", rows, taps, columns)
     effect: Float64Array = taps.sum((1, 2))[:, None, None] - inside
@@ -90,23 +90,33 @@ def _inside(length: int, kernel: int, pad: int, stride: int) -> Float64Array:
     return ((at >= 0) & (at < length)).astype(np.float64)
 
 
-def _mean(mean: npt.ArrayLike | None) -> Float64Array:
+def channel_means(mean: npt.ArrayLike | None, channels: int = _CHANNELS) -> Float64Array:
+    """A mean as a value for each channel.
+
+    Raises:
+        RequestError: a mean image, another number of values, or values that are not finite.
+    """
     values = np.asarray([0.0] if mean is None else mean, np.float64)
     if values.ndim == 3 and values.shape[1:] == (1, 1):
         values = values.reshape(-1)
-    if values.ndim == 3 and values.shape[0] == _CHANNELS:
+    if values.ndim == 3 and values.shape[0] == channels:
         average = ",".join(f"{value:g}" for value in values.mean((1, 2)))
         raise RequestError(
             f"a mean image cannot be folded into weights, only one value a channel: its own are {average}"
         )
-    if values.shape not in ((1,), (_CHANNELS,)):
-        raise RequestError(f"{values.size} mean values for the {_CHANNELS} channels of conv1")
+    if values.shape not in ((1,), (channels,)):
+        raise RequestError(f"{values.size} mean values for the {channels} channels of conv1")
     if not np.isfinite(values).all():
         raise RequestError("the mean is not finite")
-    return np.broadcast_to(values, (_CHANNELS,))
+    return np.broadcast_to(values, (channels,))
 
 
-def _scale(scale: float) -> float:
+def checked_scale(scale: float) -> float:
+    """A factor that can be folded.
+
+    Raises:
+        RequestError: 0, or no finite number.
+    """
     if not np.isfinite(scale) or scale == 0:
         raise RequestError(f"scale {scale!r}; expected a finite number other than 0")
     return float(scale)

@@ -44,7 +44,7 @@ def test_an_operator_and_what_it_is_made_of_are_read_as_the_same() -> None:
         taken_apart = torch.export.export(module, (torch.zeros(1, 3, 9, 11),)).run_decompositions()
     names = {str(node.target) for node in taken_apart.graph.nodes}
     assert {"aten.convolution.default", "aten.addmm.default", "aten.max_pool2d_with_indices.default"} <= names
-    found = pair(plain(whole.skeleton), plain(_Reader(module, taken_apart).read().skeleton))
+    found = pair(plain(whole.skeleton), plain(_Reader(module, taken_apart).read()[0]))
     assert (found.caffe_left, found.module_left, found.misfits) == ([], [], [])
     labels = [(ours.part.label, theirs.part.label) for ours, theirs in found.pairs if ours.part.parameters]
     assert labels == [(name, name) for name in ("first.0", "gate", "up", "last")]

@@ -36,6 +36,7 @@ setup(
     ],
     extras_require={
         "torch": ["torch>=2.2"],
+        "flax": ["msgpack>=1"],
         "evaluate": EVALUATE,
         "ray": [*EVALUATE, "ray[data]>=2.51"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
@@ -45,6 +46,7 @@ setup(
             "pytest-xdist",
             "hypothesis",
             "jsonschema>=4.18",
+            "msgpack>=1",
             "matplotlib",
             "mypy",
             "ruff",

@@ -13,22 +13,24 @@ import numpy as np
 from converter.api import load_parsed
 from converter.building.parameters import StartingParameters
 from converter.graph import Graph
-from converter.matching.bridging import Bridged
+from converter.matching.caffe_side import caffe_skeleton
 from converter.matching.differences import beyond
-from converter.matching.inverse import Solved, solve
-from converter.node import Node, Origin, Parameter
+from converter.matching.inverse import Solved, giving, solve, wanting
+from converter.matching.skeleton import Skeleton
+from converter.node import Origin, Parameter
 from converter.tensor import Array
 from prototxt import Net
 from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import CaffeModelError, RequestError, raise_all
 from prototxt.words import listed
 from resnet_convert.guarding import guard
-from resnet_convert.into import Laid, Matched, check_tensors, faults_of, graph_of
+from resnet_convert.keras_models import is_mirror, mirror_if_keras
 from resnet_convert.module_state import fill_module
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
 from resnet_convert.requests import PortFromRequest
+from resnet_convert.side_by_side import Laid, Matched, check_tensors, faults_of, graph_of
 from weights import Blob, LayerRecord, Outputs, Weights, open_weights, write_caffemodel, write_hdf5
 from weights.strings import message_bytes
 
@@ -43,7 +45,8 @@ class PortedFrom(Laid):
     """What a port from a module into a Caffe net's layers did.
 
     Attributes:
-        weights: the layers with their blobs, as a `.caffemodel` has them; those that `left` names are not there.
+        weights: the layers with their blobs, as a `.caffemodel` has them, but for those that `left` names; they are
+            read from the module when they are asked for.
         unread: keys of the state dict that no pass through the module reads, and that no layer has therefore.
     """
 
@@ -52,8 +55,9 @@ class PortedFrom(Laid):
 
     @property
     def blobs(self) -> dict[str, list[Array]]:
-        """The arrays by layer, in Caffe's order."""
-        return {layer.name: [blob.array() for blob in layer.blobs] for layer in self.weights.layers if layer.blobs}
+        """The arrays by layer, in Caffe's order, as they are now."""
+        filled = [layer for layer in self.weights.layers if layer.blobs]
+        return {layer.name: [np.array(blob.array()) for blob in layer.blobs] for layer in filled}
 
 
 @takes(PortFromRequest)
@@ -67,6 +71,13 @@ def port_from(request: PortFromRequest) -> PortedFrom:
             then, but with `force` what can be.
         UnsupportedError: a module that fails on such inputs, or that does something else for other numbers.
         CaffeModelError: a file that cannot be read, a state dict of another module, a module that cannot be built.
+
+    Example:
+        >>> net, weights = "examples/digits/deploy.prototxt", "examples/digits/digits_resnet.caffemodel"
+        >>> module = resnet_convert.load(net, weights)
+        >>> done = resnet_convert.port_from(net, module=module)
+        >>> done.blobs["conv1"][0].shape, len(done.layers), done.report.ok
+        ((16, 1, 3, 3), 13, True)
     """
     with Outputs() as outputs:
         return ported_from(request, outputs)
@@ -85,6 +96,9 @@ def port_module_back(
     net: Net, module: Any, request: PortFromRequest, outputs: Outputs, progress: OnPart | None = None
 ) -> PortedFrom:
     """The same for a net that is loaded, and a module that is there."""
+    module = mirror_if_keras(module)
+    if request.weights is not None and is_mirror(module):
+        raise RequestError("a Keras model brings its weights itself; load them where it is built")
     check_tensors(module)
     name = request.module if isinstance(request.module, str) else type(module).__name__
     faults: list[CaffeModelError] = []
@@ -106,7 +120,7 @@ def port_module_back(
         beyond=beyond(work.pairing),
         left=[str(fault) for fault in faults],
         followed=work.traced.followed,
-        weights=Weights(name, list(_records(net, graph, work.solved, whole=not request.outputs)), name=net.name),
+        weights=Weights(name, list(_records(net, graph, work.bridged, whole=not request.outputs)), name=net.name),
         unread=[key for key in work.traced.unused if not key.endswith("num_batches_tracked")],
     )
     with ExitStack() as stack:
@@ -144,26 +158,16 @@ def _no_values(_: Origin, parameter: Parameter) -> Array:
 class _Back(Matched):
     """A module and the net that gets its weights."""
 
+    bridged: Solved
     refusal = "does not take what {} of {} holds: {}"
-    joining = False  # a blob belongs to one layer
 
-    def __init__(self, graph: Graph, module: Any) -> None:
-        self._graph = graph
-        super().__init__(graph, module)
+    def _skeletons(self, graph: Graph) -> tuple[Skeleton, Skeleton]:
+        held = {key: value.detach() for key, value in self.module.state_dict().items() if hasattr(value, "detach")}
+        state = {key: value.numpy() for key, value in held.items()}
+        return wanting(caffe_skeleton(graph), graph), giving(self.traced.skeleton, state)
 
-    def _across(self) -> Bridged:
-        state = {
-            key: value.detach().numpy()
-            for key, value in self.module.state_dict().items()
-            if getattr(value, "is_floating_point", bool)()
-        }
-        for held in (
-            held for part in self.skeleton.parts for each in part.together for held in each.parameters.values()
-        ):
-            if held.pieces:
-                state[held.name] = np.concatenate([state[piece.name] for piece in held.pieces])
-        self.solved = solve(self.pairing, self._graph, state)
-        return Bridged(bridges=self.solved.bridges, refused=self.solved.refused)
+    def _across(self) -> Solved:
+        return solve(self.pairing)
 
 
 def _records(net: Net, graph: Graph, solved: Solved, *, whole: bool) -> Iterator[LayerRecord]:
@@ -171,21 +175,11 @@ def _records(net: Net, graph: Graph, solved: Solved, *, whole: bool) -> Iterator
     nodes = {node.name: node for node in graph.nodes if node.origins}
     made = {*nodes, *(layer for value in graph.inputs for layer, _ in value.tops)}
     for layer in net.layers:
-        if not whole and layer.name not in made:
-            continue
-        blobs = _blobs(nodes.get(layer.name), solved)
-        if blobs is not None:
+        node = nodes.get(layer.name)
+        tensors = solved.of(node) if node is not None else []
+        if tensors is not None and (whole or layer.name in made):
+            blobs = tuple(Blob(tuple(map(int, tensor.shape)), False, tensor.load) for tensor in tensors)
             yield LayerRecord(layer.name, layer.type, blobs, message_bytes(_plain(layer.param)))
-
-
-def _blobs(node: Node | None, solved: Solved) -> tuple[Blob, ...] | None:
-    if node is None:
-        return ()
-    found = {role: solved.values.get(id(tensor.root)) for role, tensor in node.tensors.items()}
-    tensors = [each.reshaped(node.tensors[role].shape) for role, each in found.items() if each is not None]
-    if len(tensors) < len(found):
-        return None
-    return tuple(Blob(tuple(map(int, tensor.shape)), False, tensor.load) for tensor in tensors)
 
 
 def _plain(param: LayerParameter) -> LayerParameter:

@@ -17,10 +17,11 @@ from prototxt import Position
 from prototxt.errors import ModelError, RequestError
 from prototxt.optional import need, need_torch
 from prototxt.words import first_line, nearest
+from resnet_convert.keras_models import application, prefer_torch
 from resnet_convert.vision_operators import declare_operators
 from verify.engines.torch import as_fault
 
-FORMS = "torchvision:NAME, timm:NAME or FILE.py:NAME"
+FORMS = "torchvision:NAME, timm:NAME, keras:NAME or FILE.py:NAME"
 
 
 def file_of(spec: str) -> str | None:
@@ -43,6 +44,8 @@ def built(spec: str) -> Any:
         module = _of_file(Path(head), name)
     elif head in ("torchvision", "timm") and name:
         module = _of_torchvision(name) if head == "torchvision" else _of_timm(name)
+    elif head == "keras" and name:
+        module = application(name)
     else:
         raise RequestError(f"{spec!r} names no module; expected {FORMS}")
     return module.eval()
@@ -114,6 +117,7 @@ def _of_file(file: Path, name: str) -> Any:
     if spec is None or spec.loader is None:
         raise RequestError("cannot be loaded as Python source", position=where)
     loaded = module_from_spec(spec)
+    prefer_torch()
     sys.modules[spec.name] = loaded  # dataclasses look their module up
     with as_fault(file, "fails to load:"), _beside(file):
         try:

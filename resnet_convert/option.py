@@ -150,14 +150,14 @@ class Request:
             if value is not None and value not in choices:
                 raise RequestError(f"{name} {shown(repr(value))}; expected {', '.join(map(str, choices))}")
 
+    def settled(self) -> Self:
+        """The same with the files that it means, where it names a folder for them."""
+        return self
+
     @classmethod
     def names(cls) -> list[str]:
         """The fields."""
         return [entry.name for entry in fields(cls)]
-
-    def settled(self) -> Self:
-        """The same with the files that it means, where it names a folder for them."""
-        return self
 
     def files(self, role: Role) -> dict[str, list[str]]:
         """The paths that are to be read or written, by the fields that name them; arrays are none."""

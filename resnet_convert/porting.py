@@ -13,6 +13,9 @@ from weights.layouts.compare import Comparison, compare
 from weights.layouts.port import CAFFE, Ported
 from weights.layouts.port import port as port_file
 
+ARRAY_SUFFIXES = (".safetensors", ".npz", ".tar", ".pth", ".pt", ".ckpt", ".pkl", ".msgpack")
+"""Of files that `--from` reads; a default output has none of them in its name."""
+
 
 @takes(PortRequest)
 def port(request: PortRequest) -> Ported:
@@ -78,7 +81,7 @@ def compared(request: DiffRequest) -> Comparison:
 
 def _default_output(weights: str | os.PathLike[str], to: str) -> str:
     stem = Path(weights).name
-    for suffix in (".h5", ".weights", ".caffemodel", ".safetensors", ".npz"):
+    for suffix in (".h5", ".weights", ".caffemodel", *ARRAY_SUFFIXES):
         stem = stem.removesuffix(suffix)
     if to == CAFFE:
         return f"{stem}.caffemodel"

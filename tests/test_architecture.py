@@ -48,8 +48,8 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-OF_OPERATORS = {"converter.constants", "converter.targets.onnx_tidying"}
-"""What decides by the type of an ONNX operator, which may be the name of a layer's type, too."""
+OF_OPERATORS = {"converter.constants", "converter.targets.onnx_tidying", "resnet_convert.keras_layers"}
+"""What decides by the type of an ONNX operator or of Keras' layer, which may be the name of a layer's type, too."""
 
 DECIDING = [
     module

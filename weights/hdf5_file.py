@@ -26,7 +26,7 @@ def new_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         OSError: writing failed; its reason is the first failure's.
     """
     library = import_module("h5py")
-    with _Kept(path) as kept:
+    with KeepingFile(path) as kept:
         file = library.File(kept, "w")
         try:
             yield file
@@ -34,14 +34,14 @@ def new_hdf5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             file.close()
 
 
-class _Kept:
-    """The file object; h5py asks for these methods of it."""
+class KeepingFile:
+    """The file object, with the methods that h5py and PyTorch ask for."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._fault: OSError | None = None
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> KeepingFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

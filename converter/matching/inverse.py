@@ -1,125 +1,118 @@
-"""The blobs of Caffe's layers from the parameters of a module: `bridging` the other way.
+"""The blobs of Caffe's layers from the parameters of a module: `bridging` with the two sides in each other's place.
 
-Where both sides have the same the numbers keep their bits. `channels` says what becomes of what a module has for each
-channel behind a sum, `weight_form` of the sum's weights. All is computed in float64 and cast once.
+caffe = plain(wanting(caffe_skeleton(graph), graph))     its parts want parameters, as a module's do elsewhere
+module = plain(giving(trace(module, shapes).skeleton, state))
+solved = solve(pair(caffe, module), graph)
+
+Where only names change the numbers keep their bits. BatchNorm stores what Caffe divides mean and variance by: 1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.folding import Float64
 from converter.graph import Graph
-from converter.matching.bridging import Bridge
-from converter.matching.channels import Channels, Filling, vector
+from converter.matching.aten import StateEntry
+from converter.matching.bridging import Bridge, Bridged, bridge
 from converter.matching.pairing import Pairing
-from converter.matching.plain import AFFINE
-from converter.matching.skeleton import NetPart
-from converter.matching.spread import NoRoomError
-from converter.matching.weight_form import WeightForm, reformed
+from converter.matching.skeleton import NetPart, Skeleton
 from converter.node import Node
-from converter.tensor import Array, Tensor
+from converter.tensor import Array, Tensor, as_float32, constant
 from prototxt.names import utf8
 
-State = Mapping[str, Array]
-"""A module's parameters and buffers by their keys, as float32."""
+State = Mapping[str, npt.NDArray[Any]]
+"""A module's parameters and buffers by their names."""
+
+
+def wanting(skeleton: Skeleton, graph: Graph) -> Skeleton:
+    """The skeleton of a graph that was built without folding, with room for each blob in place of its numbers."""
+    nodes = {utf8(node.name): node for node in graph.nodes if node.tensors}
+    for part in skeleton.parts:
+        if part.parameters:
+            held = {_ROLES.get(role, role): tensor.root for role, tensor in nodes[part.label].tensors.items()}
+            part.parameters = {role: _room(held[role], part, role) for role in part.parameters if role in held}
+    return skeleton
+
+
+def _room(tensor: Tensor, part: NetPart, role: str) -> StateEntry:
+    turned = role == "weight" and "stored" in part.settings
+    return StateEntry(tensor.name, tuple(map(int, tensor.shape)), turned)
+
+
+_ROLES = {"inverse_std": "variance"}
+"""What a blob stands for, where that is not what it stores."""
+
+
+def giving(skeleton: Skeleton, state: State) -> Skeleton:
+    """The skeleton of a module with the numbers of its parameters; a normalisation has scale and bias in any case."""
+    for part in skeleton.parts:
+        part.parameters = {role: _given(held, state) for role, held in part.parameters.items()}
+        if part.kind == "normalisation":
+            channels = part.shape[1]
+            part.parameters.setdefault("gamma", constant(f"{part.label}.weight", np.ones(channels)))
+            part.parameters.setdefault("beta", constant(f"{part.label}.bias", np.zeros(channels)))
+    return skeleton
+
+
+def _given(held: StateEntry, state: State) -> Tensor:
+    array = state[held.name]
+    return Tensor(held.name, held.shape, lambda: as_float32(array).reshape(held.shape))
 
 
 @dataclass
-class Solved:
-    """What Caffe's layers get.
+class Solved(Bridged):
+    """What Caffe's layers get; `tensors` are by the names of the graph's, `sources` parts of the module."""
 
-    Attributes:
-        values: by `id` of a blob's tensor in the graph: its values, computed when they are written.
-        sources: by the same, the module's part that they come from.
-        bridges: what had to be made up for.
-        refused: pairs whose parameters Caffe's layers have no room for, and why.
-    """
+    def of(self, node: Node) -> list[Tensor] | None:
+        """A layer's blobs in Caffe's order; None where one of them was given no numbers."""
+        made = [self._blob(node, role) for role in node.tensors]
+        found = [tensor for tensor in made if tensor is not None]
+        return found if len(found) == len(made) else None
 
-    values: dict[int, Tensor] = field(default_factory=dict)
-    sources: dict[int, NetPart] = field(default_factory=dict)
-    bridges: list[Bridge] = field(default_factory=list)
-    refused: list[Bridge] = field(default_factory=list)
-
-
-def solve(pairing: Pairing, graph: Graph, state: State) -> Solved:
-    """The blobs of all pairs that fit.
-
-    Args:
-        pairing: of the graph's skeleton with a module's.
-        graph: built without folding; the values of its tensors are not looked at.
-        state: the module's.
-    """
-    done = Solved()
-    nodes = {utf8(node.name): node for node in graph.nodes if node.tensors}
-    misfits = {id(ours) for ours, _ in pairing.misfits}
-    for ours, theirs in pairing.pairs:
-        held = any(part.parameters for side in (ours, theirs) for part in side.part.together)
-        if id(ours) in misfits or not held:
-            continue
-        try:
-            _enter(done, ours.part, theirs.part, _blobs(ours.part, theirs.part, nodes, state))
-        except NoRoomError as error:
-            done.refused.append(Bridge(ours.part, theirs.part, str(error)))
-    return done
+    def _blob(self, node: Node, role: str) -> Tensor | None:
+        wanted = node.tensors[role]
+        if role == "scale_factor":
+            return constant(wanted.name, np.ones(wanted.shape))
+        found = self.tensors.get(wanted.root.name)
+        late = getattr(node.layer, "eps_behind_root", 0.0)
+        if found is None or role not in ("inverse_std", "variance") or (role == "variance" and not late):
+            return None if found is None else found.reshaped(wanted.shape)
+        return found.map(_inverse_root if role == "inverse_std" else lambda v: _before_eps(v, late), wanted.shape)
 
 
-def _enter(done: Solved, caffe: NetPart, module: NetPart, blobs: Filling) -> None:
-    for key, tensor in blobs.values.items():
-        if key in done.values and not np.array_equal(done.values[key].load(), tensor.load()):
-            raise NoRoomError(f"{tensor.name} is one for this layer and for {done.sources[key]}; the module has two")
-    done.values.update(blobs.values)
-    done.sources.update(dict.fromkeys(blobs.values, module))
-    done.bridges += [Bridge(caffe, module, note) for note in blobs.notes]
+def _inverse_root(variance: Array) -> Float64:
+    made: Float64 = 1 / np.sqrt(variance.astype(np.float64))
+    return made
 
 
-def _blobs(caffe: NetPart, module: NetPart, nodes: Mapping[str, Node], state: State) -> Filling:
-    """All blobs of a pair; NoRoomError where Caffe's layers cannot hold what there is."""
-    blobs = Filling(caffe, nodes)
-    if caffe.kind == "weighted sum":
-        _note_form(blobs, caffe, module)
-        bias = vector(module.parameters.get("bias"), state)
-        factor = Channels(blobs, caffe, module.affine, state).fill(bias)
-        _put_weight(blobs, caffe, module, state, factor)
-    elif caffe.kind in AFFINE:
-        Channels(blobs, caffe, module.together, state).fill(None)
-    elif caffe.kind == "learned rectifier":
-        _put_slopes(blobs, caffe, state[module.parameters["weight"].name].ravel())
-    elif caffe.parameters.keys() == module.parameters.keys():
-        for role, held in module.parameters.items():
-            blobs.put(caffe, role, state[held.name])
-    else:
-        raise NoRoomError(f"parameters {', '.join(module.parameters)}: nobody here knows how they go over")
-    return blobs
+def _before_eps(variance: Array, eps: float) -> Float64:
+    """What is stored where eps is added to the root of it."""
+    made: Float64 = np.maximum(np.sqrt(variance.astype(np.float64)) - eps, 0) ** 2
+    return made
 
 
-def _put_slopes(blobs: Filling, caffe: NetPart, slopes: Array) -> None:
-    """One for all, or one a channel: another number of them holds what is the same everywhere."""
-    count = caffe.settings["slopes"]
-    if len(slopes) != count:
-        if len(np.unique(slopes)) != 1:
-            raise NoRoomError("Caffe's layer has one slope for all channels, the module one for each")
-        blobs.notes.append(
-            "one slope for all channels, in each" if count > 1 else "equal slopes as one for all channels"
-        )
-        slopes = np.full(count, slopes[0])
-    blobs.put(caffe, "weight", slopes)
+def solve(pairing: Pairing) -> Solved:
+    """The blobs of all pairs that fit, of a net whose parts are `wanting` and a module whose parts are `giving`."""
+
+    def turned(pairs: Any) -> list[Any]:
+        return [(theirs, ours) for ours, theirs in pairs]
+
+    found = bridge(Pairing(turned(pairing.pairs), turned(pairing.misfits)))
+    bridges, refused = ([_turned(each) for each in some] for some in (found.bridges, found.refused))
+    return Solved(found.tensors, found.sources, bridges, refused)
 
 
-def _note_form(blobs: Filling, caffe: NetPart, module: NetPart) -> None:
-    if bool(caffe.settings.get("linear")) != bool(module.settings.get("linear")):
-        forms = ["a fully connected layer", f"a convolution of {'×'.join(map(str, caffe.settings['kernel']))}"]
-        theirs, ours = forms if module.settings.get("linear") else forms[::-1]
-        blobs.notes.append(f"{theirs} as {ours}")
+def _turned(bridge: Bridge) -> Bridge:
+    """What is said of a port into a module, said of one out of it."""
 
+    def other(match: re.Match[str]) -> str:
+        return f"Caffe{match[2] or ''}" if match[1] == "the module" else f"the module{match[2] or ''}"
 
-def _put_weight(blobs: Filling, caffe: NetPart, module: NetPart, state: State, factor: Float64 | None) -> None:
-    held = module.parameters["weight"]
-    given, wanted = WeightForm.of(module, turned=held.turned), WeightForm.of(caffe, turned="stored" in caffe.settings)
-    if given.order != wanted.order:
-        blobs.notes.append("the inputs in the order in which Caffe flattens its map")
-    array = state[held.name]
-    blobs.put(caffe, "weight", array if factor is None and given == wanted else reformed(array, given, wanted, factor))
+    return Bridge(bridge.module, bridge.caffe, re.sub(r"\b(the module|Caffe)\b('s)?", other, bridge.what))

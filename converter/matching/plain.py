@@ -23,19 +23,11 @@ AFFINE = ("normalisation", "factor", "summand")
 _KEEP_PLACES = frozenset("identity rectifier sigmoid tanh abs softplus".split())
 
 
-def plain(skeleton: Skeleton, *, joining: bool = True) -> Skeleton:
-    """The skeleton in plain form; its parts are changed.
-
-    Args:
-        skeleton: of either side.
-        joining: whether convolutions of slices become one in groups.
-    """
-    for step in (name_responses, _split, _name_maps, _as_windows, _without_identities, _with_padding, _taken_in):
+def plain(skeleton: Skeleton) -> Skeleton:
+    """The skeleton in plain form; its parts are changed."""
+    steps = (name_responses, _split, _name_maps, _as_windows, _without_identities, _with_padding, _taken_in)
+    for step in (*steps, join_groups, _flat_joins, drop_unread):
         step(skeleton)
-    if joining:
-        join_groups(skeleton)
-    _flat_joins(skeleton)
-    drop_unread(skeleton)
     return skeleton
 
 

@@ -11,13 +11,10 @@ from prototxt.errors import RequestError
 from prototxt.names import utf8
 from resnet_convert.back import PortedFrom, ported_from
 from resnet_convert.cli.arguments import Shown, refuse_options, request_of, shown_of
-from resnet_convert.cli.into import difference, facts, first_few, notes, written
-from resnet_convert.cli.terminal import progress, say, say_json, warn
+from resnet_convert.cli.into import difference, facts, first_few, notes, port_and_tell, written
+from resnet_convert.cli.terminal import say, warn
 from resnet_convert.cli.verify import tell
-from resnet_convert.provenance import provenance
 from resnet_convert.requests import PortFromRequest, PortIntoRequest, PortRequest
-from verify import write_html
-from weights import Outputs
 
 
 def run(parsed: Namespace) -> int:
@@ -32,20 +29,12 @@ def run(parsed: Namespace) -> int:
         raise RequestError("--from MODULE fills the layers of a Caffe net; name its prototxt (--net)")
     named = {} if hasattr(parsed, "output") else {"output": f"{module.rpartition(':')[2]}.caffemodel"}
     request, shown = request_of(PortFromRequest, given, net=net, module=module, **named), shown_of(parsed)
-    with Outputs() as outputs, progress(shown.talks) as line:
-        done = ported_from(request, outputs, line)
-        if request.report is not None and done.report is not None:
-            write_html(done.report, outputs.file(request.report), provenance(request))
-    if shown.json:
-        say_json(_facts(done), request)
-    else:
-        _tell(done, shown)
-    return 0 if done.report is None or done.report.ok else 3
+    return port_and_tell(request, shown, ported_from, _facts, _tell)
 
 
 def _tell(done: PortedFrom, shown: Shown) -> None:
     if shown.talks:
-        filled = sum(map(len, done.blobs.values()))
+        filled = sum(len(layer.blobs) for layer in done.weights.layers)
         say(f"{done.name}: {len(done.layers)} layers paired, {filled} blobs filled{written(done)}")
         say(*(f"  {line}" for line in _notes(done)))
     for fault in done.left:

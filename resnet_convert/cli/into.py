@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from converter.matching.differences import Mismatch
 from prototxt.errors import RequestError
 from resnet_convert.cli.arguments import Shown, refuse_options, request_of, shown_of
 from resnet_convert.cli.terminal import progress, say, say_json, warn
 from resnet_convert.cli.verify import tell
-from resnet_convert.into import Laid, PortedInto, ported_into
+from resnet_convert.into import PortedInto, ported_into
 from resnet_convert.provenance import provenance
-from resnet_convert.requests import PortIntoRequest, PortRequest
+from resnet_convert.requests import FedRequest, PortIntoRequest, PortRequest
+from resnet_convert.side_by_side import Laid
 from verify import write_html
+from verify.parity import OnPart
 from weights import Outputs
+
+R = TypeVar("R", bound=FedRequest)
+L = TypeVar("L", bound=Laid)
 
 
 def run(parsed: Namespace) -> int:
@@ -28,20 +34,31 @@ def run(parsed: Namespace) -> int:
     if not hasattr(parsed, "output"):
         given["output"] = _default_output(parsed.into)
     request, shown = request_of(PortIntoRequest, parsed, **given), shown_of(parsed)
+    return port_and_tell(request, shown, ported_into, _facts, _tell)
+
+
+def port_and_tell(
+    request: R,
+    shown: Shown,
+    port: Callable[[R, Outputs, OnPart | None], L],
+    facts_of: Callable[[L], dict[str, object]],
+    tell_of: Callable[[L, Shown], None],
+) -> int:
+    """Port in one direction, write the page that is asked for, and say what was found; the exit status."""
     with Outputs() as outputs, progress(shown.talks) as line:
-        done = ported_into(request, outputs, line)
+        done = port(request, outputs, line)
         if request.report is not None and done.report is not None:
             write_html(done.report, outputs.file(request.report), provenance(request))
     if shown.json:
-        say_json(_facts(done), request)
+        say_json(facts_of(done), request)
     else:
-        _tell(done, shown)
+        tell_of(done, shown)
     return 0 if done.report is None or done.report.ok else 3
 
 
 def _default_output(into: str) -> str:
-    name = into.rpartition(":")[2]
-    return f"{name}.safetensors"
+    library, _, name = into.rpartition(":")
+    return f"{name}{'.weights.h5' if library == 'keras' else '.safetensors'}"
 
 
 def _tell(done: PortedInto, shown: Shown) -> None:
@@ -76,7 +93,7 @@ def _notes(done: PortedInto) -> Iterator[str]:
 
 
 def notes(done: Laid) -> Iterator[str]:
-    """What was made up for, and what hangs on order: one line for each sentence, with its layers."""
+    """How it was followed, what was made up for, what hangs on order: one line for each sentence, with its layers."""
     if done.followed.failed:
         yield f"the module was followed by {done.followed.way}, since others can't: {done.followed.failed}"
     by_what: dict[str, list[str]] = {}

@@ -122,8 +122,8 @@ HEADS: Final[Mapping[str, Head]] = {
         {
             "weights": {
                 "nargs": "?",
-                "help": "a .caffemodel or .caffemodel.h5 with MSRA's layer names; with --from a .safetensors, .npz or "
-                ".weights.h5, for a module its .safetensors or .pth; with --into first the .prototxt",
+                "help": "a .caffemodel or .caffemodel.h5 with MSRA's layer names; with --from a .safetensors, .npz, "
+                ".pth, .pkl, .msgpack or .weights.h5; with --into first the .prototxt",
             },
             "stored": {"metavar": "WEIGHTS", "nargs": "?", "help": "with --into: the .caffemodel or .caffemodel.h5"},
             "--from": {
@@ -149,7 +149,8 @@ HEADS: Final[Mapping[str, Head]] = {
         {
             "first": {
                 "metavar": "A",
-                "help": "a weight file: .caffemodel, .h5 of Caffe or Keras, .safetensors, .npz, of any layout",
+                "help": "a weight file: .caffemodel, .h5 of Caffe or Keras, .safetensors, .npz, .pth, .pkl, .msgpack, "
+                "of any layout; nothing that a file says is run",
             },
             "second": {"metavar": "B", "help": "another"},
         },

@@ -30,9 +30,10 @@ class PortRequest(FoldingRequest):
 
     weights: File = field(metadata=by_place("in"))
     output: File | None = output_option(
-        "OUT.safetensors, for Keras also OUT.weights.h5, for Caffe OUT.caffemodel or OUT.caffemodel.h5; by default "
-        "named after WEIGHTS and the layout; with --into OUT.safetensors or OUT.pth, named after the module, as is "
-        "OUT.caffemodel with --from MODULE"
+        "its ending says the form: .safetensors or .npz; for torchvision, timm, mmdet and detectron2 also .pth, for "
+        "detectron2 .pkl, for flax .msgpack, for keras .weights.h5; for Caffe .caffemodel or .caffemodel.h5; by "
+        "default named after WEIGHTS and the layout; with --into .safetensors, .pth or, for Keras, .weights.h5, named "
+        "after the module, as is the .caffemodel with --from MODULE"
     )
     _: KW_ONLY
     to: Layout | None = option(None, "whose names and layout to write", "--layout", metavar="NAME")
@@ -64,7 +65,7 @@ class PortRequest(FoldingRequest):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffRequest(Request):
-    """Two weight files: .caffemodel, .h5 of Caffe or Keras, .safetensors, .npz, of any layout."""
+    """Two weight files: .caffemodel, .h5 of Caffe or Keras, .safetensors, .npz, .pth, .pkl, .msgpack, of any layout."""
 
     first: File = field(metadata=by_place("in"))
     second: File = field(metadata=by_place("in"))

@@ -34,24 +34,25 @@ class PortIntoRequest(MatchedRequest, FoldingRequest):
     """A Caffe net's weights in a PyTorch module, matched by structure and compared by running both.
 
     Attributes:
-        into: the module, or what names one: `torchvision:vgg16`, `timm:seresnet50`, `my_models.py:Net`. It is filled,
-            and with `patch` changed. A .py file is executed.
-        output: `.pth` (a state dict) or `.safetensors`; None writes nothing.
+        into: the module, or what names one: `torchvision:vgg16`, `timm:seresnet50`, `keras:VGG16`, `my_models.py:Net`.
+            It is filled, and with `patch` changed. A .py file is executed. A Keras model on Keras' torch backend counts
+            as a module.
+        output: `.pth` (a state dict) or `.safetensors`, for a Keras model `.weights.h5`; None writes nothing.
         verify: run both and compare every blob that they share.
         fold_preprocessing: after the comparison, which is of what the net takes.
     """
 
     into: str | Module = option(
         "",
-        "the module that gets the weights: torchvision:NAME, timm:NAME, or FILE.py:NAME, a file that is executed; "
-        "takes NET WEIGHTS",
+        "the module that gets the weights: torchvision:NAME, timm:NAME, keras:NAME, or FILE.py:NAME, a file that is "
+        "executed; takes NET WEIGHTS",
         "--into",
         metavar="MODULE",
         parse=str,
         group=INTO,
     )
     _: KW_ONLY
-    output: File | None = output_option("OUT.safetensors or OUT.pth")
+    output: File | None = output_option("OUT.safetensors or OUT.pth, for Keras OUT.weights.h5")
     patch: bool = option(
         False, "set the module's attributes (stride, padding, ceil_mode …) to what Caffe's layers do", group=INTO
     )
@@ -63,8 +64,8 @@ class PortFromRequest(MatchedRequest):
 
     Attributes:
         net: the .prototxt, or a .caffemodel whose own net counts; weights in it do not.
-        weights: the module's state dict: .safetensors, or .pth, of which nothing but tensors and containers is loaded;
-            None for a module that has its weights. A live module is filled with it.
+        weights: the module's state dict, in any form that `port` reads: .safetensors, .pth, …; None for a module that
+            has its weights. A live module is filled with it.
         module: the module, or what names one, as of `PortIntoRequest`.
         output: `.caffemodel` or `.caffemodel.h5`; None writes nothing.
         verify: run both and compare every blob that they share.

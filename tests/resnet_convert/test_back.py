@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -11,15 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 import resnet_convert
 from converter.matching.caffe_advice import in_prototxt
 from prototxt import load_net
-from prototxt.errors import CaffeModelError, ErrorGroup, NetError, RequestError, WeightsError
+from prototxt.errors import ErrorGroup, NetError
 from resnet_convert.back import PortedFrom
-from resnet_convert.cli.main import main
 from tests.resnet_convert.into_nets import C3, HEAD, SIZED, Function, Matrix, conv, fed, layer, norm
 from tests.resnet_convert.test_into import FORMS
 from verify import run
@@ -100,17 +97,17 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation that Caffe has folded": (
         [conv("c", "data")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "1 folded into the weights: Caffe's net has no such layer",
+        "1 folded into the weights: Caffe has no normalisation",
     ),
     "a normalisation of which Caffe has the Scale": (
         [NO_BIAS, layer("s", "Scale", "c", of="scale_param", phrase="bias_term: true")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "1 in s",
+        "the bias in the normalisation's mean: Caffe's layer has none",
     ),
     "a normalisation of which Caffe has a Scale without a bias": (
         [conv("c", "data"), layer("s", "Scale", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "folded into the weights",
+        "the factor in the weights: what Caffe has behind them can't hold it",
     ),
     "a Scale whose bias is a layer of its own": (
         [conv("c", "data"), PLAIN, layer("s", "Scale", "n"), layer("b", "Bias", "s")],
@@ -125,27 +122,27 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation that the module has folded": (
         [NO_BIAS, norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
-        "n and ns without effect: the module has none",
+        "a normalisation that changes nothing but adds the bias: the module's layer has none",
     ),
     "a normalisation without Scale that the module has folded": (
         [NO_BIAS, PLAIN],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
-        "n without effect",
+        "what is added in the normalisation's mean: Caffe has no place for it",
     ),
     "a scale that has no layer": (
         [conv("c", "data"), PLAIN],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "folded into the weights",
+        "the factor in the weights: what Caffe has behind them can't hold it",
     ),
     "a bias without a place": (
         [NO_BIAS, norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
-        "the bias in the mean: Caffe's layer has none",
+        "the bias in the normalisation's mean: Caffe's layer has none",
     ),
     "a place without a bias": (
         [conv("c", "data"), norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3, bias=False), nn.BatchNorm2d(4)),
-        "a bias of 0: the module has none",
+        "a bias of 0: the module's layer has none",
     ),
     "another eps": (
         [conv("c", "data"), norm("n", "c")],
@@ -156,11 +153,6 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
         [conv("c", "data"), norm("n", "c", "eps: 50")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
         "eps 1e-05 instead of Caffe's 50, in its gamma",
-    ),
-    "an eps above the variance where there is no Scale": (
-        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="eps: 50")],
-        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, affine=False)),
-        "folded into the weights",
     ),
     "an eps that is added behind the root": (
         [conv("c", "data"), norm("n", "c", "eps: 0.01 add_eps_before_sqrt: false")],
@@ -188,7 +180,7 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a normalisation of two factors": (
         [conv("c", "data"), norm("n", "c")],
         lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)),
-        "1 and 2 in ns",
+        "1 and 2 as a normalisation of mean 0",
     ),
     "a factor before the normalisation": (
         [conv("c", "data"), layer("s", "Scale", "c"), norm("n", "s")],
@@ -198,7 +190,7 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "factors of the input": (
         [layer("s", "Scale", "data", of="scale_param", phrase="bias_term: true"), conv("c", "s")],
         lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
-        "0 in s",
+        "",
     ),
     "a matrix that lies the other way, over a map with its channels last": (
         [conv("c", "data"), layer("f", "InnerProduct", "c", phrase="num_output: 5 transpose: true")],
@@ -261,10 +253,15 @@ def test_folding_is_what_is_worked_out_by_hand() -> None:
 
 REFUSED: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
     "a bias": ([NO_BIAS], lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)), "Caffe's layer has no bias, the module's has"),
+    "an eps above the variance where there is no Scale": (
+        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="eps: 50")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4, affine=False)),
+        "Caffe's n has no factor",
+    ),
     "a factor of either sign": (
         [layer("n", "BatchNorm", "data"), conv("c", "n")],
         lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, **C3)),
-        "Caffe's n has no factor for each channel",
+        "Caffe's n has no factor",
     ),
     "another width": (
         [conv("c", "data", "num_output: 5 kernel_size: 3 pad: 1")],
@@ -292,7 +289,7 @@ REFUSED: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
             ),
         ],
         lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)),
-        r"c\.\w+ is one for this layer and for 0 \(Conv2d\); the module has two",
+        r"Caffe has one c\.\w+ for this layer and for 0 \(Conv2d\); the module has two",
     ),
 }
 
@@ -328,6 +325,56 @@ def test_layers_that_share_their_weights_take_those_of_a_module_that_is_called_t
     assert done.report is not None
     assert done.report.ok
     assert np.array_equal(done.blobs["c"][0], done.blobs["d"][0])
+
+
+def test_arrays_are_copies_and_a_file_is_as_the_module_was() -> None:
+    module = drawn(nn.Sequential(nn.Conv2d(3, 4, **C3)))
+    done = resnet_convert.port_from(net(conv("c", "data")), None, module, output="o.caffemodel")
+    before = done.blobs["c"][0]
+    with torch.no_grad():
+        module[0].weight.zero_()
+    with open_weights("o.caffemodel") as weights:
+        assert np.array_equal(next(layer.blobs[0].array() for layer in weights.layers if layer.blobs), before)
+    assert before.any()
+
+
+def test_a_module_in_training_is_left_as_it_was() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4), nn.Dropout()).train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    done = resnet_convert.port_from(net(conv("c", "data"), norm("n", "c")), None, module)
+    assert done.report is not None
+    assert done.report.ok
+    assert (module.training, module[1].training) == (True, True)
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+FORKS: dict[str, tuple[list[str], Callable[[], nn.Module]]] = {
+    "cuDNN's normalisation with an inverse deviation": (
+        [conv("c", "data"), layer("n", "BN", "c")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+    ),
+    "NVIDIA's normalisation with scale and bias": (
+        [conv("c", "data"), layer("n", "BatchNorm", "c", of="batch_norm_param", phrase="scale_bias: true")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.BatchNorm2d(4)),
+    ),
+    "a convolution of each channel": (
+        [layer("c", "DepthwiseConvolution", "data", of="convolution_param", phrase="num_output: 3 kernel_size: 3")],
+        lambda: nn.Sequential(nn.Conv2d(3, 3, 3, groups=3)),
+    ),
+    "a rectifier within a convolution": (
+        [conv("c", "data", f"{SIZED} relu: true")],
+        lambda: nn.Sequential(nn.Conv2d(3, 4, **C3), nn.ReLU()),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORKS)
+def test_layers_of_forks_get_their_own_blobs(what: str) -> None:
+    layers, module = FORKS[what]
+    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
+    assert done.report is not None
+    assert done.report.ok, done.report.first_bad
+    assert_same_numbers("o.caffemodel", done)
 
 
 def test_keys_that_no_pass_reads_are_named() -> None:
@@ -465,181 +512,3 @@ def test_a_difference_of_settings_is_named_with_what_makes_it_none(what: str) ->
         assert again.report is not None
         assert again.report.ok, again.report.first_bad
         assert_same_numbers("o.caffemodel", again)
-
-
-MODELS = """
-from torch import nn
-
-def net():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=PAD), nn.ReLU(), nn.MaxPool2d(2, 1))
-"""
-
-
-@pytest.fixture
-def small() -> dict[str, torch.Tensor]:
-    """A net, `mine.py:net` that is it, and its state dict, which lies in state.pth."""
-    Path("mine.py").write_text(MODELS.replace("PAD", "1"))
-    pool = layer("p", "Pooling", "r", phrase="kernel_size: 2")
-    net(conv("c", "data"), layer("r", "ReLU", "c"), pool, layer("s", "Softmax", "p"))
-    made = torch.Generator().manual_seed(4)
-    state = {"0.weight": torch.randn(4, 3, 3, 3, generator=made), "0.bias": torch.randn(4, generator=made)}
-    torch.save(state, "state.pth")
-    return state
-
-
-SAVED: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
-    "state.safetensors": lambda state: save_file(state, "state.safetensors"),
-    "state.pth": lambda state: torch.save(state, "state.pth"),
-    "checkpoint.pth": lambda state: torch.save({"state_dict": state, "epoch": 90}, "checkpoint.pth"),
-    "parallel.pth": lambda state: torch.save({f"module.{key}": v for key, v in state.items()}, "parallel.pth"),
-}
-
-
-@pytest.mark.parametrize("name", SAVED)
-def test_the_command_line_reads_what_frameworks_write(
-    name: str, small: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
-) -> None:
-    SAVED[name](small)
-    words = ["port", "--from", "mine.py:net", name, "--net", "net.prototxt", "-o", "o.caffemodel"]
-    assert main([*words, "--report", "page.html"]) == 0
-    with open_weights("o.caffemodel") as weights:
-        (stored,) = [found for found in weights.layers if found.blobs]
-        assert np.array_equal(stored.blobs[0].array(), small["0.weight"].numpy())
-        assert np.array_equal(stored.blobs[1].array(), small["0.bias"].numpy())
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "mine.py:net: 1 layers paired, 2 blobs filled -> o.caffemodel (0.0 MB)"
-    assert printed[1] == "  s (Softmax, net.prototxt:5) is not in the module, which gives what it reads"
-    assert printed[2].startswith("parity: 3 of 3 blobs within bound in PyTorch")
-    assert "mine.py:net" in Path("page.html").read_text()
-
-
-def test_a_module_may_come_with_its_weights(small: dict[str, torch.Tensor]) -> None:
-    loading = (
-        "\n\ndef loaded():\n    made = net()\n    made.load_state_dict(torch.load('state.pth'))\n    return made\n"
-    )
-    Path("mine.py").write_text("import torch" + MODELS.replace("PAD", "1") + loading)
-    assert main(["port", "--from", "mine.py:loaded", "--net", "net.prototxt", "-q"]) == 0
-    with open_weights("loaded.caffemodel") as weights:
-        (stored,) = [found for found in weights.layers if found.blobs]
-        assert np.array_equal(stored.blobs[0].array(), small["0.weight"].numpy())
-
-
-@pytest.mark.usefixtures("small")
-def test_the_command_line_says_where_numbers_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.py").write_text(MODELS.replace("PAD", "0"))
-    words = ["port", "--from", "mine.py:net", "state.pth", "--net", "net.prototxt"]
-    assert main(words) == 3
-    errors = " ".join(capsys.readouterr().err.split())
-    why = "c (Convolution, net.prototxt:2) is 0 (Conv2d) with other settings: padding 1, there 0"
-    mended = "equal with pad: 0 in the prototxt"
-    assert f"warning: {why}; {mended}" in errors
-    assert f"leave at c (Convolution, net.prototxt:2), in the module 0 (Conv2d): {why}; {mended}" in errors
-    assert Path("net.caffemodel").exists()
-    assert main([*words, "--no-verify", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert (facts["leaves_at"], facts["verification"]) == (None, None)
-    assert [(each["layer"], each["advice"]) for each in facts["differences"]] == [("c", "pad: 0")]
-    assert facts["blobs"] == [{"layer": "c", "shapes": [[4, 3, 3, 3], [4]]}]
-
-
-NO_STATE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
-    "a key that is missing": (lambda s: {"0.weight": s["0.weight"]}, "error: lacks what mine.py:net has: 0.bias"),
-    "a key too many": (lambda s: {**s, "fc.bias": s["0.bias"]}, "error: has what mine.py:net does not have: fc.bias"),
-    "another shape": (
-        lambda s: {**s, "0.weight": s["0.weight"][:, :2]},
-        "error: 0.weight is 4×2×3×3, that of mine.py:net 4×3×3×3",
-    ),
-    "a whole module": (lambda _: nn.Linear(2, 2), "error: is no state dict of tensors and containers alone"),
-    "no dictionary": (lambda s: [s["0.bias"]], "error: holds no state dict, but list"),
-    "no tensors": (lambda _: {"epoch": 90}, "error: holds other things than tensors: epoch"),
-    "nothing": (lambda _: {}, "error: holds no state dict"),
-}
-
-
-@pytest.mark.parametrize("what", NO_STATE)
-def test_a_state_dict_of_something_else_is_refused(
-    what: str, small: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
-) -> None:
-    make, said = NO_STATE[what]
-    torch.save(make(small), "state.pth")
-    assert main(["port", "--from", "mine.py:net", "state.pth", "--net", "net.prototxt", "-o", "o.caffemodel"]) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert "state.pth" in error
-    assert not Path("o.caffemodel").exists()
-
-
-@pytest.mark.usefixtures("small")
-def test_no_code_in_a_state_dict_is_run() -> None:
-    class Hostile:
-        def __reduce__(self) -> tuple[object, ...]:
-            return os.mkdir, ("ran",)
-
-    torch.save({"0.weight": Hostile()}, "state.pth")
-    with pytest.raises(WeightsError, match="is no state dict of tensors and containers alone"):
-        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net")
-    assert not Path("ran").exists()
-
-
-@pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("cut", [0, 1, 40, 300, -1])
-@pytest.mark.parametrize("name", ["state.pth", "state.safetensors"])
-def test_a_state_dict_that_is_cut_off_is_refused(name: str, cut: int, small: dict[str, torch.Tensor]) -> None:
-    SAVED[name](small)
-    data = Path(name).read_bytes()[:cut]
-    Path(name).write_bytes(data)
-    with pytest.raises(WeightsError, match=re.escape(name)):
-        resnet_convert.port_from("net.prototxt", name, "mine.py:net")
-
-
-@pytest.mark.usefixtures("small")
-def test_with_force_a_state_dict_is_taken_as_far_as_it_goes(small: dict[str, torch.Tensor]) -> None:
-    torch.save({"0.weight": small["0.weight"], "head": small["0.bias"]}, "state.pth")
-    done = resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", force=True)
-    assert [fault.partition("error: ")[2] for fault in done.left] == [
-        "lacks what mine.py:net has: 0.bias",
-        "has what mine.py:net does not have: head",
-    ]
-    assert np.array_equal(done.blobs["c"][0], small["0.weight"].numpy())
-
-
-FROM = ["--from", "mine.py:net", "state.pth", "--net", "net.prototxt"]
-
-
-@pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["--from", "mine.py:net", "state.pth"], 2, "name its prototxt (--net)"),
-        (["--from", "none.py:net", *FROM[2:]], 2, "none.py: error: no such file"),
-        (["--from", "torch:net", *FROM[2:]], 2, "'torch:net' names no module; expected torchvision:NAME, timm:NAME"),
-        (["--from", "timm:resnet50", "--net", "net.prototxt"], 2, "timm:resnet50 is built without weights; name the"),
-        (["--from", "mine.py:net", "none.pth", "--net", "net.prototxt"], 1, "none.pth: error: cannot be read: No such"),
-        (["--from", "mine.py:net", "state.pth", "--net", "none.prototxt"], 1, "none.prototxt: error: can't read the"),
-        ([*FROM, "-o", "o.bin"], 2, "expected a name that ends in .caffemodel or .caffemodel.h5"),
-        ([*FROM, "--layout", "timm"], 2, "--layout does not go with --from MODULE"),
-        ([*FROM, "--prototxt", "p"], 2, "--prototxt does not go with --from MODULE"),
-        ([*FROM, "--patch"], 2, "--patch does not go with --from MODULE"),
-        ([*FROM, "--into", "mine.py:net"], 2, "--from does not go with --into"),
-        (["--from", "mine.py:net", "state.pth", "more", "--net", "net.prototxt"], 2, "more: a second file goes with"),
-        (["--from", "mine.py", "state.pth"], 2, "--from 'mine.py': expected torchvision, timm"),
-        (["--from", "timm", "state.pth", "--net", "net.prototxt"], 2, "--net 'net.prototxt': expected msra, own, or"),
-        ([], 2, "the following arguments are required: WEIGHTS"),
-    ],
-)
-def test_requests_that_make_no_sense_are_refused(
-    words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["port", *words]) == status
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("place", ["net", "weights", "module"])
-def test_no_input_is_written_over(place: str) -> None:
-    names = {"net": "net.prototxt", "weights": "state.pth", "module": "mine.py"}
-    os.symlink(names[place], "in.caffemodel")
-    with pytest.raises(RequestError, match="that is read"):
-        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", output="in.caffemodel")
-    with pytest.raises(CaffeModelError):
-        resnet_convert.port_from("net.prototxt", "state.pth", "mine.py:net", output="missing/o.caffemodel")

@@ -272,5 +272,5 @@ def test_slopes_that_differ_do_not_go_back_into_one(made: Callable[..., tuple[st
     slopes = nn.PReLU(4)
     with torch.no_grad():
         slopes.weight.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]))
-    with pytest.raises(NetError, match="Caffe's layer has one slope for all channels, the module one for each"):
+    with pytest.raises(NetError, match="Caffe has one slope for all channels, the module's layer one for each"):
         resnet_convert.port_from(net, None, nn.Sequential(nn.Conv2d(3, 4, **C3), slopes))

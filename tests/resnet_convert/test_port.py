@@ -121,9 +121,9 @@ def test_preprocessing_is_folded_from_values_or_a_file(resnet18: Path, tmp_path:
         (["--layout", "timm", "--net", "own"], "a net is written for Caffe only, not for timm"),
         (
             ["--layout", "timm", "-o", "x.h5"],
-            "weights for timm are written to a file that ends in .safetensors, not to",
+            "weights for timm are written to a file that ends in .safetensors, .npz, .pth or .pt, not to 'x.h5'",
         ),
-        (["--from", "timm", "-o", "back.caffemodel"], "is neither .safetensors nor .npz nor .h5"),
+        (["--from", "timm", "-o", "back.caffemodel"], "is none of .safetensors, .npz, .h5, .pth, .pkl, .msgpack"),
         (["--from", "flax", "--net", "own", "-o", "back.caffemodel"], "Caffe has no layers for the own net of Flax"),
         (["--layout", "caffe2"], "invalid choice: 'caffe2'"),
     ],
@@ -138,6 +138,49 @@ def test_what_makes_no_sense_is_said(
     assert message in err
     assert "Traceback" not in err
     assert [path.name for path in resnet18.parent.iterdir()] == [resnet18.name]
+
+
+def test_a_checkpoint_goes_there_and_back(
+    resnet18: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(resnet18.parent)
+    for name, form in (("torchvision", "net.pth"), ("detectron2", "net.pkl"), ("flax", "net.msgpack")):
+        assert main(["port", resnet18.name, "--layout", name, "-q", "-o", form]) == 0
+        assert main(["diff", form, resnet18.name, "-q"]) == 0
+        capsys.readouterr()
+        assert main(["port", form, "--layout", "timm"]) == 2
+        assert f"{form}: error: is no file of Caffe's; say whose layout it has (--from)" in capsys.readouterr().err
+        assert main(["port", form, "--from", name, "--net", "msra", "-q"]) == 0
+        assert main(["diff", "net.caffemodel", form, "-q"]) == 0
+        (resnet18.parent / "net.caffemodel").unlink()
+    assert main(["port", "net.pth", "--from", "torchvision", "--layout", "mmdet", "-o", "net.pth"]) == 2
+    assert "net.pth: error: is a file that is read; name another file to write" in capsys.readouterr().err
+    assert main(["diff", "net.pth", resnet18.name, "-q"]) == 0
+
+
+def test_a_checkpoint_that_is_damaged_or_hostile_is_at_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.ones(50)}, "whole.pth")
+    Path("cut.pth").write_bytes(Path("whole.pth").read_bytes()[:500])
+    Path("evil.pkl").write_bytes(b"\x80\x02}S'x'\ncos\nsystem\n(S'touch mark'\ntRs.")
+    Path("evil.pth").write_bytes(b"\x80\x02cposix\nsystem\nX\x0a\x00\x00\x00touch mark\x85R.")
+    reasons = {
+        "cut.pth": "is damaged: ",
+        "evil.pkl": "holds os.system; ",
+        "evil.pth": "holds posix.system; of a pickle",
+    }
+    for name, reason in reasons.items():
+        for words in (["diff", "whole.pth", name], ["port", name, "--from", "timm", "-o", "out.caffemodel"]):
+            assert main(words) == 1
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.startswith(f"{name}: error: {reason}")
+            assert len(err.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.pth", "evil.pkl", "evil.pth", "whole.pth"]
 
 
 def test_a_safetensors_file_needs_its_layout_named(resnet18: Path, capsys: pytest.CaptureFixture[str]) -> None:

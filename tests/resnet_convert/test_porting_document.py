@@ -43,7 +43,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 def test_the_examples_print_what_the_document_says(environment: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    assert len(examples()) == 8
+    assert len(examples()) == 9
     python = ""
     for example in examples():
         if example.language == "python":  # each goes on where the one before ended

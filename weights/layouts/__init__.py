@@ -19,7 +19,7 @@ from weights.layouts import detectron2, flax, keras, mmdet, timm, torchvision
 from weights.layouts.arrays import Arrays, LazyArray, held
 from weights.layouts.base import Layout
 from weights.layouts.family import DEPTHS, Head, ResNet, Stride, Unit, Variant, units
-from weights.layouts.files import open_arrays, write_safetensors
+from weights.layouts.files import open_arrays, read_state, write_safetensors
 from weights.layouts.msra import caffe_net, is_msra, read, records
 from weights.layouts.preprocessing import border_effect, fold_preprocessing
 
@@ -60,6 +60,7 @@ __all__ = [
     "layout",
     "open_arrays",
     "read",
+    "read_state",
     "records",
     "units",
     "write_safetensors",

@@ -62,6 +62,9 @@ class Layout:
         own_net: whether Caffe has layers for that model as it is.
         trap: what else differs in it, `{title}` being its name.
         advice: how a model is made to fit the weights, for a `{depth}`.
+        endings: of the framework's own files that it can be written to, beside .safetensors and .npz.
+        state_key: under which such a file has the arrays in a dictionary; empty for none around them.
+        beside: what else that dictionary has.
     """
 
     name: str
@@ -77,6 +80,9 @@ class Layout:
     own_net: bool = True
     trap: str = field(default="Caffe's first pooling is not padded, that of {title} is", repr=False)
     advice: str = field(default="", repr=False)
+    endings: tuple[str, ...] = ()
+    state_key: str = ""
+    beside: Mapping[str, str | bool | Mapping[str, str]] = field(default_factory=dict, repr=False, compare=False)
 
     def names(self, depth: int, classes: int | None = 1000) -> tuple[str, ...]:
         """Every name of a net of that depth; without those of the last layer for `classes=None`.

@@ -86,7 +86,7 @@ class _Opened:
 
 
 def compare(a: str | os.PathLike[str], b: str | os.PathLike[str], *, tolerance: float = 0.0) -> Comparison:
-    """Compare two weight files, each .caffemodel, .h5 of Caffe or Keras, .safetensors or .npz.
+    """Compare two weight files, each a .caffemodel, Caffe's .h5 or any file of arrays (`weights.layouts.files`).
 
     Args:
         a, b: the files.

@@ -8,8 +8,10 @@ Blocks count through all stages; those of 18 and 34 are `ResNetBlock_N`. Kernels
 
 The example's own module does not compute MSRA's numbers: its bottleneck has the stride in the 3×3, and `SAME` puts the
 padding of a 3×3 of stride 2 behind only, where Caffe has one pixel on each side. `build` gives a module with the same
-tree that does; it takes images N×H×W×C. `tree` makes the nested dictionary of a file's arrays:
+tree that does; it takes images N×H×W×C. A .msgpack is the nested dictionary itself, as `flax.serialization` writes it;
+`tree` makes it of a safetensors file's arrays:
 
+    variables = flax.serialization.msgpack_restore(open("resnet50.msgpack", "rb").read())
     variables = tree(safetensors.numpy.load_file("resnet50.safetensors"))
     scores = build(50).apply(variables, images)
 
@@ -60,6 +62,7 @@ LAYOUT: Final = Layout(
     own_net=False,
     trap="the 3×3 convolutions of stride 2 in Flax's example are padded behind only",
     advice="apply them with weights.layouts.flax.build({depth})",
+    endings=(".msgpack",),
 )
 
 

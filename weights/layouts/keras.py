@@ -58,6 +58,7 @@ LAYOUT: Final = Layout(
     own_stride="1x1",
     own_eps=OWN_EPS,
     advice="fill the model of weights.layouts.keras.build({depth}), or one of yours after patch(model)",
+    endings=(".weights.h5",),
 )
 
 
@@ -103,11 +104,15 @@ def write_h5(path: str | os.PathLike[str], arrays: Arrays) -> None:
 
 
 def named(datasets: Arrays) -> dict[str, LazyArray] | None:
-    """The datasets of a `.weights.h5` by this layout's names; None where they are not those of one of its nets.
+    """The datasets of a file of Keras by this layout's names; None where they are not those of one of its nets.
 
     Args:
-        datasets: by their paths in the file, such as `layers/conv2d/vars/0`.
+        datasets: by their paths in the file: `layers/conv2d/vars/0` in a `.weights.h5`, in older files and in a whole
+            model's `conv1_conv/conv1_conv/kernel:0`, perhaps below `model_weights`.
     """
+    older = {"/".join(path.split("/")[-2:]).removesuffix(":0"): array for path, array in datasets.items()}
+    if LAYOUT.depth_of(older) is not None and len(older) == len(datasets):
+        return older
     for depth in sorted(LAYOUT.depths, reverse=True):
         paths = {
             f"{group}/vars/{number}": f"{layer}/{variable}"

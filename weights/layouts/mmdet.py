@@ -5,11 +5,10 @@ the same file with `init_cfg=dict(type="Pretrained", prefix="backbone.", checkpo
 by 1 all around; `patch(model.backbone)` gives it Caffe's windows. Images are BGR minus the mean, with a deviation of 1
 (`mean=[103.939, 116.779, 123.68], std=[1, 1, 1], to_rgb=False`).
 
-mmengine reads torch's own checkpoints only, so load the safetensors file and save it with torch:
+mmengine reads torch's own checkpoints only: write a .pth, which has the arrays as its "state_dict" beside "meta". It
+holds nothing that `torch.load(weights_only=True)` refuses.
 
-    torch.save({"state_dict": safetensors.torch.load_file("resnet50.safetensors")}, "resnet50.pth")
-
-Source: mmpretrain/models/backbones/resnet.py, heads/linear_head.py.
+Source: mmpretrain/models/backbones/resnet.py, heads/linear_head.py; mmengine/runner/checkpoint.py.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from prototxt.version import VERSION
 from weights.layouts.base import Layout
 from weights.layouts.family import Role, Stride, Unit
 from weights.layouts.torchvision import patch
@@ -39,6 +39,9 @@ LAYOUT: Final = Layout(
     ignored=re.compile(r".*\.num_batches_tracked"),
     own_stride="1x1",
     advice='build it with style="caffe" and call weights.layouts.mmdet.patch(model.backbone)',
+    endings=(".pth",),
+    state_key="state_dict",
+    beside={"meta": {"resnet_convert": VERSION}},
 )
 
 

@@ -21,10 +21,11 @@ from prototxt.words import few, listed
 from prototxt.write import net_bytes
 from weights.files import open_weights
 from weights.hdf5 import write_hdf5
-from weights.layouts import keras, layout
+from weights.layouts import LAYOUTS, layout
 from weights.layouts.base import Layout
 from weights.layouts.family import ResNet, Variant
-from weights.layouts.files import is_array_file, open_arrays, write_safetensors
+from weights.layouts.files import is_array_file, open_arrays
+from weights.layouts.forms.writing import endings, write_arrays
 from weights.layouts.msra import caffe_net, read, records
 from weights.layouts.preprocessing import Order, fold_preprocessing
 from weights.output import Outputs
@@ -77,8 +78,10 @@ def port(
     """Write a ResNet's weights in another layout.
 
     Args:
-        path: the weights: .caffemodel or .caffemodel.h5 for `source="caffe"`, else .safetensors, .npz or .weights.h5.
-        output: the file to write; .safetensors, for Keras also .weights.h5, for Caffe .caffemodel or .caffemodel.h5.
+        path: the weights: .caffemodel or .caffemodel.h5 for `source="caffe"`, else any file of arrays
+            (`weights.layouts.files`).
+        output: the file to write; its ending says what it becomes: .safetensors, .npz, one of the framework's own files
+            (`weights.layouts.base.Layout.endings`), for Caffe .caffemodel or .caffemodel.h5.
         to: a layout's name, or "caffe".
         source: the layout that `path` is in.
         preprocessing: folded into the first convolution.
@@ -106,10 +109,7 @@ def port(
             warnings = [] if taken is None or net is not None else [_net_caution(taken)]
             return _to_caffe(found, message, Path(output), prototxt, warnings, notes)
         arrays = given.to(found)
-        if Path(output).suffix == ".h5":
-            keras.write_h5(output, arrays)
-        else:
-            write_safetensors(output, arrays, {"format": "pt", "resnet_convert.layout": given.name})
+        write_arrays(output, arrays, given)
         return Ported([Path(output)], found.depth, found.classes, len(arrays), [given.caution(found)], notes)
 
 
@@ -129,12 +129,12 @@ def _opened(path: str | os.PathLike[str], taken: Layout | None) -> Iterator[ResN
 
 def _check_target(output: Path, given: Layout | None) -> None:
     name = output.name
-    wanted: tuple[str, ...] = (".caffemodel", ".caffemodel.h5")
-    if given is not None:
-        wanted = (".safetensors", ".weights.h5") if given.name == "keras" else (".safetensors",)
+    wanted = (".caffemodel", ".caffemodel.h5") if given is None else endings(given)
     if not name.endswith(wanted):
         what = "Caffe's weights" if given is None else f"weights for {given.title}"
-        raise RequestError(f"{what} are written to a file that ends in {listed(wanted, 'or')}, not to {name!r}")
+        others = [other.name for other in LAYOUTS.values() if name.endswith(endings(other))]
+        hint = f"; {output.suffix} is for {listed(others)}" if others else ""
+        raise RequestError(f"{what} are written to a file that ends in {listed(wanted, 'or')}, not to {name!r}{hint}")
 
 
 def _notes(path: str | os.PathLike[str], net: ResNet) -> list[str]:

@@ -48,6 +48,7 @@ LAYOUT: Final = Layout(
     ("fc.weight", "fc.bias"),
     ignored=re.compile(r".*\.num_batches_tracked"),
     advice="fill the model of weights.layouts.torchvision.build({depth}), or one of yours after patch(model)",
+    endings=(".pth", ".pt"),
 )
 
 

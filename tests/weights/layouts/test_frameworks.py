@@ -13,6 +13,7 @@ import pytest
 from tests.weights.layouts.porting_nets import DEPTHS, Array, make_case, seeded_weights, worst
 from weights.layouts import LazyArray, caffe_net, flax, keras, layout, read, timm, torchvision, units
 from weights.layouts.files import open_arrays
+from weights.layouts.forms.msgpack_file import write_msgpack
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,6 +57,16 @@ def test_what_keras_itself_saves_comes_back(keras_library: Any, tmp_path: Path) 
         assert np.array_equal(net.units[unit]["weight"], kernel.transpose(3, 2, 0, 1))
 
 
+def test_a_file_in_kerass_older_form_is_read(keras_library: Any, tmp_path: Path) -> None:
+    model = keras_library.applications.ResNet50(weights=None, include_top=False)
+    model.save(tmp_path / "whole.h5")
+    with open_arrays(tmp_path / "whole.h5") as arrays:
+        assert set(arrays) == set(layout("keras").names(50, None))
+        for name in ("conv3_block2_1_conv", "conv1_bn"):
+            values = model.get_layer(name).weights
+            assert all(np.array_equal(arrays[f"{name}/{v.name}"], v.numpy()) for v in values)
+
+
 def test_kerass_first_pooling_as_it_is_gives_wrong_numbers(keras_library: Any, tmp_path: Path) -> None:
     case = make_case(50)
     keras.write_h5(tmp_path / "net.weights.h5", layout("keras").to(case.weights))
@@ -75,6 +86,19 @@ def test_flax_gives_the_interpreters_numbers(depth: int) -> None:
     arrays = {name: np.asarray(array) for name, array in layout("flax").to(case.weights).items()}
     found = flax.build(depth).apply(flax.tree(arrays), case.images.transpose(0, 2, 3, 1))
     assert worst(found, case.scores) < 1e-5
+
+
+def test_a_written_msgpack_is_what_flax_restores_and_runs(tmp_path: Path) -> None:
+    serialization = pytest.importorskip("flax.serialization")
+    jax = pytest.importorskip("jax")
+    case = make_case(18)
+    write_msgpack(tmp_path / "net.msgpack", layout("flax").to(case.weights))
+    data = (tmp_path / "net.msgpack").read_bytes()
+    images = case.images.transpose(0, 2, 3, 1)
+    made = flax.build(18).init(jax.random.key(0), images)
+    for variables in (serialization.from_bytes(made, data), serialization.msgpack_restore(data)):
+        assert worst(flax.build(18).apply(variables, images), case.scores) < 1e-5
+    assert serialization.to_bytes(serialization.msgpack_restore(data)) == data
 
 
 @pytest.mark.parametrize("depth", [34, 50])

@@ -33,6 +33,7 @@ setup(
     ],
     extras_require={
         "torch": ["torch>=2.2"],
+        "view": ["graphlay>=0.3.1"],
         "evaluate": EVALUATE,
         "ray": [*EVALUATE, "ray[data]>=2.51"],
         "test": [
@@ -50,6 +51,7 @@ setup(
             "scipy",
             "grpcio-tools",
             "ray[data]>=2.51",
+            "graphlay>=0.3.1",
         ],
     },
     entry_points={"console_scripts": ["resnet-convert=resnet_convert.cli.main:main"]},

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
     from resnet_convert.verification import verify
+    from resnet_convert.viewing.writing import View, view
     from verify import Report
     from verify.evaluation.records import Evaluation
     from weights import Weights, load_mean, open_weights
@@ -66,6 +67,7 @@ __all__ = [
     "Target",
     "Trainable",
     "Upgraded",
+    "View",
     "Weights",
     "__version__",
     "batch",
@@ -85,6 +87,7 @@ __all__ = [
     "trainable",
     "upgrade",
     "verify",
+    "view",
 ]
 
 __getattr__ = names_by_need(
@@ -105,6 +108,7 @@ __getattr__ = names_by_need(
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),
         "resnet_convert.verification": ("verify",),
+        "resnet_convert.viewing.writing": ("View", "view"),
         "verify": ("Report",),
         "verify.evaluation.records": ("Evaluation",),
         "weights": ("Weights", "load_mean", "open_weights"),

@@ -48,7 +48,7 @@ def test_help_and_version_load_no_more_than_they_print(words: list[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    "verb", ["convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "upgrade"]
+    "verb", ["convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "view", "upgrade"]
 )
 def test_the_help_of_a_verb_loads_nothing_that_does_its_work(verb: str, tmp_path: Path) -> None:
     status, loaded, _ = modules_after(tmp_path, verb, "--help")

@@ -15,16 +15,17 @@ from resnet_convert.cli.statuses import STATUSES
 if TYPE_CHECKING:
     from argparse import Namespace
 
-VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "upgrade")
+VERBS = ("convert", "verify", "evaluate", "batch", "recalibrate", "port", "diff", "inspect", "view", "upgrade")
 
 GO_ON = ("verify", "evaluate", "batch", "recalibrate")
 """Those that work through blobs, images or nets, one after another."""
 
-READ_A_NET = ("convert", "verify", "inspect")
+READ_A_NET = ("convert", "verify", "inspect", "view")
 """Those that begin with the files of a net: where one is missing, nothing else is loaded."""
 
 MEANT = {
     **dict.fromkeys(("layers", "list", "show", "info", "summary", "print"), "inspect"),
+    **dict.fromkeys(("draw", "picture", "graph", "plot", "see", "visualize"), "view"),
     **dict.fromkeys(("compare", "check", "parity"), "verify"),
     **dict.fromkeys(("test", "eval", "accuracy", "score"), "evaluate"),
     **dict.fromkeys(("export", "onnx", "torch"), "convert"),
@@ -54,6 +55,7 @@ Convert a Caffe network and prove that nothing changed.
                                                                  weights in any PyTorch module, proven
   resnet-convert diff A.caffemodel B.safetensors                 which layers of two weight files differ
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
+  resnet-convert view deploy.prototxt                            the net as a page to look around in
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
 
 'resnet-convert VERB --help' explains each; 'convert' is the verb when none is given."""

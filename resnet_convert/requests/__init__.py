@@ -3,6 +3,7 @@
 net, weights            every verb that reads a net
 ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
+ViewRequest             a picture of a net
 PortIntoRequest         weights in a PyTorch module
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from resnet_convert.requests.net import FedRequest, NetRequest
     from resnet_convert.requests.values import Layout, Mean
     from resnet_convert.requests.verification import VerificationRequest
+    from resnet_convert.requests.viewing import ViewRequest
 
 __all__ = [
     "BatchRequest",
@@ -39,6 +41,7 @@ __all__ = [
     "RecalibrationRequest",
     "UpgradeRequest",
     "VerificationRequest",
+    "ViewRequest",
 ]
 
 __getattr__ = names_by_need(
@@ -51,5 +54,6 @@ __getattr__ = names_by_need(
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),
         "resnet_convert.requests.values": ("Layout", "Mean"),
         "resnet_convert.requests.verification": ("VerificationRequest",),
+        "resnet_convert.requests.viewing": ("ViewRequest",),
     },
 )

@@ -44,7 +44,7 @@ def _lines(item: DrawnPart, net: DrawnNet, indent: str) -> Iterator[str]:
             fill = FILL[net.layers[inner.layers[0]].family]
             yield f'{indent}b{inner.number} [label={_label(inner, net.layers)}, fillcolor="{fill}"]'
             continue
-        times = f" ×{len(inner.inside)}" if inner.kind == "run" else ""
+        times = f" ×{inner.times}" if inner.times else ""
         yield f"{indent}subgraph cluster_{inner.number} {{"
         yield f"{indent}  label={_quoted(title_of(inner, net.layers) + times)}"
         yield from _lines(inner, net, indent + "  ")

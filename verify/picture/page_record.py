@@ -84,7 +84,7 @@ def _item(item: DrawnPart, layers: Sequence[DrawnLayer]) -> Json:
     if not item.inside:
         return made | {"l": list(item.layers)}
     made |= {"c": [inner.number for inner in item.inside], "s": _content(item, layers)}
-    return made | ({"times": len(item.inside)} if item.kind == "run" else {})
+    return made | ({"times": item.times} if item.times else {})
 
 
 def _content(item: DrawnPart, layers: Sequence[DrawnLayer]) -> str:

@@ -12,7 +12,7 @@ from verify.picture.records import DrawnNet, DrawnTop
 from verify.picture.tree import DrawnPart, tree_of
 
 WIDTH, HEAD, MARGIN, GAP, LABEL = 200, 26, 14, 14, 20
-MOST_BOXES = 200
+MOST_BOXES = 110
 """Boxes in a still picture, as far as opening whole levels goes; what would be more stays folded."""
 
 

@@ -17,7 +17,8 @@ _STYLE = """\
 text { font: 11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #1a2028; }
 .b { font-size: 12px; font-weight: 600; } .m { font: 10.5px ui-monospace, Menlo, Consolas, monospace; fill: #5b6673; }
 .s { font-size: 10px; fill: #5b6673; text-anchor: middle; } .o { fill: #1a2028; font-weight: 600; }
-.page { fill: #f6f7f9; } .frame { fill: #7f8ca0; fill-opacity: .09; stroke: #7d8794; } .stack { fill: #fff; stroke: #7d8794; }
+.page { fill: #f6f7f9; } .frame { fill: #7f8ca0; fill-opacity: .09; stroke: #7d8794; }
+.stack { fill: #fff; stroke: #7d8794; }
 .box { stroke: #7d8794; } .wire { fill: none; stroke: #7d8794; stroke-width: 1.5; } .tips { fill: #7d8794; }
 @media (prefers-color-scheme: dark) {
   .page { fill: #11151a; } .frame text, .s, .out { fill: #9aa6b3; } .o { fill: #e6eaef; } .head { fill: #e6eaef; }
@@ -95,7 +96,7 @@ def shapes_text(shapes: Sequence[str]) -> str:
 
 
 def _titled(part: DrawnPart, layers: Sequence[DrawnLayer]) -> str:
-    return title_of(part, layers) + (f" × {len(part.inside)}" if part.kind == "run" else "")
+    return title_of(part, layers) + (f" × {part.times}" if part.times else "")
 
 
 def _cut(text: str, room: float, each: float) -> str:

@@ -17,8 +17,8 @@ from verify.picture.names import common_name
 from verify.picture.records import DrawnLayer, DrawnNet
 from verify.picture.runs import LONGEST, Entry, Run, find_runs
 
-MOST_ITEMS = 240
-"""Items in one frame; of a longer sequence stretches of so many at most are put into sections."""
+MOST_ITEMS, STRETCH = 240, 60
+"""Items in one frame, and of a longer sequence those that are put into a section."""
 
 
 @dataclass
@@ -30,6 +30,7 @@ class DrawnPart:
         layers: all its layers, in order.
         inside: what it holds; nothing for a box.
         look: what items that repeat each other have in common.
+        times: how many repeats a run has.
         number: its place among all items once the tree is whole.
     """
 
@@ -37,6 +38,7 @@ class DrawnPart:
     layers: list[int]
     inside: list[DrawnPart] = field(default_factory=list)
     look: Hashable = None
+    times: int = 0
     number: int = -1
 
     def walk(self) -> Iterable[DrawnPart]:
@@ -97,7 +99,7 @@ def _folded(items: list[DrawnPart], layers: Sequence[DrawnLayer]) -> list[DrawnP
     entries = _entries(items, layers)
     for period in range(1, LONGEST + 1):  # the shortest first: inceptions are folded before the stages that they are in
         if runs := find_runs(period, entries):
-            items = _with_runs(items, runs)
+            items = _with_runs(items, runs, layers)
             entries = _entries(items, layers)
     return _in_sections(items, layers)
 
@@ -131,14 +133,16 @@ def _links(items: list[DrawnPart], layers: Sequence[DrawnLayer]) -> tuple[list[l
     return reads, live
 
 
-def _with_runs(items: list[DrawnPart], runs: Sequence[Run]) -> list[DrawnPart]:
+def _with_runs(items: list[DrawnPart], runs: Sequence[Run], layers: Sequence[DrawnLayer]) -> list[DrawnPart]:
     made = []
     at = 0
     for run in runs:
         made += items[at : run.start]
         repeats = [items[start : start + run.period] for start in range(run.start, run.end, run.period)]
         held = [part[0] if run.period == 1 else _around("repeat", part) for part in repeats]
-        made.append(_around("run", held))
+        run_made = _around("run", held)
+        run_made.times, run_made.inside = len(held), _in_sections(held, layers)
+        made.append(run_made)
         at = run.end
     return made + items[at:]
 
@@ -152,15 +156,15 @@ def _in_sections(items: list[DrawnPart], layers: Sequence[DrawnLayer]) -> list[D
     """The items, in sections where they are too many; a section ends where little crosses its end."""
     while len(items) > MOST_ITEMS:
         live = _links(items, layers)[1]
-        size = max(MOST_ITEMS // 2, -(-len(items) // MOST_ITEMS))
         parts, start = [], 0
         while start < len(items):
-            end = start + size
-            if end + size // 2 < len(items):
-                end = min(range(end - size // 4, end + size // 4), key=lambda cut: (live[cut], abs(cut - end)))
+            end = start + STRETCH
+            if end + STRETCH // 2 < len(items):
+                cuts = range(end - STRETCH // 4, end + STRETCH // 4)
+                end = min(cuts, key=lambda cut: (live[cut], cut % STRETCH))
             else:
                 end = len(items)
-            parts.append(_around("section", items[start:end]) if end - start > 1 else items[start])
+            parts.append(_around("section", items[start:end]))
             start = end
         items = parts
     return items

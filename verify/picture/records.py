@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
-
-from verify.report.records import Json
+from typing import Any, Final, TypeAlias
 
 DrawnTop: TypeAlias = tuple[int, int]
 """One top of one layer: the layer's place among the layers, and the top's among its tops."""
@@ -38,7 +36,7 @@ class DrawnLayer:
     hint: str = ""
     line: int = 0
     rides: bool = False
-    facts: Mapping[str, Json] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ function besides(xs, middle, room) {
   return made;
 }
 
-/* host: an empty element; picture: `verify.picture.page_record`; look(layer) may give { colour, note } for a layer.
+/* host: an empty element; picture: `verify.picture.page_record`; look(layer) may give a layer's colour, the rank by which it
+   counts in its box, a mark (a class of the box), and a note.
    pick({ item, layer }) is called for what is chosen. */
 function drawNet(host, picture, { look = () => ({}), pick = () => {} } = {}) {
   const { layers, items, frames, width: WIDE } = picture, half = WIDE / 2;
@@ -179,7 +180,9 @@ function drawNet(host, picture, { look = () => ({}), pick = () => {} } = {}) {
       box.append(make("b", {}, item.n), make("span", { class: "mono" }, item.s), make("span", { class: "more" }, `${grouped(item.count)} layers`), mixOf(item));
       if (item.times) box.append(make("span", { class: "times" }, `× ${grouped(item.times)}`));
     } else {
-      tint(box, item.l.find((layer) => look(layers[layer]).worst) ?? item.first);
+      const worst = item.l.reduce((a, b) => (look(layers[b]).rank ?? 0) > (look(layers[a]).rank ?? 0) ? b : a);
+      tint(box, worst);
+      if (look(layers[worst]).mark) box.classList.add(look(layers[worst]).mark);
       box.append(make("b", {}, kindText(item.first)), make("span", { class: "mono" }, item.n));
       if (item.l.length > 1) box.append(make("span", { class: "more" }, "+ " + item.l.slice(1).map((layer) => layers[layer].t).join(", ")));
     }
@@ -295,19 +298,19 @@ function drawNet(host, picture, { look = () => ({}), pick = () => {} } = {}) {
     view.y += Math.max(margin, host.clientHeight / 3) - y;
     keepInside();
   }
-  function choose(item, layer) {
+  function choose(item, layer, tell = true) {
     chosen = { item, layer };
     mark();
     show(item);
-    pick({ item, layer: layer ?? (items[item].l && items[item].l.length === 1 ? items[item].first : undefined) });
+    if (tell) pick({ item, layer: layer ?? (items[item].l && items[item].l.length === 1 ? items[item].first : undefined) });
   }
   /* Open what a layer is within, and choose it. */
-  function reveal(layer, { inBox = true } = {}) {
+  function reveal(layer, { inBox = true, tell = true } = {}) {
     const box = holder[layer];
     for (let i = parent[box]; i !== undefined; i = parent[i]) opened.add(i);
     if (inBox && items[box].l.length > 1 && layer !== items[box].first) opened.add(box);
     render();
-    choose(box, layer);
+    choose(box, layer, tell);
     if (parent[box] > 0) showWide(parent[box]);
   }
   /* Make a frame as wide as it has room, where its box in the middle of the view is only part of it. */
@@ -425,10 +428,10 @@ function short(value, unit = "") {
   const [size, letter] = SI.find(([least]) => value >= least) || [1, ""];
   return `${size === 1 ? value : Number((value / size).toPrecision(3))} ${letter}${unit}`.trim();
 }
-function familyLegend(box, families) {
+function familyLegend(box, families, names = {}) {
   for (const family of families) {
     const sample = make("i");
     sample.style.setProperty("--c", `var(--${family})`);
-    box.append(make("span", {}, sample, family === "join" ? "join" : family));
+    box.append(make("span", {}, sample, names[family] || family));
   }
 }

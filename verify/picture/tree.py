@@ -21,6 +21,10 @@ MOST_ITEMS, STRETCH = 240, 60
 """Items in one frame, and of a longer sequence those that are put into a section."""
 
 
+LONG = 20
+"""Characters of two names, above which the second is given without what it has in common with the first."""
+
+
 @dataclass
 class DrawnPart:
     """A box or what holds boxes.
@@ -176,6 +180,8 @@ def title_of(item: DrawnPart, layers: Sequence[DrawnLayer]) -> str:
         return layers[item.layers[0]].name
     if item.kind in ("run", "section"):
         first, last = title_of(item.inside[0], layers), title_of(item.inside[-1], layers)
-        return f"{first.partition(' … ')[0]} … {last.rpartition(' … ')[2]}" if first != last else first
+        first, last = first.partition(" … ")[0], last.rpartition(" … ")[2]
+        known = len(common_name([first, last])) + 1 if len(first) + len(last) > LONG else 0
+        return f"{first} … {last[known if known > 1 else 0 :]}" if first != last else first
     names = [layers[box.layers[0]].name for box in item.walk() if not box.inside]
     return common_name(names) or common_name(names[:-1]) or f"{names[0]} … {names[-1]}"

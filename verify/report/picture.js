@@ -321,7 +321,7 @@ function drawNet(host, picture, { look = () => ({}), pick = () => {} } = {}) {
     if (end - start < host.clientWidth && (start < 0 || end > host.clientWidth)) view.x += host.clientWidth / 2 - (start + end) / 2;
     keepInside();
   }
-  /* All boxes open, the outer ones first, while there are not too many. */
+  /* All boxes open, the outer ones first, while there are not too many; whether it was all. */
   function openAll(most = 2500) {
     let level = [0], count = 0;
     while (level.length && count < most) {
@@ -330,6 +330,7 @@ function drawNet(host, picture, { look = () => ({}), pick = () => {} } = {}) {
     }
     render();
     keepInside();
+    return items.every((item, i) => !item.c || opened.has(i));
   }
   function closeAll() { opened.clear(); opened.add(0); render(); if (chosen) chosen = { item: visible(chosen.item) }; mark(); fit(false); }
   function search(text) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,22 @@ def test_dominators_are_those_of_a_naive_search() -> None:
 
     naive = [max(set.intersection(*paths(box)) - {box}, default=-1) for box in range(len(reads))]
     assert dominators(reads) == naive
+
+
+@pytest.mark.parametrize(
+    ("stem", "title"),
+    [
+        ("res", "res0 … res2"),
+        ("inception_", "inception_0 … 2"),
+        ("a_stage_of_block", "a_stage_of_block0 … block2"),
+        ("withoutseparators", "withoutseparators0 … withoutseparators2"),
+    ],
+)
+def test_a_long_title_of_a_run_says_what_its_names_share_once(stem: str, title: str) -> None:
+    plain = residual(3).layers
+    layers = [replace(each, name=each.name.replace("res", stem)) for each in plain]
+    (run,) = (part for part in tree_of(DrawnNet("n", layers)).inside if part.kind == "run")
+    assert title_of(run, layers) == title
 
 
 @pytest.mark.parametrize(

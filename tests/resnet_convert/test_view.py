@@ -157,6 +157,22 @@ def test_a_page_folds_opens_finds_and_shows(tmp_path: Path, width: int, dark: bo
     assert int(str(seen["bars"])) > 10
 
 
+def test_blocks_side_by_side_have_room_when_they_open(tmp_path: Path) -> None:
+    """Four blocks read the same blob; each is two boxes wide inside, where it was one when closed."""
+    convolution = 'type: "Convolution" convolution_param { num_output: 4 kernel_size: 3 pad: 1 }'
+    text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 9 dim: 7 } } }\n'
+    for i in range(4):
+        for name, bottom in (("stem", "data"), ("left", f"h{i}/stem"), ("right", f"h{i}/stem")):
+            text += f'layer {{ name: "h{i}/{name}" bottom: "{bottom}" top: "h{i}/{name}" {convolution} }}\n'
+        bottoms = f'bottom: "h{i}/left" bottom: "h{i}/right"'
+        text += f'layer {{ name: "h{i}/both" type: "Concat" {bottoms} top: "h{i}/both" }}\n'
+    ends = " ".join(f'bottom: "h{i}/both"' for i in range(4))
+    (tmp_path / "heads.prototxt").write_text(text + f'layer {{ name: "all" type: "Concat" {ends} top: "all" }}\n')
+    seen = visit(page_of(tmp_path / "heads.prototxt", tmp_path), MEASURE, 1280)
+    assert (seen["folded"], seen["opened"]) == ([], [])
+    assert (seen["boxes"], seen["all"]) == (3, 18)
+
+
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     name = HOSTILE.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     text = residual(tmp_path).read_text(encoding="utf-8").replace('"b1_one', f'"{name}').replace('"rest"', f'"{name}"')

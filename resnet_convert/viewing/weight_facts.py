@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -31,24 +32,40 @@ def weight_facts(graph: Graph) -> Mapping[str, Mapping[str, Json]]:
 
 
 def _blob(name: str, tensor: Tensor, node: Node, first: bool) -> Json:
-    values = tensor.load()
-    made: dict[str, Json] = {"name": name, "shape": format_shape(tensor.shape), **_spread(values)}
-    if first and values.ndim == 4 and values.shape[1] <= 4 and values.shape[2] > 1 and np.isfinite(values).all():
-        made["filters"] = _filters(values)
+    shape = tensor.shape
+    made: dict[str, Json] = {"name": name, "shape": format_shape(shape), **_spread(tensor)}
+    if first and len(shape) == 4 and shape[1] <= 4 and shape[2] > 1 and "odd" not in made:
+        made["filters"] = _filters(tensor.load())
     return made
 
 
-def _spread(values: npt.NDArray[np.float32]) -> dict[str, Json]:
-    """Range, mean, deviation and histogram of what is finite."""
-    finite = values[np.isfinite(values)].astype(np.float64)
-    made: dict[str, Json] = {"odd": int(values.size - finite.size)} if finite.size < values.size else {}
-    if not finite.size:
+def _spread(tensor: Tensor) -> dict[str, Json]:
+    """Range, mean, deviation and histogram of what is finite; read in pieces, twice."""
+    number, total, squares, low, high = 0, 0.0, 0.0, math.inf, -math.inf
+    for part in _finite(tensor):
+        number += part.size
+        total += float(part.sum(dtype=np.float64))
+        squares += float(np.square(part, dtype=np.float64).sum())
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+    odd = int(count(tensor.shape)) - number
+    made: dict[str, Json] = {"odd": odd} if odd else {}
+    if not number:
         return made | dict.fromkeys(("min", "max", "mean", "std"))
-    low, high = float(finite.min()), float(finite.max())
-    made |= {"min": low, "max": high, "mean": float(finite.mean()), "std": float(finite.std())}
+    mean = total / number
+    made |= {"min": low, "max": high, "mean": mean, "std": math.sqrt(max(0.0, squares / number - mean * mean))}
     if high > low:
-        made["bins"] = np.histogram(finite, BINS, (low, high))[0].tolist()
+        bins = np.zeros(BINS, np.int64)
+        for part in _finite(tensor):
+            bins += np.histogram(part, BINS, (low, high))[0]
+        made["bins"] = bins.tolist()
     return made
+
+
+def _finite(tensor: Tensor) -> Iterator[npt.NDArray[np.float32]]:
+    for part in tensor.parts():
+        finite = part[np.isfinite(part)]
+        if finite.size:
+            yield finite
 
 
 def _filters(values: npt.NDArray[np.float32]) -> Json:

@@ -223,6 +223,26 @@ def test_weights_show_their_histogram_and_a_first_convolutions_filters(tmp_path:
     assert (seen["histograms"], seen["canvases"]) == (2, 1)
 
 
+def test_what_is_not_finite_is_counted_and_stands_in_no_histogram(tmp_path: Path) -> None:
+    net = residual(tmp_path, blocks=1)
+    made = resnet_convert.convert(net, to="caffe", output=tmp_path / "caffe", random_weights=3, verify=False)
+    weights = next(file for file in made.files if file.suffix == ".caffemodel")
+    with resnet_convert.open_weights(weights) as stored:
+        first = np.asarray(next(layer for layer in stored.layers if layer.name == "stem").blobs[0].array())
+    data, old = weights.read_bytes(), first.astype("<f4").tobytes()
+    assert data.count(old) == 1
+    values = np.arange(first.size, dtype="<f4")
+    values[3], values[7] = np.nan, -np.inf
+    (tmp_path / "odd.caffemodel").write_bytes(data.replace(old, values.tobytes()))
+    page = page_of(net, tmp_path, str(tmp_path / "odd.caffemodel")).read_text(encoding="utf-8")
+    record = json.loads(page.partition('type="application/json">')[2].partition("</script>")[0])
+    blob = next(layer for layer in record["picture"]["layers"] if layer["n"] == "stem")["w"][0]
+    assert (blob["odd"], sum(blob["bins"]), blob["min"], blob["max"]) == (2, 214, 0, 215)  # 8 × 3 × 3 × 3 values
+    assert blob["mean"] == pytest.approx((215 * 216 / 2 - 10) / 214)
+    assert "filters" not in blob
+    assert len(record["warnings"]) == 1
+
+
 def test_python_draws_as_the_command_line_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = resnet_convert.view(residual(tmp_path))

@@ -57,7 +57,7 @@ def _spread(tensor: Tensor) -> dict[str, Json]:
         bins = np.zeros(BINS, np.int64)
         for part in _finite(tensor):
             bins += np.histogram(part, BINS, (low, high))[0]
-        made["bins"] = bins.tolist()
+        made["bins"] = [*map(int, bins)]
     return made
 
 

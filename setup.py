@@ -37,6 +37,7 @@ setup(
     extras_require={
         "torch": ["torch>=2.2"],
         "flax": ["msgpack>=1"],
+        "view": ["graphlay>=0.3.1"],
         "evaluate": EVALUATE,
         "ray": [*EVALUATE, "ray[data]>=2.51"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo"],
@@ -56,6 +57,7 @@ setup(
             "scipy",
             "grpcio-tools",
             "ray[data]>=2.51",
+            "graphlay>=0.3.1",
         ],
     },
     entry_points={"console_scripts": ["resnet-convert=resnet_convert.cli.main:main"]},

@@ -32,6 +32,7 @@ CONTENTS = {
     "In depth": {
         "Scoring images": "docs/evaluation",
         "Photos and detectors": "docs/classify",
+        "Pictures of nets": "docs/view",
         "Training": "docs/training",
         "Porting weights": "docs/porting",
         "Names of weights": "docs/weights",

@@ -151,6 +151,12 @@ class NetLayer:
         if self.record is not None:
             self.record.ignored.update(dict.fromkeys(paths, why))
 
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Where its own text begins and ends in the file, in characters; None for a layer without, such as an input."""
+        written = None if self._written is None else self._written.span
+        return written if written and written[1] > written[0] else None
+
     def fault_among(self, faults: Sequence[tuple[Field, CaffeModelError]]) -> CaffeModelError | None:
         """The first of some faults of fields, in the order of the text, that stands within this layer."""
         if self._written is None:

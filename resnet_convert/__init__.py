@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from resnet_convert.recalibration import Recalibration, recalibrate
     from resnet_convert.upgrading import Upgraded, upgrade
     from resnet_convert.verification import verify
+    from resnet_convert.viewing.writing import View, view
     from verify import Report
     from verify.evaluation.published.figure import Published
     from verify.evaluation.records import Evaluation
@@ -76,6 +77,7 @@ __all__ = [
     "Target",
     "Trainable",
     "Upgraded",
+    "View",
     "Weights",
     "__version__",
     "batch",
@@ -99,6 +101,7 @@ __all__ = [
     "trainable",
     "upgrade",
     "verify",
+    "view",
 ]
 
 __getattr__ = names_by_need(
@@ -124,6 +127,7 @@ __getattr__ = names_by_need(
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),
         "resnet_convert.upgrading": ("Upgraded", "upgrade"),
         "resnet_convert.verification": ("verify",),
+        "resnet_convert.viewing.writing": ("View", "view"),
         "verify": ("Report",),
         "verify.evaluation.published.figure": ("Published",),
         "verify.evaluation.records": ("Evaluation",),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,13 @@ def inspect(request: NetRequest) -> Inspection:
 
 def inspected(request: NetRequest) -> Inspection:
     """What `inspect` does."""
+    with inspecting(request) as found:
+        return found
+
+
+@contextmanager
+def inspecting(request: NetRequest) -> Iterator[Inspection]:
+    """The same while the weights are open, so that the graph's tensors can be read in the block."""
     load_plugins(request.plugins)
     options = request.to_options()
     net = load_parsed(request.net, options, request.weights)
@@ -127,7 +134,7 @@ def inspected(request: NetRequest) -> Inspection:
         weights = stack.enter_context(open_weights(path)) if path else None
         make = None if weights else _shape_alone
         graph = build(net, weights, input_shapes=options.input_shapes, outputs=options.outputs, make=make)
-        return Inspection(net, graph, weight_warnings(weights, net, graph))
+        yield Inspection(net, graph, weight_warnings(weights, net, graph))
 
 
 def _shape_alone(origin: Origin, parameter: Parameter) -> Array:

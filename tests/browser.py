@@ -40,11 +40,11 @@ HOST = """<!doctype html><title>host</title><iframe src="{page}" style="width: {
 }});</script>"""
 
 
-def visit(page: Path, script: str, width: int) -> dict[str, object]:
+def visit(page: Path, script: str, width: int, *, dark: bool = False) -> dict[str, object]:
     """Open a page at a width, run a script there, and return what it put into `seen`; skips without a browser.
 
     The script finds `find`, `all`, `text`, `column`, `press`, `enter` and `key` for its use. A fault in the page, and
-    anything on the browser's console (a refused load among it), fails the test.
+    anything on the browser's console (a refused load among it), fails the test. `dark`: the user prefers a dark page.
     """
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -57,7 +57,7 @@ def visit(page: Path, script: str, width: int) -> dict[str, object]:
     command = [
         browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
         f"--user-data-dir={page.with_name('profile')}", f"--window-size={max(width, 500) + 40},960",
-        "--virtual-time-budget=4000", host.as_uri(),
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=4000", host.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

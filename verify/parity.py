@@ -30,6 +30,7 @@ from verify.engines.opening import TIME_TO_LOAD, open_model, opened_apart
 from verify.engines.pycaffe import PyCaffe
 from verify.inputs import Asked, by_blob, input_layers, input_shapes, seeded
 from verify.keys import Key
+from verify.picture.wired import drawn_net
 from verify.preprocessing import BakedPreprocessing, read_preprocessing
 from verify.report.records import Report, Row
 from verify.walk import Walk, walk
@@ -303,6 +304,7 @@ def _verify(net: Net, weights: Weights | None, engine: Engine, path: str, reques
         folded=tuple((utf8(layer), utf8(top)) for layer, top in found.rows.missing) if rows else (),
         notes=(*answers.notes, *_ties(rows or shipped), *described(found.unread)),
         seconds=clock.seconds,
+        drawn=drawn_net(net, layers, {row.place: row.shape for row in rows}),
     )
 
 

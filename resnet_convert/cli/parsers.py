@@ -176,6 +176,15 @@ HEADS: Final[Mapping[str, Head]] = {
         "models [NAME] [options]",
         {"name": {"nargs": "?", "help": "a published model: resnet-50 …"}},
     ),
+    "view": Head(
+        "ViewRequest",
+        "Draw a net: a page to look around in, with the sizes and costs of every layer.",
+        "view NET [WEIGHTS] [-o FILE.html|FILE.svg|FILE.dot] [options]",
+        {
+            "net": {"help": "the .prototxt, of any age; or a .caffemodel, whose own net then counts"},
+            "weights": {"nargs": "?", "help": "with it, the page shows histograms and a first convolution's filters"},
+        },
+    ),
     "upgrade": Head(
         "UpgradeRequest",
         "Bring an old prototxt, solver or caffemodel to today's form (V2); the kind is told by the content.",

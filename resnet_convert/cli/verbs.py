@@ -25,6 +25,7 @@ VERBS = (
     "port",
     "diff",
     "inspect",
+    "view",
     "layers",
     "models",
     "upgrade",
@@ -33,11 +34,12 @@ VERBS = (
 GO_ON = ("verify", "evaluate", "classify", "batch", "recalibrate")
 """Those that work through blobs, images or nets, one after another."""
 
-READ_A_NET = ("convert", "verify", "classify", "inspect")
+READ_A_NET = ("convert", "verify", "classify", "inspect", "view")
 """Those that begin with the files of a net: where one is missing, nothing else is loaded."""
 
 MEANT = {
     **dict.fromkeys(("list", "show", "info", "summary", "print"), "inspect"),
+    **dict.fromkeys(("draw", "picture", "graph", "plot", "see", "visualize"), "view"),
     **dict.fromkeys(("compare", "check", "parity"), "verify"),
     **dict.fromkeys(("test", "eval", "accuracy", "score"), "evaluate"),
     **dict.fromkeys(("predict", "detect", "infer", "recognize", "recognise"), "classify"),
@@ -76,6 +78,7 @@ Convert a Caffe network and prove that nothing changed.
   resnet-convert inspect deploy.prototxt                         layers, shapes, parameters, operations
   resnet-convert layers Pooling                                  what is supported of a layer type
   resnet-convert models resnet-50                                errors, protocol and weights as published
+  resnet-convert view deploy.prototxt                            the net as a page to look around in
   resnet-convert upgrade old.prototxt -o new.prototxt            V0 and V1 files in today's form
 
 'resnet-convert VERB --help' explains each; 'convert' is the verb when none is given."""

@@ -6,6 +6,7 @@ ImageRequest            images and what is done to them: evaluate and recalibrat
 ClassificationRequest   single images
 LayersRequest, …        what is known: layer types, published models
 PortIntoRequest         weights in a PyTorch module; out of one: PortFromRequest
+ViewRequest             a picture of a net
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
 Where a file can be given, so can its values as an array; those fields say so.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from resnet_convert.requests.tables import LayersRequest, ModelsRequest
     from resnet_convert.requests.values import Layout, Mean
     from resnet_convert.requests.verification import VerificationRequest
+    from resnet_convert.requests.viewing import ViewRequest
 
 __all__ = [
     "BatchRequest",
@@ -47,6 +49,7 @@ __all__ = [
     "RecalibrationRequest",
     "UpgradeRequest",
     "VerificationRequest",
+    "ViewRequest",
 ]
 
 __getattr__ = names_by_need(
@@ -61,5 +64,6 @@ __getattr__ = names_by_need(
         "resnet_convert.requests.tables": ("LayersRequest", "ModelsRequest"),
         "resnet_convert.requests.values": ("Layout", "Mean"),
         "resnet_convert.requests.verification": ("VerificationRequest",),
+        "resnet_convert.requests.viewing": ("ViewRequest",),
     },
 )

@@ -333,3 +333,9 @@ def test_a_result_says_of_which_files_it_is(printed: Callable[..., Any], monkeyp
         (path, Path(path).stat().st_size, hashlib.sha256(Path(path).read_bytes()).hexdigest())
         for path in (NET, WEIGHTS)
     ]
+
+
+def test_a_picture_is_described(printed: Callable[..., Any]) -> None:
+    made = printed("view", NET, "-o", "net.dot")
+    assert made["file"] == "net.dot"
+    assert Path("net.dot").read_text(encoding="utf-8").count(" [label=") >= made["layers"] // 2

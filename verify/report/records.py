@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from verify.picture.records import DrawnNet
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 
@@ -96,6 +98,7 @@ class Report:
         folded: (layer, top) of the net that the model no longer has.
         notes: what could not be compared, in words.
         seconds: what took how long.
+        drawn: the net as a picture of it needs it; of a layer the fact `at` is the place of its first top.
     """
 
     net: str
@@ -108,6 +111,7 @@ class Report:
     folded: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    drawn: DrawnNet | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -125,9 +129,11 @@ class Report:
         return max((*self.rows, *self.shipped), key=lambda row: row.share, default=None)
 
     def to_json(self) -> dict[str, Json]:
-        """Everything, for json.dumps; numbers that JSON does not have (inf, nan) become null."""
+        """All but the picture, for json.dumps; numbers that JSON does not have (inf, nan) become null."""
         rows: dict[str, Json] = {"rows": [*map(_row, self.rows)], "shipped": [*map(_row, self.shipped)]}
-        made = {name: rows[name] if name in rows else plain(value) for name, value in vars(self).items()}
+        made = {
+            name: rows[name] if name in rows else plain(value) for name, value in vars(self).items() if name != "drawn"
+        }
         first, worst = self.first_bad, self.worst
         made["ok"] = self.ok
         made["first_bad"] = [first.layer, first.top] if first else None

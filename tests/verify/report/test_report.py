@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from prototxt.names import shown
 from tests.browser import visit
+from verify.picture.records import DrawnLayer, DrawnNet
 from verify.report.page import format_html, write_html
 from verify.report.records import Report, Row
 from verify.report.text import format_report, percent, verdict
@@ -223,3 +225,58 @@ def test_a_report_of_outputs_alone_still_has_its_page(tmp_path: Path) -> None:
     seen = browse(report(shipped=(row(4, "prob", 0.5),)), tmp_path, 1280)
     assert seen["start"] == ["prob"]
     assert seen["points"] == 1
+
+
+def drawn(*names: str) -> DrawnNet:
+    """A chain of layers, an input first, whose tops have places from 0 on."""
+    return DrawnNet(
+        "chain",
+        [
+            DrawnLayer(
+                name,
+                "Input" if place == 0 else "Convolution",
+                ((place - 1, 0),) if place else (),
+                ((name, "1×8×5×7"),),
+                "convolution" if place else "input",
+                facts={"at": place},
+            )
+            for place, name in enumerate(names)
+        ],
+        [(len(names) - 1, 0)],
+    )
+
+
+def test_the_net_shows_the_culprit_and_what_is_only_its_consequence(tmp_path: Path) -> None:
+    pytest.importorskip("graphlay")
+    whole = report(
+        row(1, "conv1", 0.02, own_abs=1e-8, own_bound=1e-6),
+        row(2, "conv2", 0.7, own_abs=7e-7, own_bound=1e-6),
+        row(3, HOSTILE, 40.0, ok=False, own_abs=4e-5, own_bound=1e-6),
+        row(5, "relu", 40.0, ok=False, own_abs=0.0, own_bound=1e-6),
+        row(6, "prob", 30.0, ok=False),
+        drawn=drawn("data", "conv1", "conv2", HOSTILE, "folded", "relu", "prob"),
+    )
+    write_html(whole, tmp_path / "parity.html")
+    use = """
+      seen.states = all(".node").map((box) => box.className.replace("node", "").trim());
+      seen.picked = all(".node.picked .mono").map((name) => name.textContent);
+      seen.shown = all(".node.guilty").map((box) => {
+        const at = box.getBoundingClientRect(), frame = find("#net").getBoundingClientRect();
+        return at.top >= frame.top && at.bottom <= frame.bottom;
+      });
+      all(".node.after")[0].click();
+      seen.detail = text("#detail b");
+      find("#blobs tbody tr").click();
+      seen.other = all(".node.picked .mono").map((name) => name.textContent);
+    """
+    seen = visit(tmp_path / "parity.html", use, 1280)
+    assert seen["states"] == ["unknown", "low", "high", "guilty picked", "unknown", "after", "after"]
+    assert (seen["picked"], seen["shown"], seen["images"]) == ([HOSTILE], [True], 0)
+    assert (seen["detail"], seen["other"]) == ("relu", ["conv1"])
+
+
+def test_a_page_without_the_layout_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "graphlay", None)
+    write_html(replace(BAD, drawn=drawn("data", "conv1", "scale1", "prob")), tmp_path / "parity.html")
+    seen = visit(tmp_path / "parity.html", "seen.said = text('#net-card p');", 360)
+    assert "pip install 'resnet-convert[view]'" in str(seen["said"])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from converter.fully_convolutional import Dense, fully_convolutional
 from converter.options import File
 from prototxt.errors import RequestError
+from resnet_convert.gating import Gate, gated
 from resnet_convert.guarding import guard
 from resnet_convert.models import dense_subject, fixed_batch, write_model
 from resnet_convert.option import takes
@@ -36,7 +37,6 @@ from verify.evaluation.running.journal import refuse_other_files
 from verify.evaluation.running.plan import Plan, UnfitImageError, choose
 from verify.evaluation.running.scorers import ScorerSpec
 from verify.evaluation.running.transform import Resize, Transform
-from verify.evaluation.shown.junit import junit_xml
 from verify.evaluation.shown.page import write_page
 from verify.preprocessing import baked_order
 from weights import Outputs, open_weights
@@ -59,9 +59,10 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         CaffeModelError: files that cannot be read, a net that takes no images, images that do not fit it.
         MissingDependencyError: OpenCV, or what runs the net, is not installed.
     """
-    found = evaluation_of(request)
-    write_files(found, request)
-    return found
+    with gated(request, "evaluate", request.net) as gate:
+        found = evaluation_of(request)
+        write_files(found, request, gate)
+        return found
 
 
 def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], None] | None = None) -> Evaluation:
@@ -71,6 +72,7 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
         CaffeModelError: see `verify.evaluation.evaluate`, and all that can be wrong with the net and the request.
     """
     guard(request)
+    _refuse_idle_strictness(request)
     if request.journal:
         refuse_other_files(Path(request.journal))
     known = None if request.expect is None else find(request.expect)
@@ -105,14 +107,16 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
             thumbnails=THUMBNAILS if request.report else 0,
             notes=(*subject.notes, *notes),
             classes=names() if known and known.dataset.startswith("ImageNet") else (),
+            strict=request.strict,
             progress=progress,
         )
         return _evaluated(plan, spec, setting)
 
 
-def failed(found: Evaluation) -> bool:
-    """Whether the errors disagree with the published ones, or the scores with Caffe's."""
-    return found.verdict.outcome == "fail"
+def _refuse_idle_strictness(request: EvaluationRequest) -> None:
+    """A strict run that is held against nothing would pass whatever it finds."""
+    if request.strict and not request.stated() & {"expect", "expect_top1", "expect_top5", "agree", "caffe_scores"}:
+        raise RequestError("--strict has nothing to hold the run against: give --expect, --expect-top1 or --agree")
 
 
 def _evaluated(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
@@ -329,10 +333,9 @@ def _digest(path: Path) -> str:
     return made.hexdigest()
 
 
-def write_files(found: Evaluation, request: EvaluationRequest) -> None:
-    """The page and the JUnit file, where they are asked for."""
-    with Outputs() as outputs:
-        if request.report is not None:
+def write_files(found: Evaluation, request: EvaluationRequest, gate: Gate) -> None:
+    """The page, where it is asked for, and what a CI server is told."""
+    if request.report is not None:
+        with Outputs() as outputs:
             write_page(found, outputs.file(request.report), provenance(request))
-        if request.junit is not None:
-            outputs.file(request.junit).write_text(junit_xml(found), encoding="utf-8")
+    gate.tell_evaluation(found)

@@ -18,6 +18,7 @@ from resnet_convert.batches.manifest import Entry, read_manifest
 from resnet_convert.batches.page import row_of, write_batch
 from resnet_convert.batches.records import Outcome, Status
 from resnet_convert.batches.runners import run_local, run_ray
+from resnet_convert.gating import gated
 from resnet_convert.guarding import guard
 from resnet_convert.option import takes
 from resnet_convert.provenance import provenance
@@ -57,6 +58,13 @@ def batch(request: BatchRequest) -> Summary:
 
 def run_batch(request: BatchRequest, listener: Listener | None = None) -> Summary:
     """What `batch` does, told as it goes."""
+    with gated(request, "batch", request.manifest) as gate:
+        summary = _run(request, listener)
+        gate.tell_batch(summary.rows)
+        return summary
+
+
+def _run(request: BatchRequest, listener: Listener | None) -> Summary:
     entries = read_manifest(str(request.manifest))
     jobs = request.jobs or max(1, processors() // CORES_A_NET)
     threads = CORES_A_NET if request.runner == "ray" else max(1, processors() // jobs)

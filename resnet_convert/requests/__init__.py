@@ -3,6 +3,7 @@
 net, weights            every verb that reads a net
 ConversionRequest       convert; with --verify's own: VerificationRequest
 ImageRequest            images and what is done to them: evaluate and recalibrate
+GatedRequest            what a CI server is told: convert, verify, evaluate and batch
 PortIntoRequest         weights in a PyTorch module
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
@@ -18,6 +19,7 @@ from prototxt.by_need import names_by_need
 if TYPE_CHECKING:
     from resnet_convert.requests.conversion import ConversionRequest
     from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
+    from resnet_convert.requests.gating import GatedRequest
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
     from resnet_convert.requests.into import PortIntoRequest
     from resnet_convert.requests.net import FedRequest, NetRequest
@@ -30,6 +32,7 @@ __all__ = [
     "DiffRequest",
     "EvaluationRequest",
     "FedRequest",
+    "GatedRequest",
     "ImageRequest",
     "Layout",
     "Mean",
@@ -46,6 +49,7 @@ __getattr__ = names_by_need(
     {
         "resnet_convert.requests.conversion": ("ConversionRequest",),
         "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
+        "resnet_convert.requests.gating": ("GatedRequest",),
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
         "resnet_convert.requests.into": ("PortIntoRequest",),
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),

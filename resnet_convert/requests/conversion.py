@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass, fields, replace
 
 from converter.options import File, Fold, Options, Preprocessing, Target
 from resnet_convert.option import option, output_option, python_only
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.net import FedRequest
 from resnet_convert.requests.values import Mean, Order
 
@@ -16,7 +17,7 @@ FOLD_HELP = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConversionRequest(FedRequest):
+class ConversionRequest(FedRequest, GatedRequest):
     """A conversion, and the comparison after it.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Literal
 from converter.options import File, Target
 from resnet_convert import text_forms
 from resnet_convert.option import Request, by_place, option, output_option
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.values import Layout, Mean, Order, Runner
 
 PREPROCESSING, BACK = "preprocessing", "back to Caffe"
@@ -74,7 +75,7 @@ class DiffRequest(Request):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BatchRequest(Request):
+class BatchRequest(GatedRequest):
     """A whole zoo.
 
     Attributes:

@@ -65,6 +65,7 @@ class Setting:
         confidence: of the intervals.
         notes: what the report should say besides.
         classes: their names in label order, where the data set does not know them.
+        strict: whether what cannot be told is a failure.
         progress: told after each batch.
     """
 
@@ -83,6 +84,7 @@ class Setting:
     confidence: float = CONFIDENCE
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    strict: bool = False
     progress: Callable[[Progress], None] | None = None
 
 
@@ -135,6 +137,7 @@ def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
         seconds=seconds,
         rate=(len(results) - resumed) / seconds if seconds else 0.0,
         resumed=resumed,
+        strict=setting.strict,
     )
     return _judged(found, results, classes)
 

@@ -236,6 +236,7 @@ class Evaluation:
         notes: what else the user should know, in words.
         seconds, rate: time of the run and images a second.
         resumed: images whose results came from the journal of an earlier run.
+        strict: whether what cannot be told is a failure.
     """
 
     net: str
@@ -262,6 +263,15 @@ class Evaluation:
     seconds: float = 0.0
     rate: float = 0.0
     resumed: int = 0
+    strict: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing fails: neither an error nor a score, nor, in a strict run, what there was too little of."""
+        if not self.strict:
+            return self.verdict.outcome != "fail"
+        compared = self.agreement is None or self.agreement.images > 0
+        return compared and self.verdict.outcome in (("pass",) if self.expected else ("pass", "none"))
 
     def class_name(self, label: int) -> str:
         """A class in words: its name, or its number."""
@@ -277,6 +287,7 @@ class Evaluation:
             agreement = made["agreement"]
             assert isinstance(agreement, dict)
             made["agreement"] = {**agreement, "ok": self.agreement.ok, "bound": plain(self.agreement.bound)}
+        made["ok"] = self.ok
         made["curve"] = [
             {
                 "images": point.images,

@@ -50,17 +50,29 @@ def format_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> str:
         verbose: every class with an error, every flip and every skipped image, not only the first few.
     """
     most = None if verbose else SHOWN
-    lines = [reason for reason in evaluation.verdict.reasons if not _told(evaluation, reason)]
+    lines = list(reasons(evaluation))
     lines += _class_lines(evaluation, most)
     lines += _agreement_lines(evaluation, most)
     lines += _skipped_lines(evaluation, most)
     if evaluation.kinds:
         lines.append(f"special images: {kinds_text(evaluation)}")
-    if evaluation.expected is not None:
-        lines += [f"otherwise than published: {other}" for other in evaluation.expected.other]
-    lines += [f"note: {note}" for note in evaluation.notes]
-    lines.append(work(evaluation))
+    lines += [*departures(evaluation), *(f"note: {note}" for note in evaluation.notes), work(evaluation)]
     return "\n".join([verdict_line(evaluation), *(f"  {shown(line)}".rstrip() for line in lines)])
+
+
+def sentences(evaluation: Evaluation) -> list[str]:
+    """Why, what is otherwise than published, and the notes: what a short report has beside the figures."""
+    return [*reasons(evaluation), *departures(evaluation), *(f"note: {note}" for note in evaluation.notes)]
+
+
+def reasons(evaluation: Evaluation) -> list[str]:
+    """The verdict's reasons that its line does not have already."""
+    return [reason for reason in evaluation.verdict.reasons if not _told(evaluation, reason)]
+
+
+def departures(evaluation: Evaluation) -> list[str]:
+    """What the user did otherwise than the authors."""
+    return [f"otherwise than published: {other}" for other in evaluation.expected.other] if evaluation.expected else []
 
 
 def same_class(agreement: Agreement) -> str:

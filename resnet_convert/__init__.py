@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
     from resnet_convert.batches.summary import Summary, batch
+    from resnet_convert.checking import check
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
@@ -69,6 +70,7 @@ __all__ = [
     "Weights",
     "__version__",
     "batch",
+    "check",
     "convert",
     "diff",
     "evaluate",
@@ -97,6 +99,7 @@ __getattr__ = names_by_need(
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
+        "resnet_convert.checking": ("check",),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),

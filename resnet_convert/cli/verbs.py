@@ -94,7 +94,7 @@ def parse(argv: Sequence[str]) -> Command:
     from resnet_convert.cli.parsers import parser_of
 
     parsed = parser_of(verb).parse_args(words)
-    if verb in READ_A_NET and not (hasattr(parsed, "junit") or hasattr(parsed, "summary")):  # these get it written
+    if verb in READ_A_NET and not {"junit", "summary", "check"} & {*vars(parsed)}:  # these are told of every fault
         from resnet_convert.cli.missing import refuse_missing
 
         weights = None if verb == "verify" else getattr(parsed, "weights", None)  # there it may be a model

@@ -27,8 +27,10 @@ from prototxt.words import format_shape
 from resnet_convert.guarding import guard
 from resnet_convert.modules import built, file_of
 from resnet_convert.option import takes
+from resnet_convert.provenance import provenance
 from resnet_convert.requests import PortIntoRequest
 from resnet_convert.verification import compare_engine, opened
+from verify import write_html
 from weights import Outputs, Weights
 
 if TYPE_CHECKING:
@@ -210,6 +212,8 @@ def port_module(
         asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
         with evaluating(module):
             done.report = compare_engine(net, weights, work.engine(graph), name, asked, progress)
+        if request.report is not None:
+            write_html(done.report, outputs.file(request.report), provenance(request))
     if request.output is not None:
         _write(module, Path(request.output), outputs)
         done.files = [Path(request.output)]

@@ -11,9 +11,7 @@ from resnet_convert.cli.arguments import Shown, refuse_options, request_of, show
 from resnet_convert.cli.terminal import progress, say, say_json, warn
 from resnet_convert.cli.verify import tell
 from resnet_convert.into import PortedInto, ported_into
-from resnet_convert.provenance import provenance
 from resnet_convert.requests import PortIntoRequest, PortRequest
-from verify import write_html
 from weights import Outputs
 
 
@@ -29,8 +27,6 @@ def run(parsed: Namespace) -> int:
     request, shown = request_of(PortIntoRequest, parsed, **given), shown_of(parsed)
     with Outputs() as outputs, progress(shown.talks) as line:
         done = ported_into(request, outputs, line)
-        if request.report is not None and done.report is not None:
-            write_html(done.report, outputs.file(request.report), provenance(request))
     if shown.json:
         say_json(_facts(done), request)
     else:

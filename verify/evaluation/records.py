@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from verify.evaluation.causes.records import Diagnosis
 from verify.report.records import Json, plain
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -237,6 +238,7 @@ class Evaluation:
         seconds, rate: time of the run and images a second.
         resumed: images whose results came from the journal of an earlier run.
         strict: whether what cannot be told is a failure.
+        diagnosis: what mistakes explain errors that are not the published ones; None where none were looked for.
     """
 
     net: str
@@ -264,6 +266,7 @@ class Evaluation:
     rate: float = 0.0
     resumed: int = 0
     strict: bool = False
+    diagnosis: Diagnosis | None = None
 
     @property
     def ok(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from verify.evaluation.records import Evaluation
 from verify.evaluation.shown.figures import Measured, measured, title
-from verify.evaluation.shown.text import images, kinds_text, same_class, verdict_line
+from verify.evaluation.shown.text import causes, images, kinds_text, same_class, verdict_line
 from verify.report.junit import Case, Suite, junit_text
 
 LISTED = 100
@@ -31,7 +31,7 @@ def evaluation_suite(evaluation: Evaluation) -> Suite:
 
 
 def _verdict(evaluation: Evaluation) -> Case:
-    lines = (verdict_line(evaluation), *evaluation.verdict.reasons)
+    lines = (verdict_line(evaluation), *evaluation.verdict.reasons, *causes(evaluation))
     outcome, reason = evaluation.verdict.outcome, next(iter(evaluation.verdict.reasons), verdict_line(evaluation))
     if outcome in ("pass", "fail"):
         return Case("verdict", "ok" if outcome == "pass" else "failure", reason, lines)

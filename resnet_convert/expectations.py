@@ -102,8 +102,10 @@ def _values(known: Published, request: EvaluationRequest, ours: Transform, their
 def _sizes(known: Published, ours: Transform, theirs: Transform, source: Source) -> Iterator[str]:
     if known.crop and ours.crop != (known.crop, known.crop):
         yield f"a crop of {_size(ours.crop)} instead of {known.crop}×{known.crop} (--crop)"
-    one, other = ours.resize, theirs.resize
-    if first_size(source) != ours.crop:  # else it matters whether images of the net's size stay as they are
+    one, other, stored = ours.resize, theirs.resize, first_size(source)
+    if not known.crop and one is None and stored not in (None, ours.crop):
+        yield f"a crop of {_size(ours.crop)} instead of the whole image (--crop)"
+    if stored != ours.crop:  # else it matters whether images of the net's size stay as they are
         one, other = _forced(one), _forced(other)
     if one != other:
         yield f"images {describe_resize(one)} instead of {describe_resize(other)} (--resize)"

@@ -76,6 +76,31 @@ def test_nothing_is_looked_for_where_the_error_is_the_published_one(digits: Eval
     assert digits()["diagnosis"] is None
 
 
+DEPARTURES = {
+    "mean": (["--mean", "48"], "the mean 48 instead of a mean image of 16×16 (--mean)"),
+    "scale": (["--scale", "0.5"], "a scale of 0.5 instead of 1 (--scale)"),
+    "size": (["--resize", "20x24"], "images warped to 20×24 instead of as stored (--resize)"),
+    "crops": (["--crops", "10"], "10 crops instead of 1"),
+    "mirror": (["--mirror"], "the mirror images as well"),
+    "crop": (
+        ["--crop", "12", "--input-shape", "data=N,1,12,12"],
+        "a crop of 12×12 instead of the whole image (--crop)",
+    ),
+    "interpolation": (["--interpolation", "cubic"], "cubic interpolation instead of linear (--interpolation)"),
+}
+
+
+@pytest.mark.parametrize("case", DEPARTURES)
+def test_every_option_that_departs_from_the_protocol_is_listed(case: str, digits: Evaluate) -> None:
+    words, said = DEPARTURES[case]
+    (other,) = digits(*words, "--limit", "30")["expected"]["other"]
+    assert other.startswith(said)
+
+
+def test_options_that_say_what_was_published_depart_from_nothing(digits: Evaluate) -> None:
+    assert digits(*MEAN, "--scale", "1", "--resize", "none", "--crops", "1")["expected"]["other"] == []
+
+
 def test_shifted_labels_are_the_cause(digits: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [line.split() for line in (DIGITS / "val.txt").read_text().splitlines()]
     (tmp_path / "shifted.txt").write_text("".join(f"{name} {int(label) + 1}\n" for name, label in rows))

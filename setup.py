@@ -1,4 +1,4 @@
-"""Packaging of resnet-convert: five import packages, one command."""
+"""Packaging of resnet-convert: five import packages, one command, one pytest plugin."""
 
 import re
 from pathlib import Path
@@ -21,6 +21,7 @@ setup(
     # {"": "."} makes the editable install a plain path, which mypy, pyright and editors follow.
     package_dir={"": "."},
     packages=find_packages(include=["prototxt*", "weights*", "converter*", "verify*", "resnet_convert*"]),
+    py_modules=["pytest_resnet_convert"],
     package_data={
         "": ["py.typed", "*.pyi", "*.proto", "*.desc", "*.html", "*.css", "*.js", "*.toml", "*.txt", "*.json"]
     },
@@ -48,17 +49,22 @@ setup(
             "hypothesis",
             "jsonschema>=4.18",
             "msgpack>=1",
+            "markdown-it-py",
             "matplotlib",
             "mypy",
             "ruff",
             "types-protobuf",
             "opencv-python-headless<5",
             "pillow",
+            "pyyaml",
             "scipy",
             "grpcio-tools",
             "ray[data]>=2.51",
             "graphlay>=0.3.1",
         ],
     },
-    entry_points={"console_scripts": ["resnet-convert=resnet_convert.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["resnet-convert=resnet_convert.cli.main:main"],
+        "pytest11": ["pytest_resnet_convert=pytest_resnet_convert"],
+    },
 )

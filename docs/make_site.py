@@ -27,6 +27,7 @@ CONTENTS = {
     "Guides": {
         "Two files and no Caffe": "docs/guides/two-files",
         "A net of a paper": "docs/guides/papers-net",
+        "Checks in CI": "docs/ci",
         "A whole zoo": "docs/batch",
     },
     "In depth": {

@@ -3,6 +3,7 @@
 CaffeModelError                 a model, a file or a request that cannot be served; str() reads like a compiler's
 ├── PrototxtError               prototxt text that does not parse (grammar, unknown field, value out of range)
 ├── NetError                    a net that is well-formed text and yet no net (dangling bottom, shapes that clash)
+│   ├── UnknownShapeError       an input whose shape only its data would tell: a request gives it
 │   └── UnsupportedError        a layer or parameter that Caffe or a fork has and this toolkit does not
 │       ├── UnreadError         a field that a layer states and this toolkit does not read
 │       └── ForksDifferError    bytes of a binary file that forks read differently; `dialects` are the choices
@@ -91,6 +92,10 @@ class PrototxtError(CaffeModelError):
 
 class NetError(CaffeModelError):
     """Well-formed text that is no working net."""
+
+
+class UnknownShapeError(NetError):
+    """An input whose shape the net does not state."""
 
 
 class UnsupportedError(NetError):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
     from resnet_convert.back import PortedFrom, port_from
     from resnet_convert.batches.summary import Summary, batch
+    from resnet_convert.checking import check
     from resnet_convert.classification import classify
     from resnet_convert.classifying.records import Classification
     from resnet_convert.conversion import Conversion, convert
@@ -81,6 +82,7 @@ __all__ = [
     "Weights",
     "__version__",
     "batch",
+    "check",
     "classify",
     "convert",
     "diff",
@@ -116,6 +118,7 @@ __getattr__ = names_by_need(
         "resnet_convert.batches.summary": ("Summary", "batch"),
         "resnet_convert.classification": ("classify",),
         "resnet_convert.classifying.records": ("Classification",),
+        "resnet_convert.checking": ("check",),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),

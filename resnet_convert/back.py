@@ -132,7 +132,7 @@ def port_module_back(
         if request.verify:
             make = StartingParameters(0)
             graph_of(net, weights, request, make)
-            done.report = work.compared(net, make.with_file(weights), graph, request, name, progress)
+            done.report = work.compared(net, make.with_file(weights), graph, request, name, outputs, progress)
     return done
 
 

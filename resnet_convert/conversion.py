@@ -12,6 +12,7 @@ from converter.api import Conversion as Written
 from converter.api import converted, default_output, files_of
 from converter.dims import count
 from prototxt.errors import MissingDependencyError, UnsupportedError
+from resnet_convert.gating import Gate, gated
 from resnet_convert.guarding import guard
 from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
@@ -70,9 +71,40 @@ def convert(request: ConversionRequest) -> Conversion:
         >>> done.files, done.fired["fold_batch_norm"], done.report.ok
         ([PosixPath('digits.onnx')], 12, True)
     """
-    with Outputs() as outputs, converting(request, outputs) as done:
-        report = check(done, request, outputs).report if request.verify else None
-        return Conversion(**vars(done), report=report)
+    with gated(request, "convert", request.net) as gate:
+        found = Check()
+        with Outputs() as outputs, converting(request, outputs) as done:
+            if request.verify:
+                found = check(done, request, outputs)
+        tell(gate, done, found)
+        return Conversion(**vars(done), report=found.report)
+
+
+def tell(gate: Gate, done: Written, found: Check) -> None:
+    """Tell a CI server what was written, once it is there, and what the comparison found."""
+    if not gate.asked:
+        return
+    from verify.report.markdown import headed, prose
+
+    text = headed(found.report is None or found.report.ok, prose(summary(done)), [])
+    if found.report is None:
+        gate.tell_uncompared(text, found.why_not or "no comparison was asked for, or it holds weights alone")
+    else:
+        gate.tell_reports([found.report], text)
+
+
+FIRED = {
+    "fold_batch_norm": "{} BatchNorm + Scale merged",
+    "fold_into_convolution": "{} folded into the layer before",
+}
+
+
+def summary(done: Written) -> str:
+    """What was written, in one line."""
+    size = sum(Path(f).stat().st_size for f in done.files) / 1e6
+    facts = [f"{size:.1f} MB", *(FIRED[name].format(times) for name, times in done.fired.items() if times)]
+    files = ", ".join(map(str, done.files))
+    return f"{done.net.name or 'the net'}: {len(done.net.layers)} layers -> {files} ({', '.join(facts)})"
 
 
 @contextmanager

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,8 @@ import numpy.typing as npt
 
 from converter.options import File
 from prototxt.errors import RequestError
+from resnet_convert.expectations import caffe_scores_of, expected_of, published_transform, scales_of
+from resnet_convert.gating import Gate, gated
 from resnet_convert.guarding import guard
 from resnet_convert.option import takes
 from resnet_convert.preprocessing import transform_of
@@ -26,13 +26,12 @@ from verify.evaluation.datasets.synsets import names
 from verify.evaluation.evaluate import Progress, Setting
 from verify.evaluation.evaluate import evaluate as run_evaluation
 from verify.evaluation.published.figure import Published
-from verify.evaluation.published.known import find, weights_note
-from verify.evaluation.records import Evaluation, Expected, Source
+from verify.evaluation.published.known import find
+from verify.evaluation.records import Evaluation, Source
 from verify.evaluation.running.journal import refuse_other_files
 from verify.evaluation.running.plan import Plan, choose
 from verify.evaluation.running.scorers import ScorerSpec
 from verify.evaluation.running.transform import Resize, Transform
-from verify.evaluation.shown.junit import junit_xml
 from verify.evaluation.shown.page import write_page
 from weights import Outputs
 
@@ -63,9 +62,10 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         >>> found.images, found.top1.error, found.verdict.outcome
         (500, 0.02, 'pass')
     """
-    found = evaluation_of(request)
-    write_files(found, request)
-    return found
+    with gated(request, "evaluate", request.net) as gate:
+        found = evaluation_of(request)
+        write_files(found, request, gate)
+        return found
 
 
 def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], None] | None = None) -> Evaluation:
@@ -75,6 +75,7 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
         CaffeModelError: see `verify.evaluation.evaluate`, and all that can be wrong with the net and the request.
     """
     guard(request)
+    _refuse_idle_strictness(request)
     if request.journal:
         refuse_other_files(Path(request.journal))
     known = None if request.expect is None else find(request.expect)
@@ -84,11 +85,12 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
     indices = choose(len(source), request.limit, request.seed)
     plan = Plan(source, transforms, indices, request.batch_size or _batch(transforms, subject))
     with ExitStack() as stack:
-        spec = stack.enter_context(opened_model(subject, request, _scales(transforms)))
+        spec = stack.enter_context(opened_model(subject, request, scales_of(transforms)))
         if spec.compiled and not spec.batch:  # A last batch of another size would be compiled anew.
             spec = replace(spec, batch=plan.batch * transforms[0].views)
         judging = _judge(request, subject, plan)
         baked = baked_into(request)
+        theirs, planned = published_transform(known, request, subject, source, transforms[0]), plan
         if baked is not None:
             if judging is not None:
                 raise RequestError(f"{request.model} has preprocessing baked in: --agree compares models without")
@@ -99,24 +101,28 @@ def evaluation_of(request: EvaluationRequest, progress: Callable[[Progress], Non
             weights=str(request.weights or request.net),
             data=_named(request.data),
             run=_identity(plan, spec, request, subject),
-            expected=_expected(known, request, subject, plan),
+            expected=expected_of(known, request, subject, planned, theirs),
             runner=request.runner,
             resume=request.resume,
             journal=Path(request.journal) if request.journal else None,
             judge=judging,
-            caffe_scores=_caffe_scores(known, request, subject, plan),
+            caffe_scores=caffe_scores_of(known, request, subject, plan),
             scores=Path(request.scores) if request.scores else None,
             thumbnails=THUMBNAILS if request.report else 0,
             notes=(*subject.notes, *notes),
             classes=names() if known and known.dataset.startswith("ImageNet") else (),
+            strict=request.strict,
+            published=theirs,
+            baked=baked is not None,
             progress=progress,
         )
         return _evaluated(plan, spec, setting)
 
 
-def failed(found: Evaluation) -> bool:
-    """Whether the errors disagree with the published ones, or the scores with Caffe's."""
-    return found.verdict.outcome == "fail"
+def _refuse_idle_strictness(request: EvaluationRequest) -> None:
+    """A strict run that is held against nothing would pass whatever it finds."""
+    if request.strict and not request.stated() & {"expect", "expect_top1", "expect_top5", "agree", "caffe_scores"}:
+        raise RequestError("--strict has nothing to hold the run against: give --expect, --expect-top1 or --agree")
 
 
 def _evaluated(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
@@ -153,15 +159,10 @@ def _transforms(
     return tuple(replace(whole, resize=Resize(shorter=side)) for side in scales), notes
 
 
-def _scales(transforms: Sequence[Transform]) -> tuple[int, ...]:
-    """Shorter sides at which a net in fully convolutional form sees whole images; empty for one that sees crops."""
-    return tuple(each.resize.shorter for each in transforms if each.crop is None and each.resize is not None)
-
-
 def _batch(transforms: Sequence[Transform], subject: Subject) -> int:
     """How many images make about `VIEWS_AT_ONCE` pictures of the net's own size."""
     crop = subject.shape[2] * subject.shape[3]
-    pictures = sum(side**2 for side in _scales(transforms)) / crop or 1
+    pictures = sum(side**2 for side in scales_of(transforms)) / crop or 1
     return max(1, int(VIEWS_AT_ONCE / (pictures * transforms[0].views)))
 
 
@@ -173,60 +174,6 @@ def _judge(request: EvaluationRequest, subject: Subject, plan: Plan) -> tuple[Sc
     spec = replace(spec, batch=fixed_batch(engine, subject))
     chosen = plan.indices[choose(len(plan.indices), request.agree or None, request.seed)]
     return spec, replace(plan, indices=chosen)
-
-
-def _expected(known: Published | None, request: EvaluationRequest, subject: Subject, plan: Plan) -> Expected | None:
-    top1 = None if request.expect_top1 is None else request.expect_top1 / 100
-    top5 = None if request.expect_top5 is None else request.expect_top5 / 100
-    if known is None:
-        return None if top1 is None and top5 is None else Expected(top1=top1, top5=top5)
-    other = []
-    note = weights_note(known, subject.weights) if subject.weights else None
-    if note:
-        other.append(note)
-    if known.dataset == "CIFAR-10 test" and _are_jpegs(plan):
-        other.append("the images are compressed as JPEG, those of the published error were not")
-    scales = _scales(plan.transforms)
-    if scales != known.scales:
-        other.append(f"whole images at shorter sides {', '.join(map(str, scales))} instead of {known.protocol}")
-    elif plan.transforms[0].crops != known.crops:
-        other.append(f"{plan.transforms[0].crops} crops instead of {known.crops}")
-    if plan.transforms[0].mirror and not known.mirror and plan.transforms[0].crops == 1:
-        other.append("the mirror images as well")
-    return Expected(
-        name=known.name,
-        title=known.title,
-        protocol=f"{known.protocol}; {known.preprocessing}",
-        source=known.source,
-        top1=known.top1 if top1 is None else top1,
-        top5=known.top5 if top5 is None else top5,
-        variation=known.variation,
-        images=known.images,
-        exact=bool(known.scores) and len(plan.indices) == len(plan.source) == known.images,
-        other=tuple(other),
-    )
-
-
-def _caffe_scores(
-    known: Published | None, request: EvaluationRequest, subject: Subject, plan: Plan
-) -> Path | npt.NDArray[np.float32] | None:
-    """The original Caffe's scores: the file that is named, or that of a published run, beside its net or images."""
-    given = request.caffe_scores
-    if given is not None:
-        return given if isinstance(given, np.ndarray) else Path(given)
-    if known is None or not known.scores or subject.scores != known.blob:
-        return None
-    if len(plan.source) != known.images or plan.transforms[0].crops != known.crops:
-        return None
-    named = (path for path in (request.labels, request.data) if isinstance(path, (str, PathLike)))
-    paths = [subject.weights, subject.net.path, *(os.fspath(path) for path in named)]
-    places = [Path(path).resolve().parent / known.scores for path in paths if path]
-    return next((place for place in places if place.is_file()), None)
-
-
-def _are_jpegs(plan: Plan) -> bool:
-    first = plan.source.item(int(plan.indices[0])).name if len(plan.indices) else ""
-    return first.lower().endswith((".jpg", ".jpeg"))
 
 
 def _identity(plan: Plan, spec: ScorerSpec, request: EvaluationRequest, subject: Subject) -> dict[str, str]:
@@ -266,10 +213,9 @@ def _digest(path: Path) -> str:
     return made.hexdigest()
 
 
-def write_files(found: Evaluation, request: EvaluationRequest) -> None:
-    """The page and the JUnit file, where they are asked for."""
-    with Outputs() as outputs:
-        if request.report is not None:
+def write_files(found: Evaluation, request: EvaluationRequest, gate: Gate) -> None:
+    """The page, where it is asked for, and what a CI server is told."""
+    if request.report is not None:
+        with Outputs() as outputs:
             write_page(found, outputs.file(request.report), provenance(request))
-        if request.junit is not None:
-            outputs.file(request.junit).write_text(junit_xml(found), encoding="utf-8")
+    gate.tell_evaluation(found)

@@ -128,7 +128,7 @@ def port_module(
         followed=work.traced.followed,
     )
     if request.verify:
-        done.report = work.compared(net, weights, graph, request, name, progress)
+        done.report = work.compared(net, weights, graph, request, name, outputs, progress)
     if folded is not None:
         _fill_with(module, folded.tensors)
         done.bridges += folded.bridges

@@ -73,14 +73,14 @@ def _resize(
         size = (published.shorter,) if published.shorter else published.warp
         return _resize_to(size, unless_fitting=True) if any(size) else None
     side = usual_side(min(crop))
-    if _first_size(source) not in (None, crop):
+    if first_size(source) not in (None, crop):
         notes.append(
             f"images of another size than {crop[0]}×{crop[1]} are resized to a shorter side of {side} (--resize)"
         )
     return Resize(shorter=side, unless_fitting=True)
 
 
-def _first_size(source: Source) -> tuple[int, int] | None:
+def first_size(source: Source) -> tuple[int, int] | None:
     """Height and width of the first image that can be read, of the first few."""
     for index in range(min(len(source), FIRST_FEW)):
         with suppress(ImageFault):

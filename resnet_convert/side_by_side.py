@@ -23,9 +23,11 @@ from prototxt.errors import CaffeModelError, NetError, Position, RequestError
 from prototxt.names import utf8
 from prototxt.words import format_shape
 from resnet_convert.keras_models import is_mirror
+from resnet_convert.provenance import provenance
 from resnet_convert.requests import FedRequest, NetRequest
 from resnet_convert.verification import compare_engine
-from weights import Weights
+from verify import write_html
+from weights import Outputs, Weights
 
 if TYPE_CHECKING:
     from verify import Report
@@ -200,13 +202,17 @@ class Matched:
         graph: Graph,
         request: FedRequest,
         name: str,
+        outputs: Outputs,
         progress: OnPart | None = None,
     ) -> Report:
-        """Both run on the same input."""
+        """Both run on the same input; the page is written that the request asks for."""
         shapes = {value.blob: tuple(map(int, value.shape)) for value in graph.inputs}
         asked = replace(request, input_shapes={**shapes, **_without_free(request.input_shapes)})
         with evaluating(self.module):
-            return compare_engine(net, weights, self._engine(graph), name, asked, progress)
+            report = compare_engine(net, weights, self._engine(graph), name, asked, progress)
+        if request.report is not None:
+            write_html(report, outputs.file(request.report), provenance(request))
+        return report
 
     def _engine(self, graph: Graph) -> Any:
         """The module as what the interpreter is compared with."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,15 +15,19 @@ from converter.api import load_parsed, weights_of
 from converter.options import File
 from prototxt import Net
 from prototxt.errors import RequestError
+from resnet_convert.gating import gated
+from resnet_convert.guarding import guard
 from resnet_convert.means import mean_of
 from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
+from resnet_convert.provenance import provenance
 from resnet_convert.requests import FedRequest, Mean, NetRequest, VerificationRequest
-from verify import Report, load_image, verify_models
+from verify import Report, load_image, verify_models, write_html
 from verify import judge as judged
 from verify.engines.engine import Engine
 from verify.parity import OnPart, verify_engine
-from weights import Weights, open_weights
+from verify.report.records import Json
+from weights import Outputs, Weights, open_weights, unused_warnings
 
 
 @takes(VerificationRequest)
@@ -44,9 +50,57 @@ def verify(request: VerificationRequest) -> Report:
         >>> report.ok, len(report.rows), report.inputs
         (True, 41, {'data': (1, 1, 16, 16)})
     """
-    with opened(request) as (net, weights):
-        (report,) = compare(net, weights, [request.model], request, request.mean, time_limit=request.timeout)
-        return report
+    (report,) = verified(request, [request.model])
+    return report
+
+
+def verified(
+    request: VerificationRequest,
+    models: Sequence[File],
+    by: Literal["opencv", "caffe"] | None = None,
+    progress: OnPart | None = None,
+    warn: Callable[[str], None] | None = None,
+    tell: Callable[[Report], None] | None = None,
+) -> list[Report]:
+    """Compare several models, and what `by` names with the net too; write what the request asks for.
+
+    `warn` is told of weights that the net does not use, `tell` what was found, before it is written.
+    """
+    with gated(request, "verify", request.net, reading=models) as gate:
+        if request.report is not None:
+            guard(request, report=pages_of(request.report, len(models) + (by is not None)), reading=models)
+        with opened(request) as (net, weights):
+            if warn is not None:
+                for warning in unused_warnings(weights, (layer.name for layer in net.layers)):
+                    warn(warning)
+            reports = [] if by is None else [judge(net, weights, by, request)]
+            reports += compare(net, weights, models, request, request.mean, progress, time_limit=request.timeout)
+        if tell is not None:
+            for report in reports:
+                tell(report)
+        _write_pages(reports, request, models)
+        gate.tell_reports(reports)
+    return reports
+
+
+def provenance_of(report: Report, request: VerificationRequest, models: Sequence[File]) -> Json:
+    """Of the report on one of the models, or on another reader of the Caffe files."""
+    names = [str(Path(model)) for model in models]
+    return provenance(replace(request, model=models[names.index(report.model)]) if report.model in names else request)
+
+
+def _write_pages(reports: Sequence[Report], request: VerificationRequest, models: Sequence[File]) -> None:
+    if request.report is not None:
+        with Outputs() as outputs:
+            for report, page in zip(reports, pages_of(request.report, len(reports)), strict=True):
+                write_html(report, outputs.file(page), provenance_of(report, request, models))
+
+
+def pages_of(path: File, count: int) -> list[Path]:
+    """The pages for some reports: FILE.html, FILE-2.html …"""
+    target = Path(path)
+    more = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in range(2, count + 1))
+    return [target, *more]
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def test_the_example_of_a_layer_is_the_one_in_the_code() -> None:
     assert shown[1].strip() in interpreted.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/weights.md", "docs/classify.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/ci.md", "docs/weights.md", "docs/classify.md"])
 def test_python_in_the_documents_parses(document: str) -> None:
     blocks = code_blocks(document)
     assert blocks

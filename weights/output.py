@@ -72,7 +72,7 @@ class Outputs:
         target = Path(path)
         written = self.staged(target.parent) / target.name
         if written.parent == target.parent:
-            _check_file_target(target)
+            check_file_target(target)
             written = self._hide(target, target.parent, target.name, is_folder=False)
         with _told(target):
             os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -224,7 +224,13 @@ def _told(target: Path) -> Iterator[None]:
         raise refusal(target, f"cannot be written: {reason(fault)}") from fault
 
 
-def _check_file_target(target: Path) -> None:
+def check_file_target(target: Path) -> None:
+    """Refuse what cannot become a file, or be written to.
+
+    Raises:
+        RequestError: the folder is missing or cannot be written to, `target` is a directory, a device or
+            write-protected.
+    """
     _check_folder(target)
     with _told(target), suppress(FileNotFoundError):
         if target.is_symlink() and os.readlink(target).startswith(("/dev/", "/proc/")):

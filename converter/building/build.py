@@ -37,6 +37,7 @@ from prototxt.errors import (
     CaffeModelError,
     NetError,
     RequestError,
+    UnknownShapeError,
     UnsupportedError,
     raise_all,
 )
@@ -331,7 +332,7 @@ class _Builder:
         if top in self.asked or any(top in layer.bottoms for layer in readers if self.asked or not _is_loss(layer)):
             net = "the prototxt" if source.position.line else "the net"
             message = f"{net} doesn't give the shape of {top!r}; give it with --input-shape {top}={form}"
-            error = NetError(message, position=source.position, layer=source.name, layer_type=source.type)
+            error = UnknownShapeError(message, position=source.position, layer=source.name, layer_type=source.type)
             self.errors.append(error)
 
     def _check_input_names(self) -> None:

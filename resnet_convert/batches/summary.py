@@ -21,6 +21,7 @@ from resnet_convert.batches.missing import with_missing_files
 from resnet_convert.batches.page import row_of, write_batch
 from resnet_convert.batches.records import Outcome, Status
 from resnet_convert.batches.runners import run_local, run_ray
+from resnet_convert.gating import gated
 from resnet_convert.option import takes
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import BatchRequest
@@ -71,6 +72,13 @@ def batch(request: BatchRequest) -> Summary:
 
 def run_batch(request: BatchRequest, listener: Listener | None = None) -> Summary:
     """What `batch` does, told as it goes."""
+    with gated(request, "batch", request.manifest) as gate:
+        summary = _run(request, listener)
+        gate.tell_batch(summary.rows)
+        return summary
+
+
+def _run(request: BatchRequest, listener: Listener | None) -> Summary:
     entries, left = _entries(request)
     jobs = request.jobs or max(1, processors() // CORES_A_NET)
     threads = CORES_A_NET if request.runner == "ray" else max(1, processors() // jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
 from converter.api import Conversion
 from converter.dims import count, is_free
@@ -11,7 +10,8 @@ from prototxt.names import readable, utf8
 from resnet_convert.cli.arguments import Shown, request_of, shown_of
 from resnet_convert.cli.garbage import take_up
 from resnet_convert.cli.terminal import progress, say, say_json, warn
-from resnet_convert.conversion import Check, check, converting
+from resnet_convert.conversion import Check, check, converting, summary, tell
+from resnet_convert.gating import gated
 from resnet_convert.requests import ConversionRequest
 from weights import Outputs
 
@@ -20,15 +20,17 @@ def run(parsed: Namespace) -> int:
     """Convert, verify unless told not to, and print what happened; 3 if the numbers leave their bounds."""
     request, shown = request_of(ConversionRequest, parsed), shown_of(parsed)
     found = Check()
-    with Outputs() as outputs, converting(request, outputs) as done:
-        for warning in done.warnings:
-            warn(warning)
-        if request.verify:
-            take_up()
-            with progress(shown.talks) as line:
-                found = check(done, request, outputs, line)
-        if found.why_not:
-            warn(f"not verified: {found.why_not}")
+    with gated(request, "convert", request.net) as gate:
+        with Outputs() as outputs, converting(request, outputs) as done:
+            for warning in done.warnings:
+                warn(warning)
+            if request.verify:
+                take_up()
+                with progress(shown.talks) as line:
+                    found = check(done, request, outputs, line)
+            if found.why_not:
+                warn(f"not verified: {found.why_not}")
+        tell(gate, done, found)
     _tell(done, found, request, shown)
     return 0 if found.report is None or found.report.ok else 3
 
@@ -36,13 +38,13 @@ def run(parsed: Namespace) -> int:
 def _tell(done: Conversion, found: Check, request: ConversionRequest, shown: Shown) -> None:
     report = found.report
     if shown.talks:
-        say(_summary(done), *(f"note: {reading}" for reading in done.net.readings))
+        say(summary(done), *(f"note: {reading}" for reading in done.net.readings))
         if request.explain:
             say(*(f"  {note}" for note in done.notes))
     if report is not None:
-        from resnet_convert.cli.verify import tell
+        from resnet_convert.cli import verify
 
-        tell(report, shown, briefly=True)
+        verify.tell(report, shown, briefly=True)
         if not report.ok:
             files = " and ".join(map(str, done.files))
             say(f"note: {files}: written all the same, so that it can be looked at", failed=True)
@@ -61,16 +63,3 @@ def _as_json(done: Conversion) -> dict[str, object]:
         "notes": [readable(note) for note in done.notes],
         "warnings": [readable(warning) for warning in done.warnings],
     }
-
-
-FIRED = {
-    "fold_batch_norm": "{} BatchNorm + Scale merged",
-    "fold_into_convolution": "{} folded into the layer before",
-}
-
-
-def _summary(done: Conversion) -> str:
-    size = sum(Path(f).stat().st_size for f in done.files) / 1e6
-    facts = [f"{size:.1f} MB", *(FIRED[name].format(times) for name, times in done.fired.items() if times)]
-    files = ", ".join(map(str, done.files))
-    return f"{done.net.name or 'the net'}: {len(done.net.layers)} layers -> {files} ({', '.join(facts)})"

@@ -7,7 +7,8 @@ from argparse import Namespace
 from resnet_convert.cli.arguments import Shown, request_of, shown_of
 from resnet_convert.cli.models import LIST, print_table
 from resnet_convert.cli.terminal import progress, say_json, table, time_left
-from resnet_convert.evaluation import evaluation_of, failed, write_files
+from resnet_convert.evaluation import evaluation_of, write_files
+from resnet_convert.gating import gated
 from resnet_convert.published_models import models
 from resnet_convert.requests import EvaluationRequest
 from verify.evaluation.evaluate import Progress
@@ -22,15 +23,16 @@ def run(parsed: Namespace) -> int:
         print_table(models())
         return 0
     request, shown = request_of(EvaluationRequest, parsed, net=getattr(parsed, "net", "")), shown_of(parsed)
-    with progress(shown.talks) as line:
-        found = evaluation_of(request, (lambda state: line(describe(state))) if line else None)
-    write_files(found, request)
+    with gated(request, "evaluate", request.net) as gate:
+        with progress(shown.talks) as line:
+            found = evaluation_of(request, (lambda state: line(describe(state))) if line else None)
+        write_files(found, request, gate)
     _print(found, request, shown)
-    return 3 if failed(found) else 0
+    return 0 if found.ok else 3
 
 
 def _print(found: Evaluation, request: EvaluationRequest, shown: Shown) -> None:
-    bad = failed(found)
+    bad = not found.ok
     if shown.json:
         say_json(found.to_json(), request)
     if bad or shown.talks:

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from dataclasses import asdict
 
 from converter.dims import format_formulas, format_shape
 from prototxt.columns import aligned
+from prototxt.errors import RequestError, raise_all
 from prototxt.names import readable, shown, utf8
+from resnet_convert.checking import faults_of
 from resnet_convert.cli.arguments import request_of, shown_of
 from resnet_convert.cli.terminal import say, say_json, table
 from resnet_convert.inspection import Inspection, LayerRow, inspected, rows_of
 from resnet_convert.requests import NetRequest
+from verify.report.provenance import provenance_of
 
 
 def run(parsed: Namespace) -> int:
-    """Print the table; the exit status."""
+    """Print the table; the exit status. With --check only faults are printed."""
+    more = list(getattr(parsed, "more", ()))
+    if hasattr(parsed, "check"):
+        weights = getattr(parsed, "weights", None)
+        return _check(parsed, [parsed.net, *([] if weights is None else [weights]), *more])
+    if more:
+        raise RequestError(f"unrecognized arguments: {' '.join(more)}; several nets go with --check alone")
     request, asked = request_of(NetRequest, parsed), shown_of(parsed)
     found = inspected(request)
     if asked.json:
         say_json(_facts(found), request)
     elif asked.talks:
         _print(found)
+    return 0
+
+
+def _check(parsed: Namespace, nets: list[str]) -> int:
+    """Raise all that is wrong with some nets."""
+    requests = [request_of(NetRequest, parsed, net=net, weights=None) for net in nets]
+    raise_all([error for request in requests for error in faults_of(request)])
+    if shown_of(parsed).json:
+        print(json.dumps({"checked": list(map(readable, nets)), "provenance": provenance_of(nets)}))
     return 0
 
 

@@ -13,10 +13,8 @@ from resnet_convert.cli.arguments import Shown, refuse_options, request_of, show
 from resnet_convert.cli.terminal import progress, say, say_json, warn
 from resnet_convert.cli.verify import tell
 from resnet_convert.into import PortedInto, ported_into
-from resnet_convert.provenance import provenance
 from resnet_convert.requests import FedRequest, PortIntoRequest, PortRequest
 from resnet_convert.side_by_side import Laid
-from verify import write_html
 from verify.parity import OnPart
 from weights import Outputs
 
@@ -47,8 +45,6 @@ def port_and_tell(
     """Port in one direction, write the page that is asked for, and say what was found; the exit status."""
     with Outputs() as outputs, progress(shown.talks) as line:
         done = port(request, outputs, line)
-        if request.report is not None and done.report is not None:
-            write_html(done.report, outputs.file(request.report), provenance(request))
     if shown.json:
         say_json(facts_of(done), request)
     else:

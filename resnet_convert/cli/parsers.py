@@ -157,11 +157,17 @@ HEADS: Final[Mapping[str, Head]] = {
     ),
     "inspect": Head(
         "NetRequest",
-        "List a net's layers with shapes, parameters, multiply-adds and memory.",
-        "inspect NET [WEIGHTS] [options]",
+        "List a net's layers with shapes, parameters, multiply-adds and memory; or only say what is wrong with some.",
+        "inspect NET [WEIGHTS] [options] | inspect --check NET... [options]",
         {
             "net": {"help": "the .prototxt"},
             "weights": {"nargs": "?", "help": "with it, the stored weights are checked as well"},
+            "more": {"metavar": "NET", "nargs": "*", "help": "with --check: further prototxts"},
+            "--check": {
+                "action": "store_true",
+                "help": "print the faults of prototxts, solvers among them, and nothing where there are none; what "
+                "hangs on the shape of an input that only its data would tell is left unchecked",
+            },
         },
     ),
     "layers": Head(

@@ -119,7 +119,7 @@ def parse(argv: Sequence[str]) -> Command:
     from resnet_convert.cli.parsers import parser_of
 
     parsed = parser_of(verb).parse_args(words)
-    if verb in READ_A_NET:
+    if verb in READ_A_NET and not {"junit", "summary", "check"} & {*vars(parsed)}:  # these are told of every fault
         from resnet_convert.cli.missing import refuse_missing
 
         other = verb in ("verify", "classify")  # a model or an image may stand in its place

@@ -7,6 +7,7 @@ ClassificationRequest   single images
 LayersRequest, …        what is known: layer types, published models
 PortIntoRequest         weights in a PyTorch module; out of one: PortFromRequest
 ViewRequest             a picture of a net
+GatedRequest            what a CI server is told: convert, verify, evaluate and batch
 PortRequest, …          weights in other frameworks' names, whole zoos, differences, old files
 
 Where a file can be given, so can its values as an array; those fields say so.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from resnet_convert.requests.classification import ClassificationRequest
     from resnet_convert.requests.conversion import ConversionRequest
     from resnet_convert.requests.files import BatchRequest, DiffRequest, PortRequest, UpgradeRequest
+    from resnet_convert.requests.gating import GatedRequest
     from resnet_convert.requests.images import EvaluationRequest, ImageRequest, RecalibrationRequest
     from resnet_convert.requests.into import PortFromRequest, PortIntoRequest
     from resnet_convert.requests.net import FedRequest, NetRequest
@@ -37,6 +39,7 @@ __all__ = [
     "DiffRequest",
     "EvaluationRequest",
     "FedRequest",
+    "GatedRequest",
     "ImageRequest",
     "LayersRequest",
     "Layout",
@@ -58,6 +61,7 @@ __getattr__ = names_by_need(
         "resnet_convert.requests.classification": ("ClassificationRequest",),
         "resnet_convert.requests.conversion": ("ConversionRequest",),
         "resnet_convert.requests.files": ("BatchRequest", "DiffRequest", "PortRequest", "UpgradeRequest"),
+        "resnet_convert.requests.gating": ("GatedRequest",),
         "resnet_convert.requests.images": ("EvaluationRequest", "ImageRequest", "RecalibrationRequest"),
         "resnet_convert.requests.into": ("PortFromRequest", "PortIntoRequest"),
         "resnet_convert.requests.net": ("FedRequest", "NetRequest"),

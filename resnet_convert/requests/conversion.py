@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from converter.options import SUFFIXES, File, Fold, Options, Preprocessing, Target
 from resnet_convert.option import option, output_option, python_only
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.net import FedRequest
 from resnet_convert.requests.values import Mean, Order
 
@@ -21,7 +22,7 @@ FOLD_HELP = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConversionRequest(FedRequest):
+class ConversionRequest(FedRequest, GatedRequest):
     """A conversion, and the comparison after it.
 
     Attributes:

@@ -10,6 +10,7 @@ from converter.options import File, Target
 from resnet_convert import text_forms
 from resnet_convert.option import Request, by_place, option, output_option
 from resnet_convert.requests.folding import FoldingRequest
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.values import Layout, Runner
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class DiffRequest(Request):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BatchRequest(Request):
+class BatchRequest(GatedRequest):
     """A whole zoo.
 
     Attributes:

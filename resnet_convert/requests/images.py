@@ -9,6 +9,7 @@ from typing import Literal
 from converter.options import File, Fold, Target
 from resnet_convert import text_forms
 from resnet_convert.option import option, output_option
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.net import NetRequest
 from resnet_convert.requests.values import Bytes, Engine, Float32, Integers, Interpolation, Mean, Order, Runner
 
@@ -113,7 +114,7 @@ class ImageRequest(PreparedRequest, DataRequest):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EvaluationRequest(ScoredRequest, ImageRequest):
+class EvaluationRequest(ScoredRequest, ImageRequest, GatedRequest):
     """What is measured, how, and against what.
 
     Attributes:
@@ -127,6 +128,9 @@ class EvaluationRequest(ScoredRequest, ImageRequest):
     )
     expect_top1: float | None = option(None, "top-1 error, in %", metavar="E", parse=text_forms.percent, group=EXPECTED)
     expect_top5: float | None = option(None, "top-5 error, in %", metavar="E", parse=text_forms.percent, group=EXPECTED)
+    strict: bool = option(
+        False, "too few images to tell, or none that can be compared, is a failure (exit status 3)", group=EXPECTED
+    )
     agree: int | None = option(
         None,
         "also compare the scores of N images (all without N) with a run of the Caffe files themselves",
@@ -161,7 +165,6 @@ class EvaluationRequest(ScoredRequest, ImageRequest):
     report: File | None = option(
         None, "a page with chart and images", metavar="FILE.html", parse=str, group=WRITTEN, file="out"
     )
-    junit: File | None = option(None, "the verdict for CI", metavar="FILE.xml", parse=str, group=WRITTEN, file="out")
     scores: File | None = option(None, "every score, N×K", metavar="FILE.npy", parse=str, group=WRITTEN, file="out")
 
 

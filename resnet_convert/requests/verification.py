@@ -7,12 +7,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from converter.options import File
 from resnet_convert import text_forms
 from resnet_convert.option import by_place, option
+from resnet_convert.requests.gating import GatedRequest
 from resnet_convert.requests.net import FedRequest
 from resnet_convert.requests.values import Mean
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class VerificationRequest(FedRequest):
+class VerificationRequest(FedRequest, GatedRequest):
     """A comparison of a converted model with an independent run of the Caffe net.
 
     Attributes:

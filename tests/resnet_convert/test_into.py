@@ -195,6 +195,12 @@ def test_two_forms_of_a_net_give_the_same_numbers(form: str, made: Callable[...,
     assert_same_numbers(files, done)
 
 
+def test_python_writes_the_page_that_it_is_asked_for(made: Callable[..., tuple[str, str]]) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, **C3))
+    resnet_convert.port_into(*made(conv("named_here", "data")), module, report="page.html")
+    assert "named_here" in Path("page.html").read_text()
+
+
 def test_what_order_alone_tells_apart_is_said(made: Callable[..., tuple[str, str]]) -> None:
     layers, module, _ = FORMS["branches that nothing but their order tells apart"]
     done = resnet_convert.port_into(*made(*layers), module())

@@ -122,7 +122,7 @@ def test_an_interrupt_after_the_model_has_its_name_does_not_say_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("resnet_convert.cli.convert._summary", interrupted)
+    monkeypatch.setattr("resnet_convert.cli.convert.summary", interrupted)
     assert main([NET, WEIGHTS, "-o", "m.onnx", "--no-verify"]) == 130
     assert capsys.readouterr().err == "interrupted; m.onnx was written\n"
 

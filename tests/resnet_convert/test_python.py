@@ -28,6 +28,7 @@ VERBS = {
     "recalibrate": requests.RecalibrationRequest,
     "port": requests.PortRequest,
     "batch": requests.BatchRequest,
+    "check": requests.NetRequest,
     "diff": requests.DiffRequest,
     "inspect": requests.NetRequest,
     "layers": requests.LayersRequest,

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from prototxt.errors import RequestError
 from verify.engines.engine import Array
-from verify.evaluation.orders import suspect_order
+from verify.evaluation.causes.records import Cause, Diagnosis
+from verify.evaluation.causes.sample import diagnose
+from verify.evaluation.orders import LabelOrder, suspect_order
 from verify.evaluation.published.intervals import CONFIDENCE, judge, wilson
 from verify.evaluation.records import Agreement, Counted, Evaluation, Expected, Verdict
 from verify.evaluation.running.agreement import StoredScores, agree
@@ -65,6 +67,9 @@ class Setting:
         confidence: of the intervals.
         notes: what the report should say besides.
         classes: their names in label order, where the data set does not know them.
+        strict: whether what cannot be told is a failure.
+        published: what the authors did to images, as far as that is known.
+        baked: whether the model subtracts and scales by itself.
         progress: told after each batch.
     """
 
@@ -83,6 +88,9 @@ class Setting:
     confidence: float = CONFIDENCE
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    strict: bool = False
+    published: Transform | None = None
+    baked: bool = False
     progress: Callable[[Progress], None] | None = None
 
 
@@ -135,8 +143,33 @@ def evaluate(plan: Plan, spec: ScorerSpec, setting: Setting) -> Evaluation:
         seconds=seconds,
         rate=(len(results) - resumed) / seconds if seconds else 0.0,
         resumed=resumed,
+        strict=setting.strict,
     )
-    return _judged(found, results, classes)
+    odd = suspect_order(results, classes)
+    diagnosis = _diagnosis(plan, scorer, setting, found, results, classes, odd)
+    return replace(_judged(found, results, classes, odd), diagnosis=diagnosis)
+
+
+def _diagnosis(
+    plan: Plan,
+    scorer: Scorer,
+    setting: Setting,
+    found: Evaluation,
+    results: Results,
+    classes: int,
+    odd: LabelOrder | None,
+) -> Diagnosis | None:
+    """Why the errors are not the published ones; not looked for where they are, or are smaller on the full set."""
+    top1 = found.top1
+    if found.expected is None or found.expected.top1 is None or top1 is None:
+        return None
+    if odd is not None:
+        return Diagnosis(top1.images, odd.before, 1, (Cause("labels", f"the labels {odd.what}", "", odd.error),))
+    outcome = judge(top1, found.top5, found.expected).outcome
+    if outcome == "too few" or (outcome == "fail" and top1.error > found.expected.top1):
+        tell = _told(setting, "with usual mistakes undone")
+        return diagnose(plan, scorer, results, classes, published=setting.published, baked=setting.baked, progress=tell)
+    return None
 
 
 def describe_transforms(transforms: Sequence[Transform]) -> str:
@@ -259,14 +292,19 @@ def _agreement(scorer: Scorer, setting: Setting, keepers: Sequence[_Scores | Sto
 
 def _judged_by(scorer: Scorer, spec: ScorerSpec, plan: Plan, setting: Setting) -> Agreement:
     judging = spec.open()
+    return agree(plan, scorer, judging, progress=_told(setting, f"beside {judging.name}"))
+
+
+def _told(setting: Setting, what: str) -> Callable[[int, int], None]:
+    """Tells how many images of how many are done of a part that begins now."""
     begun = perf_counter()
 
     def tell(images: int, total: int) -> None:
         if setting.progress is not None:
             rate = images / max(perf_counter() - begun, 1e-9)
-            setting.progress(Progress(f"beside {judging.name}", images, total, rate))
+            setting.progress(Progress(what, images, total, rate))
 
-    return agree(plan, scorer, judging, progress=tell)
+    return tell
 
 
 def _error(results: Results, k: int, confidence: float) -> Counted | None:
@@ -276,19 +314,18 @@ def _error(results: Results, k: int, confidence: float) -> Counted | None:
     return wilson(int((results["rank"] >= k).sum()), int(labelled.sum()), confidence)
 
 
-def _judged(found: Evaluation, results: Results, classes: int) -> Evaluation:
+def _judged(found: Evaluation, results: Results, classes: int, odd: LabelOrder | None) -> Evaluation:
     """The findings with their verdict and with what looks odd."""
     beyond = int((results["label"] >= classes).sum())
     nonfinite = int((~results["finite"]).sum())
     verdict = judge(found.top1, found.top5, found.expected, nonfinite=nonfinite)
-    odd = suspect_order(results, classes)
     notes = list(found.notes)
     if found.resumed:
         notes.append(f"{found.resumed:,} results are from the journal of an interrupted run")
     if beyond:
         notes.append(f"{beyond} labels are beyond the net's {classes} classes and count as wrong")
     if odd:
-        verdict = replace(verdict, reasons=(*verdict.reasons, odd))
+        verdict = replace(verdict, reasons=(*verdict.reasons, str(odd)))
     verdict = _with_agreement(verdict, found)
     return replace(found, verdict=verdict, notes=tuple(notes))
 

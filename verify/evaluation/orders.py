@@ -9,6 +9,7 @@ any other    each class is taken for one other class, and no two for the same
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,22 @@ FEWEST = 20
 Labels = npt.NDArray[np.int64]
 
 
-def suspect_order(results: Results, classes: int) -> str | None:
-    """A sentence when the labels seem to be in another order, else None.
+class LabelOrder(NamedTuple):
+    """Another order of the labels: in words, with it the top-1 error as a share, and without it."""
+
+    what: str
+    error: float
+    before: float
+
+    def __str__(self) -> str:
+        return (
+            f"the labels seem to be in another order than the net's classes: {self.what}, the top-1 error would be "
+            f"{100 * self.error:.1f} % instead of {100 * self.before:.1f} %"
+        )
+
+
+def suspect_order(results: Results, classes: int) -> LabelOrder | None:
+    """The order in which the labels seem to be, if it is another than the net's.
 
     Args:
         results: of a run.
@@ -37,10 +52,7 @@ def suspect_order(results: Results, classes: int) -> str | None:
     for what, other in _orders(labels, seen, classes):
         better = float(np.mean(seen != other))
         if error > 0.5 and better < error / 2 and better < 0.6:
-            return (
-                f"the labels seem to be in another order than the net's classes: {what}, the top-1 error would be "
-                f"{100 * better:.1f} % instead of {100 * error:.1f} %"
-            )
+            return LabelOrder(what, better, error)
     return None
 
 

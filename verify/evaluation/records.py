@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from verify.evaluation.causes.records import Diagnosis
 from verify.report.records import Json, plain
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -236,6 +237,8 @@ class Evaluation:
         notes: what else the user should know, in words.
         seconds, rate: time of the run and images a second.
         resumed: images whose results came from the journal of an earlier run.
+        strict: whether what cannot be told is a failure.
+        diagnosis: what mistakes explain errors that are not the published ones; None where none were looked for.
     """
 
     net: str
@@ -262,6 +265,16 @@ class Evaluation:
     seconds: float = 0.0
     rate: float = 0.0
     resumed: int = 0
+    strict: bool = False
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing fails: neither an error nor a score, nor, in a strict run, what there was too little of."""
+        if not self.strict:
+            return self.verdict.outcome != "fail"
+        compared = self.agreement is None or self.agreement.images > 0
+        return compared and self.verdict.outcome in (("pass",) if self.expected else ("pass", "none"))
 
     def class_name(self, label: int) -> str:
         """A class in words: its name, or its number."""
@@ -277,6 +290,7 @@ class Evaluation:
             agreement = made["agreement"]
             assert isinstance(agreement, dict)
             made["agreement"] = {**agreement, "ok": self.agreement.ok, "bound": plain(self.agreement.bound)}
+        made["ok"] = self.ok
         made["curve"] = [
             {
                 "images": point.images,

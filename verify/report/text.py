@@ -46,7 +46,7 @@ def verdict(report: Report) -> str:
     first, worst = report.first_bad, report.worst
     if first is not None:
         shipped = " (in the model as it is shipped)" if first not in report.rows else ""
-        return f"parity: FAILED: {what} in {engine}; first out of bounds: {_sentence(first)}{shipped}"
+        return f"parity: FAILED: {what} in {engine}; first out of bounds: {row_sentence(first)}{shipped}"
     assert worst is not None
     share = f"worst {shown(worst.layer)} at {percent(worst.share)} of its bound ({_size(worst)})"
     return f"parity: {what} in {engine}; {share}"
@@ -61,7 +61,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
-def _sentence(row: Row) -> str:
+def row_sentence(row: Row) -> str:
+    """A blob that is out of its bound, and by how much."""
     where = shown(row.label)
     if row.fault:
         return f"{where}: {shown(row.fault)}"
@@ -80,11 +81,17 @@ def _size(row: Row) -> str:
 def _fault_lines(report: Report) -> list[str]:
     """What the first blob out of bounds looks like at its worst place."""
     first = report.first_bad
-    if first is None or first.worst is None:
-        return []
-    index, got, expected = first.worst
+    place = "" if first is None else worst_place(first)
+    return [f"  {place}"] if place else []
+
+
+def worst_place(row: Row) -> str:
+    """The value with the largest error, in the model and in the reference; empty without one."""
+    if row.worst is None:
+        return ""
+    index, got, expected = row.worst
     place = ", ".join(map(str, index))
-    return [f"  {shown(first.top)}[{place}] is {got:.9g} in the model and {expected:.9g} in Caffe's net"]
+    return f"{shown(row.top)}[{place}] is {got:.9g} in the model and {expected:.9g} in Caffe's net"
 
 
 def _chosen(report: Report, worst: int) -> list[Row]:

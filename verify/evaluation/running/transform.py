@@ -175,10 +175,14 @@ class Transform:
             )
         return self.mean[:, top : top + height, left : left + width]
 
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image of some size has before it is cropped."""
+        if self.resize is None or (self.resize.unless_fitting and (height, width) == self.crop):
+            return height, width
+        return self.resize.size(height, width)
+
     def _resized(self, pixels: Pixels) -> Pixels:
-        if self.resize is None or (self.resize.unless_fitting and pixels.shape[:2] == self.crop):
-            return pixels
-        height, width = self.resize.size(*pixels.shape[:2])
+        height, width = self.size_of(*pixels.shape[:2])
         if pixels.shape[:2] == (height, width):
             return pixels
         cv2 = need("cv2", "'resnet-convert[evaluate]'", "resizing images")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from verify.evaluation.records import Counted, Evaluation
 from verify.evaluation.shown.figures import Measured, class_error, measured, short_names, title, worst_first
-from verify.evaluation.shown.text import verdict_line
-from verify.report.records import Json
+from verify.evaluation.shown.text import causes, verdict_line
+from verify.report.records import Json, plain
 from verify.report.template import fill_page, write_text
 
 LISTED = 1000
@@ -32,6 +32,7 @@ def _record(evaluation: Evaluation) -> dict[str, Json]:
     made["title"] = title(evaluation)
     made["short_names"] = list(short_names(evaluation.classes))
     made["line"] = verdict_line(evaluation)
+    made["verdict"] = plain({"outcome": evaluation.verdict.outcome, "reasons": _why(evaluation)})
     made["skipped_count"] = len(evaluation.skipped)
     made["flip_count"] = len(evaluation.agreement.flips) if evaluation.agreement else 0
     errors = {error.name.replace("-", ""): error for error in measured(evaluation)}
@@ -64,6 +65,10 @@ def _record(evaluation: Evaluation) -> dict[str, Json]:
         for result in worst_first(evaluation.by_class)
     ]
     return made
+
+
+def _why(evaluation: Evaluation) -> list[str]:
+    return [*evaluation.verdict.reasons, *causes(evaluation)]
 
 
 def _shortened(evaluation: Evaluation) -> Evaluation:

@@ -8,8 +8,9 @@ from typing import Final
 
 from prototxt.names import shown
 from prototxt.words import plural
+from verify.evaluation.causes.records import Cause
 from verify.evaluation.records import Agreement, ClassResult, Evaluation, Judgement
-from verify.evaluation.shown.figures import Measured, class_error, measured, short_names, title, worst_first
+from verify.evaluation.shown.figures import Measured, class_error, measured, points, short_names, title, worst_first
 
 SHOWN = 5
 """Classes, flips and skipped images that the short text names."""
@@ -50,17 +51,53 @@ def format_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> str:
         verbose: every class with an error, every flip and every skipped image, not only the first few.
     """
     most = None if verbose else SHOWN
-    lines = [reason for reason in evaluation.verdict.reasons if not _told(evaluation, reason)]
+    lines = [*reasons(evaluation), *causes(evaluation)]
     lines += _class_lines(evaluation, most)
     lines += _agreement_lines(evaluation, most)
     lines += _skipped_lines(evaluation, most)
     if evaluation.kinds:
         lines.append(f"special images: {kinds_text(evaluation)}")
-    if evaluation.expected is not None:
-        lines += [f"otherwise than published: {other}" for other in evaluation.expected.other]
-    lines += [f"note: {note}" for note in evaluation.notes]
-    lines.append(work(evaluation))
+    lines += [*departures(evaluation), *(f"note: {note}" for note in evaluation.notes), work(evaluation)]
     return "\n".join([verdict_line(evaluation), *(f"  {shown(line)}".rstrip() for line in lines)])
+
+
+def sentences(evaluation: Evaluation) -> list[str]:
+    """Why, what is otherwise than published, and the notes: what a short report has beside the figures."""
+    return [
+        *reasons(evaluation),
+        *causes(evaluation),
+        *departures(evaluation),
+        *(f"note: {note}" for note in evaluation.notes),
+    ]
+
+
+def reasons(evaluation: Evaluation) -> list[str]:
+    """The verdict's reasons that its line does not have already."""
+    return [reason for reason in evaluation.verdict.reasons if not _told(evaluation, reason)]
+
+
+def causes(evaluation: Evaluation) -> list[str]:
+    """What seems to be wrong with the preprocessing, and what the error would be without; the labels are a reason."""
+    found = evaluation.diagnosis
+    if found is None or any(cause.kind == "labels" for cause in found.causes):
+        return []
+    sample = images(found.images)
+    if not found.causes:
+        none = f"none of {found.tried} usual mistakes in preprocessing explains it, on a sample of {sample}"
+        return [none] if evaluation.verdict.outcome == "fail" else []
+    first, *more = [f"with {cause.what}{_by(cause)} {{}}{points(cause.error)} %" for cause in found.causes]
+    line = f"the preprocessing seems to be wrong: {first.format('the top-1 error would be ')}"
+    line += f" instead of {points(found.error)} %, on a sample of {sample}"
+    return ["; and ".join([line, *(each.format("as well ") for each in more)])]
+
+
+def _by(cause: Cause) -> str:
+    return f" ({cause.option})" if cause.option else ""
+
+
+def departures(evaluation: Evaluation) -> list[str]:
+    """What the user did otherwise than the authors."""
+    return [f"otherwise than published: {other}" for other in evaluation.expected.other] if evaluation.expected else []
 
 
 def same_class(agreement: Agreement) -> str:

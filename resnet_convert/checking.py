@@ -23,6 +23,17 @@ def check(request: NetRequest) -> tuple[CaffeModelError, ...]:
     asked for); what hangs on the shape of an input that only the data would tell (a training net's data base) is left
     unchecked. With weights these are checked as well. A solver is held against the schema. Arguments are the fields of
     `NetRequest`.
+
+    Raises:
+        RequestError: a request that makes no sense; what is wrong with the file is returned.
+
+    Example:
+        >>> resnet_convert.check("examples/digits/deploy.prototxt")
+        ()
+        >>> from pathlib import Path
+        >>> _ = Path("net.prototxt").write_text('name: "n"\\n' 'layer { kind: "ReLU" }')
+        >>> [(fault.position.line, fault.position.column) for fault in resnet_convert.check("net.prototxt")]
+        [(2, 9)]
     """
     return faults_of(request)
 

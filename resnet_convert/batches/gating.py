@@ -18,6 +18,8 @@ STATUS: Final[Mapping[Status, Literal["ok", "failure", "error", "skipped"]]] = {
     "ok": "ok",
     "differs": "failure",
     "failed": "error",
+    "missing": "error",
+    "ambiguous": "error",
     "timed out": "error",
     "skipped": "skipped",
 }

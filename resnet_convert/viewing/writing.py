@@ -48,6 +48,10 @@ def view(request: ViewRequest) -> View:
         RequestError: a suffix that is none of .html, .svg, .dot; an output that is an input or cannot be written.
         MissingDependencyError: graphlay, which lays the boxes out, is not installed (not needed for .dot).
         CaffeModelError: what `inspect` raises; see `prototxt.errors` for the tree.
+
+    Example:
+        >>> resnet_convert.view("examples/digits/deploy.prototxt", output="digits.dot").file
+        PosixPath('digits.dot')
     """
     return viewed(request)
 

@@ -1,6 +1,7 @@
-"""The commands of docs/porting.md that name torchvision's and timm's own models, run as they stand there.
+"""The commands of docs/porting.md that name models of torchvision, timm and Keras, run as they stand there.
 
-Neither library is in the tests' own environment; requirements.txt beside this file says how to run these.
+None of the libraries is in the tests' own environment: requirements.txt beside this file says how to run those of the
+first two, that of tests/weights/layouts has Keras.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import pytest
 import resnet_convert
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = re.compile(r"^    (resnet-convert port .*--into .*)$", re.MULTILINE)
-COMMANDS = SHOWN.findall((ROOT / "docs" / "porting.md").read_text(encoding="utf-8"))
+SHOWN = re.compile(r"^    resnet-convert (port .*)$", re.MULTILINE)
+COMMANDS = [shlex.split(words) for words in SHOWN.findall((ROOT / "docs" / "porting.md").read_text(encoding="utf-8"))]
 
-needs_libraries = pytest.mark.skipif(
-    not (find_spec("torchvision") and find_spec("timm")), reason="torchvision and timm are not installed"
-)
+
+def module_of(words: list[str], flag: str) -> str:
+    """The module that a command names behind a flag; empty without the flag."""
+    return words[words.index(flag) + 1] if flag in words else ""
 
 
 class Text:
@@ -108,13 +110,23 @@ from torch import nn
 class Net(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+
+def make():
+    from keras import Sequential, layers
+
+    return Sequential([layers.Input((224, 224, 3)), layers.Conv2D(4, 3), layers.ReLU()])
 """
 
 NETS: dict[str, Callable[[], Text]] = {
     "torchvision:vgg16": vgg16,
     "timm:seresnet50": se_resnet50,
+    "keras:VGG16": vgg16,
     "my_models.py:Net": of_own,
+    "my_models.py:make": of_own,
 }
+LIBRARIES = {"my_models.py:Net": "torch", "my_models.py:make": "keras"}
+"""What builds those that do not say so themselves."""
 
 
 def prepared(into: str, folder: Path) -> None:
@@ -127,28 +139,36 @@ def prepared(into: str, folder: Path) -> None:
     (made / "model.caffemodel").rename(folder / "model.caffemodel")
 
 
-@needs_libraries
-@pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_documented_commands_work(command: str, tmp_path: Path) -> None:
-    program, *words = shlex.split(command)
-    assert program == "resnet-convert"
-    prepared(words[words.index("--into") + 1], tmp_path)
-    run = [sys.executable, "-m", "resnet_convert.cli.main", *words]
+def run(words: list[str], folder: Path) -> str:
+    """What a command prints that ends as it should."""
     done = subprocess.run(
-        run,
-        cwd=tmp_path,
+        [sys.executable, "-m", "resnet_convert.cli.main", *words],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert "blobs within bound" in done.stdout
     assert done.returncode == 0, done.stdout
-    assert (tmp_path / words[words.index("-o") + 1]).stat().st_size > 400
+    assert (folder / words[words.index("-o") + 1]).stat().st_size > 400
+    return done.stdout
 
 
-def test_the_document_names_all_kinds_of_modules() -> None:
-    named = [words[words.index("--into") + 1] for words in map(shlex.split, COMMANDS)]
-    assert set(named) == set(NETS)
+@pytest.mark.slow
+@pytest.mark.parametrize("into", NETS)
+def test_the_documented_commands_work(into: str, tmp_path: Path) -> None:
+    """Into a module, and out of it again where the document shows that."""
+    library = LIBRARIES.get(into, into.partition(":")[0])
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    prepared(into, tmp_path)
+    for flag in ("--into", "--from"):
+        for words in COMMANDS:
+            if module_of(words, flag) == into:
+                assert "blobs within bound" in run(words, tmp_path)
+
+
+def test_all_documented_commands_are_run() -> None:
+    named = {module_of(words, flag) for words in COMMANDS for flag in ("--into", "--from")} - {""}
+    assert named == set(NETS)

@@ -51,6 +51,7 @@ def commands() -> dict[str, list[list[str]]]:
         "convert": [[*pair, "--explain", "-o", "m.onnx"], [pair[0], "--outputs", "nope"], ["no\x1b[2J.prototxt"]],
         "verify": [[*pair, "m.onnx", "-v"], [*pair, "no\x1b[2J.onnx"]],
         "inspect": [pair],
+        "view": [pair, [pair[0], "-o", "no\x1b[2J.txt"], ["no\x1b[2J"]],
         "upgrade": [[pair[0], "-o", "new.prototxt"], ["no\x1b[2J"]],
         "diff": [[pair[1], "other.caffemodel"], [pair[1], pair[0]]],
         "port": [[pair[1], "--layout", "timm"], ["other.caffemodel", "--layout", "timm", "-o", "out.safetensors"]],

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from prototxt.caffe_pb2 import BlobProto
-from resnet_convert.cli.main import main
 from tests.documents import ROOT, Example, environment, run
 
 COMMAND = re.compile(r"^(?:    )?(resnet-convert .*)$", re.MULTILINE)
@@ -52,10 +51,18 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a net of photos, its weights and model, photos and their classes, and the repository's examples."""
     cv2 = pytest.importorskip("cv2")
     folder = tmp_path_factory.mktemp("stage")
+    (folder / "bin").mkdir()
+    (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "deploy.prototxt").write_text(NET + PROB, encoding="utf-8")
-    _weights(folder / "deploy.prototxt").rename(folder / "model.caffemodel")
-    pair = [str(folder / "deploy.prototxt"), str(folder / "model.caffemodel")]
-    assert main([*pair, "-o", str(folder / "deploy.onnx"), "-q"]) == 0
+    for name in ("vignette.py", "net.prototxt"):
+        shutil.copy(ROOT / "examples" / "plugin" / name, folder)
+    drawn = "--random-weights 0 --fold none --to caffe -q"
+    _run(f"resnet-convert deploy.prototxt {drawn} -o shown && mv shown/model.caffemodel .", folder)
+    _run(
+        f"resnet-convert net.prototxt {drawn} --plugin vignette.py -o own && mv own/model.caffemodel net.caffemodel",
+        folder,
+    )
+    _run("resnet-convert deploy.prototxt model.caffemodel -q", folder)
     for name in ("val", "photos", "train"):
         (folder / name).mkdir()
         for number in range(3):
@@ -65,28 +72,24 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mean = BlobProto(num=1, channels=3, height=256, width=256, data=np.linspace(80, 120, 3 * 256 * 256))
     for name in ("mean.binaryproto", "ResNet_mean.binaryproto"):
         (folder / name).write_bytes(mean.SerializeToString())
-    for name in ("vignette.py", "net.prototxt"):
-        shutil.copy(ROOT / "examples" / "plugin" / name, folder)
-    _weights(folder / "net.prototxt", "--plugin", str(folder / "vignette.py"))
     (folder / "train_val.prototxt").write_text(NET + LOSS, encoding="utf-8")
     (folder / "zoo.csv").write_text("net,weights\ndeploy.prototxt,model.caffemodel\n", encoding="utf-8")
-    (folder / "bin").mkdir()
-    (folder / "examples").symlink_to(ROOT / "examples")
+    shutil.copytree(folder, folder / "models" / "bvlc_googlenet", ignore=lambda _, names: {*names} - {*PAIR})
     return folder
 
 
-def _weights(net: Path, *options: str) -> Path:
-    """Weights drawn for a net, in a file of its name."""
-    out = net.with_suffix("")
-    drawn = [str(net), "--random-weights", "0", "--fold", "none", *options]
-    assert main([*drawn, "--to", "caffe", "-o", str(out), "-q"]) == 0
-    return (out / "model.caffemodel").rename(net.with_suffix(".caffemodel"))
+PAIR = ("deploy.prototxt", "model.caffemodel")
+
+
+def _run(command: str, folder: Path) -> tuple[str, int]:
+    """What a command printed, and its exit status; what it registers of a plugin is gone with it."""
+    ((_, printed, status),) = run([Example("sh", command, "")], folder, environment(folder / "bin"))
+    return printed, status
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("document", "command"), list(commands()))
 def test_a_command_of_a_document_runs(document: str, command: str, stage: Path) -> None:
     """A verdict may be that drawn weights score worse than the published ones."""
-    (result,) = run([Example("sh", command, "")], stage, environment(stage / "bin") | {"XDG_STATE_HOME": str(stage)})
-    _, printed, status = result
+    printed, status = _run(f"XDG_STATE_HOME={stage} {command}", stage)
     assert status == 0 or (command.split()[1] == "evaluate" and status == 3), printed

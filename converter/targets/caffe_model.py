@@ -112,8 +112,9 @@ def _layers(node: Node, name: Callable[[Value], str]) -> list[_Layer]:
     if scale is not None:
         return _batch_norm_and_scale(node, first, scale, name)
     if "bias" in node.tensors and len(node.origins) > 1:
-        for section in (first.inner_product_param, first.convolution_param, first.convolution3d_param):
-            section.ClearField("bias_term")
+        for name in ("inner_product_param", "convolution_param", "convolution3d_param"):
+            if first.HasField(name):
+                getattr(first, name).ClearField("bias_term")
     source = node.origins[0].source
     return [_Layer(first, node.tensors, {} if source is None else source.declared)]
 

@@ -18,7 +18,7 @@ from verify.report.records import Json
 from weights import is_caffemodel
 
 MOST_TEXT = 4_000_000
-"""Characters of layers' texts in one picture; what comes after has none, and the page says so."""
+"""Characters of layers' texts in one picture; the layers after that show their sizes alone."""
 
 
 def drawn_net(found: Inspection, facts: Mapping[str, Mapping[str, Json]]) -> DrawnNet:

@@ -42,6 +42,9 @@ def test_a_plugins_section_goes_back_to_caffe_as_it_stood(tmp_path: Path) -> Non
     again = convert(tmp_path / "m" / "deploy.prototxt", *words, "-o", tmp_path / "n")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "n" / "deploy.prototxt").read_text() == written
+    alone = convert(tmp_path / "m" / "model.caffemodel", *words, "-o", tmp_path / "o")
+    assert alone.returncode != 0  # which would be the net with the plugin's defaults
+    assert "give the net's .prototxt as well" in alone.stderr
 
 
 def test_its_numbers_are_those_of_its_formula(tmp_path: Path) -> None:

@@ -57,9 +57,12 @@ def write_caffe(graph: Graph, folder: Path) -> list[Path]:
 
 
 def _records(layers: list[_Layer]) -> Iterator[LayerRecord]:
-    for layer, tensors, _ in layers:
+    """The layers of the weight file; without their settings where a plugin's are among them, which have no number."""
+    whole = not any(layer.declared for layer in layers)
+    for param, tensors, _ in layers:
         blobs = tuple(Blob(tuple(map(int, t.shape)), False, _Values(t)) for t in tensors.values())
-        yield LayerRecord(layer.name, layer.type, blobs, message_bytes(layer))
+        stored = param if whole else LayerParameter(name=param.name, type=param.type)
+        yield LayerRecord(param.name, param.type, blobs, message_bytes(stored))
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,9 @@ def _layers(node: Node, name: Callable[[Value], str]) -> list[_Layer]:
     if scale is not None:
         return _batch_norm_and_scale(node, first, scale, name)
     if "bias" in node.tensors and len(node.origins) > 1:
-        for name in ("inner_product_param", "convolution_param", "convolution3d_param"):
-            if first.HasField(name):
-                getattr(first, name).ClearField("bias_term")
+        for section in (first.inner_product_param, first.convolution_param, first.convolution3d_param):
+            if section.HasField("bias_term"):
+                section.ClearField("bias_term")
     source = node.origins[0].source
     return [_Layer(first, node.tensors, {} if source is None else source.declared)]
 

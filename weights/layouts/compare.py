@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -29,6 +29,9 @@ from weights.layouts.msra import is_msra, read
 from weights.model import FloatArray, Shape
 
 How = Literal["resnet", "names", "shapes"]
+MEANS = ("running_mean", "moving_mean")
+STATISTICS = {**dict.fromkeys(MEANS, 0), "running_var": 1, "moving_variance": 1}
+"""What a normalisation's statistics are called elsewhere, and Caffe's order of them."""
 _CHUNK = 1 << 20
 
 
@@ -173,13 +176,25 @@ def _structure(net: ResNet, affine: bool, classes: int | None) -> dict[str, Lazy
 def _by_shape(left: Mapping[str, LazyArray], right: Mapping[str, LazyArray]) -> dict[str, LazyArray]:
     """The second file's arrays under the first one's names, the nth of a shape for the nth of it."""
     waiting: dict[Shape, deque[str]] = {}
-    for name, array in left.items():
-        waiting.setdefault(_plain(array.shape), deque()).append(name)
+    for name in _in_caffes_order(left):
+        waiting.setdefault(_plain(left[name].shape), deque()).append(name)
     found = {}
-    for name, array in right.items():
-        names = waiting.get(_plain(array.shape))
-        found[names.popleft() if names else name] = array
+    for name in _in_caffes_order(right):
+        names = waiting.get(_plain(right[name].shape))
+        found[names.popleft() if names else name] = right[name]
     return found
+
+
+def _in_caffes_order(names: Iterable[str]) -> list[str]:
+    """Names of arrays, a normalisation's mean and variance before its factors, which Caffe has in a layer behind."""
+    parts = {name: name.replace("/", ".").rpartition(".")[::2] for name in names}
+    norms = {module for module, parameter in parts.values() if parameter in MEANS}
+    begin: dict[str, int] = {}
+    keys = {}
+    for place, (name, (module, parameter)) in enumerate(parts.items()):
+        first = begin.setdefault(module, place)
+        keys[name] = (first, STATISTICS.get(parameter, 2)) if module in norms else (place, 0)
+    return sorted(keys, key=keys.__getitem__)
 
 
 def _compared(

@@ -133,6 +133,19 @@ def test_without_a_common_name_shapes_and_order_match(tmp_path: Path) -> None:
     assert found.only == ([], [])
 
 
+def test_by_shape_a_normalisation_has_its_statistics_first(tmp_path: Path) -> None:
+    """Caffe's BatchNorm stands before its Scale; PyTorch has weight and bias before both, and other modules between."""
+    mean, variance, weight, bias, slope = np.random.default_rng(3).random((5, 4), np.float32)
+    norm = {"bn": [mean, variance, np.float32([1])], "scale": [weight, bias], "prelu": [slope]}
+    kinds = {"bn": "BatchNorm", "scale": "Scale", "prelu": "PReLU"}
+    write_caffemodel(tmp_path / "w.caffemodel", "", ArrayWeights(norm, types=kinds).layers)
+    there = {"a.b.weight": weight, "a.b.bias": bias, "a.b.running_mean": mean, "a.b.running_var": variance}
+    npz = save(tmp_path / "w.npz", **there, **{"a.c.weight": slope})
+    assert compare(tmp_path / "w.caffemodel", npz).same
+    assert compare(npz, tmp_path / "w.caffemodel").same
+    assert not compare(tmp_path / "w.caffemodel", save(tmp_path / "x.npz", **{**there, "a.b.bias": weight})).same
+
+
 def test_no_number_equals_no_number(tmp_path: Path) -> None:
     a = save(tmp_path / "a.npz", w=np.float32([np.nan, np.inf, -np.inf, 1, 0]))
     same = save(tmp_path / "b.npz", w=np.float32([np.nan, np.inf, -np.inf, 1, -0.0]))

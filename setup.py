@@ -56,7 +56,6 @@ setup(
             "types-protobuf",
             "opencv-python-headless<5",
             "pillow",
-            "pyyaml",
             "scipy",
             "grpcio-tools",
             "ray[data]>=2.51",

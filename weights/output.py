@@ -63,7 +63,9 @@ class Outputs:
         self._staged: list[_Staged] = []
 
     def file(self, path: str | os.PathLike[str]) -> Path:
-        """An empty file that is to become `path`.
+        """Where to write the file that is to become `path`; there is none yet.
+
+        ext4 writes out at once what was truncated before it was written, also an empty file: hence none.
 
         Raises:
             RequestError: the folder is missing or cannot be written to, `path` is a directory, a device or
@@ -75,7 +77,8 @@ class Outputs:
             check_file_target(target)
             written = self._hide(target, target.parent, target.name, is_folder=False)
         with _told(target):
-            os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(written, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            written.unlink()
         return written
 
     def folder(self, path: str | os.PathLike[str]) -> Path:
@@ -173,7 +176,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """`atomic_path`, opened for writing (and reading back) bytes."""
-    with Outputs() as outputs, open(outputs.file(path), "r+b") as file:
+    with Outputs() as outputs, open(outputs.file(path), "x+b") as file:
         yield file
 
 

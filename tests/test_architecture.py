@@ -48,7 +48,7 @@ FILES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 
-OF_OPERATORS = {"converter.constants", "converter.targets.onnx_tidying", "resnet_convert.keras_layers"}
+OF_OPERATORS = {"converter.constants", "converter.targets.onnx_tidying", "resnet_convert.modules.keras_layers"}
 """What decides by the type of an ONNX operator or of Keras' layer, which may be the name of a layer's type, too."""
 
 DECIDING = [

@@ -13,7 +13,7 @@ from torch import nn
 
 import resnet_convert
 from prototxt import load_net
-from resnet_convert.into import PortedInto
+from resnet_convert.modules.into import PortedInto
 from verify import run
 from weights import open_weights
 

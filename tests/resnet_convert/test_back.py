@@ -16,7 +16,7 @@ import resnet_convert
 from converter.matching.caffe_advice import in_prototxt
 from prototxt import load_net
 from prototxt.errors import ErrorGroup, NetError
-from resnet_convert.back import PortedFrom
+from resnet_convert.modules.back import PortedFrom
 from tests.resnet_convert.into_nets import C3, HEAD, SIZED, Function, Matrix, conv, fed, layer, norm
 from tests.resnet_convert.test_into import FORMS
 from verify import run

@@ -17,8 +17,8 @@ from torch.nn import functional
 import resnet_convert
 from prototxt import format_net, load_net, resnet
 from prototxt.errors import NetError
-from resnet_convert.into import PortedInto, port_module
-from resnet_convert.modules import built
+from resnet_convert.modules.into import PortedInto, port_module
+from resnet_convert.modules.naming import built
 from resnet_convert.requests import PortIntoRequest
 from tests.resnet_convert.into_nets import C3, SIZED, UNEVEN, assert_same_numbers, conv, layer, norm
 from weights import ArrayWeights, Outputs, open_weights

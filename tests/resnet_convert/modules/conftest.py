@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 import resnet_convert
 from tests.resnet_convert.modules.nets import net
-
-
-@pytest.fixture
-def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder of the test's own."""
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

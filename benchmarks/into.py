@@ -30,8 +30,8 @@ from converter.building.build import build
 from converter.building.parameters import RandomParameters
 from prototxt import Net, format_net, parse_net, resnet
 from prototxt.errors import CaffeModelError
-from resnet_convert.into import PortedInto, port_module
-from resnet_convert.modules import built
+from resnet_convert.modules.into import PortedInto, port_module
+from resnet_convert.modules.naming import built
 from resnet_convert.requests import PortIntoRequest
 from resnet_convert.vision_operators import declare_operators
 from verify import run

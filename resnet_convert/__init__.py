@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from converter.training.module import Trainable, trainable
     from converter.training.solver import Solver
     from prototxt import CaffeModelError, Net, NetLayer, load_net, resnet
-    from resnet_convert.back import PortedFrom, port_from
     from resnet_convert.batches.summary import Summary, batch
     from resnet_convert.checking import check
     from resnet_convert.classification import classify
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     from resnet_convert.conversion import Conversion, convert
     from resnet_convert.evaluation import evaluate
     from resnet_convert.inspection import Inspection, inspect
-    from resnet_convert.into import PortedInto, port_into
     from resnet_convert.layer_types import LayerType, layers
     from resnet_convert.loading import load
+    from resnet_convert.modules.back import PortedFrom, port_from
+    from resnet_convert.modules.into import PortedInto, port_into
     from resnet_convert.porting import diff, port
     from resnet_convert.published_models import models
     from resnet_convert.recalibration import Recalibration, recalibrate
@@ -114,17 +114,17 @@ __getattr__ = names_by_need(
         "converter.training.module": ("Trainable", "trainable"),
         "converter.training.solver": ("Solver",),
         "prototxt": ("CaffeModelError", "Net", "NetLayer", "load_net", "resnet"),
-        "resnet_convert.back": ("PortedFrom", "port_from"),
         "resnet_convert.batches.summary": ("Summary", "batch"),
+        "resnet_convert.checking": ("check",),
         "resnet_convert.classification": ("classify",),
         "resnet_convert.classifying.records": ("Classification",),
-        "resnet_convert.checking": ("check",),
         "resnet_convert.conversion": ("Conversion", "convert"),
         "resnet_convert.evaluation": ("evaluate",),
         "resnet_convert.inspection": ("Inspection", "inspect"),
-        "resnet_convert.into": ("PortedInto", "port_into"),
         "resnet_convert.layer_types": ("LayerType", "layers"),
         "resnet_convert.loading": ("load",),
+        "resnet_convert.modules.back": ("PortedFrom", "port_from"),
+        "resnet_convert.modules.into": ("PortedInto", "port_into"),
         "resnet_convert.porting": ("diff", "port"),
         "resnet_convert.published_models": ("models",),
         "resnet_convert.recalibration": ("Recalibration", "recalibrate"),

@@ -18,11 +18,11 @@ from resnet_convert.classifying.files import drawings_of
 from resnet_convert.classifying.images import Images, images_of
 from resnet_convert.classifying.naming import ClassNames, for_boxes, for_scores, given_names
 from resnet_convert.classifying.records import Classification, Seen
+from resnet_convert.images.preprocessing import transform_of
+from resnet_convert.images.scored import VIEWS_AT_ONCE, baked_into, left_to_do, opened_model
+from resnet_convert.images.subject import Subject, subject_of
 from resnet_convert.option import takes
-from resnet_convert.preprocessing import transform_of
 from resnet_convert.requests import ClassificationRequest
-from resnet_convert.scored import VIEWS_AT_ONCE, baked_into, left_to_do, opened_model
-from resnet_convert.subject import Subject, subject_of
 from verify.evaluation.published.figure import Published
 from verify.evaluation.published.known import find
 from verify.evaluation.running.plan import Plan

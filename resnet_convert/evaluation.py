@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from converter.options import File
 from prototxt.errors import RequestError
-from resnet_convert.expectations import caffe_scores_of, expected_of, published_transform, scales_of
 from resnet_convert.gating import Gate, gated
 from resnet_convert.guarding import guard
+from resnet_convert.images.expectations import caffe_scores_of, expected_of, published_transform, scales_of
+from resnet_convert.images.preprocessing import transform_of
+from resnet_convert.images.scored import VIEWS_AT_ONCE, baked_into, fixed_batch, left_to_do, opened_model
+from resnet_convert.images.subject import Subject, source_of, subject_of
 from resnet_convert.option import takes
-from resnet_convert.preprocessing import transform_of
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import EvaluationRequest
-from resnet_convert.scored import VIEWS_AT_ONCE, baked_into, fixed_batch, left_to_do, opened_model
-from resnet_convert.subject import Subject, source_of, subject_of
 from verify.evaluation.datasets.synsets import names
 from verify.evaluation.evaluate import Progress, Setting
 from verify.evaluation.evaluate import evaluate as run_evaluation

@@ -15,10 +15,10 @@ from converter.tensor import Array
 from prototxt.errors import RequestError
 from prototxt.optional import need
 from resnet_convert.guarding import guard
+from resnet_convert.images.preprocessing import transform_of
+from resnet_convert.images.subject import Subject, source_of, subject_of
 from resnet_convert.option import takes
-from resnet_convert.preprocessing import transform_of
 from resnet_convert.requests import RecalibrationRequest
-from resnet_convert.subject import Subject, source_of, subject_of
 from verify.evaluation.running.plan import Loaded, Plan, choose
 from verify.machine import physical_memory, processors
 from weights import Weights, open_weights

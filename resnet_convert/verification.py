@@ -17,7 +17,7 @@ from prototxt import Net
 from prototxt.errors import RequestError
 from resnet_convert.gating import gated
 from resnet_convert.guarding import guard
-from resnet_convert.means import mean_of
+from resnet_convert.images.means import mean_of
 from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
 from resnet_convert.provenance import provenance

@@ -9,11 +9,11 @@ from converter.matching.caffe_advice import in_prototxt
 from converter.matching.differences import Mismatch
 from prototxt.errors import RequestError
 from prototxt.names import utf8
-from resnet_convert.back import PortedFrom, ported_from
 from resnet_convert.cli.arguments import Shown, refuse_options, request_of, shown_of
 from resnet_convert.cli.into import difference, facts, first_few, notes, port_and_tell, written
 from resnet_convert.cli.terminal import say, warn
 from resnet_convert.cli.verify import tell
+from resnet_convert.modules.back import PortedFrom, ported_from
 from resnet_convert.requests import PortFromRequest, PortIntoRequest, PortRequest
 
 

@@ -12,9 +12,9 @@ from prototxt.errors import RequestError
 from resnet_convert.cli.arguments import Shown, refuse_options, request_of, shown_of
 from resnet_convert.cli.terminal import progress, say, say_json, warn
 from resnet_convert.cli.verify import tell
-from resnet_convert.into import PortedInto, ported_into
+from resnet_convert.modules.into import PortedInto, ported_into
+from resnet_convert.modules.side_by_side import Laid
 from resnet_convert.requests import FedRequest, PortIntoRequest, PortRequest
-from resnet_convert.side_by_side import Laid
 from verify.parity import OnPart
 from weights import Outputs
 

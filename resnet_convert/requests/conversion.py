@@ -73,7 +73,7 @@ class ConversionRequest(FedRequest, GatedRequest):
         known = {entry.name for entry in fields(Options)}
         stated = {name: getattr(self, name) for name in known & self.stated()}
         if self.stated() & {"mean", "scale", "input_order"}:
-            from resnet_convert.means import mean_of
+            from resnet_convert.images.means import mean_of
 
             stated["preprocessing"] = Preprocessing(mean_of(self.mean), self.scale, self.input_order == "rgb")
         if self.train:

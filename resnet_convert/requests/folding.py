@@ -51,7 +51,7 @@ class FoldingRequest(Request):
             )
         if not given:
             return None
-        from resnet_convert.means import mean_of
+        from resnet_convert.images.means import mean_of
         from weights.layouts.port import Preprocessing
 
         scale = 1.0 if self.scale is None else self.scale

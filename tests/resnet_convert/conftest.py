@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.resnet_convert.into_nets import made
+from pathlib import Path
 
-__all__ = ["made"]
+import pytest
+
+
+@pytest.fixture
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder of the test's own."""
+    monkeypatch.chdir(tmp_path)

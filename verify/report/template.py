@@ -1,6 +1,7 @@
 """Puts a record and the parts that all pages share into a page's template, so that the page is one file.
 
-    /*FILE name*/      the text of a file beside the template, or else in verify/report/ (page_style.css, page_tools.js)
+    /*FILE name*/      the text of a file beside the template, or else in verify/report/: page_head.html (all before the
+                       title), page_style.css, page_tools.js
     /*DATA*/null       the record as JSON
 
 The page needs no network and no fonts of its own. Everything that comes from a model or a data set is handed over as

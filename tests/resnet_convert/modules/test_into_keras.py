@@ -18,7 +18,7 @@ import resnet_convert  # noqa: E402
 from prototxt import load_net  # noqa: E402
 from prototxt.errors import CaffeModelError, RequestError, UnsupportedError  # noqa: E402
 from resnet_convert.cli.main import main  # noqa: E402
-from resnet_convert.keras_mirror import KerasMirror  # noqa: E402
+from resnet_convert.modules.keras_mirror import KerasMirror  # noqa: E402
 from tests.resnet_convert.test_outputs import FULL, files_of_at_most  # noqa: E402
 from verify import run  # noqa: E402
 from weights import open_weights  # noqa: E402

@@ -15,7 +15,7 @@ import resnet_convert
 from prototxt import load_net
 from prototxt.errors import RequestError
 from resnet_convert.cli.main import main
-from tests.resnet_convert.into_nets import SIZED, UNEVEN, Function, conv, layer, norm
+from tests.resnet_convert.modules.nets import SIZED, UNEVEN, Function, conv, layer, norm
 from verify import run
 from weights import open_weights
 

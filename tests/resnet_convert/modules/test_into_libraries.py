@@ -20,7 +20,7 @@ import pytest
 
 import resnet_convert
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHOWN = re.compile(r"^    resnet-convert (port .*)$", re.MULTILINE)
 COMMANDS = [shlex.split(words) for words in SHOWN.findall((ROOT / "docs" / "porting.md").read_text(encoding="utf-8"))]
 

@@ -57,7 +57,7 @@ def mirror_if_keras(module: Any) -> Any:
     if keras is None or not isinstance(module, keras.Model):
         return module
     _check_backend(keras)
-    from resnet_convert.keras_mirror import KerasMirror
+    from resnet_convert.modules.keras_mirror import KerasMirror
 
     return KerasMirror(module)
 

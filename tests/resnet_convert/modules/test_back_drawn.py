@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from converter.building.build import build
 from converter.building.parameters import RandomParameters
 from prototxt import parse_net
-from resnet_convert.back import PortedFrom, port_module_back
-from resnet_convert.into import port_module
+from resnet_convert.modules.back import PortedFrom, port_module_back
+from resnet_convert.modules.into import port_module
 from resnet_convert.requests import PortFromRequest, PortIntoRequest
 from tests.converter.matching.drawn import DrawnModule, Step, caffe_text, drawn, names, planted
-from tests.resnet_convert.test_into_drawn import SEEDS
+from tests.resnet_convert.modules.test_into_drawn import SEEDS
 from weights import Outputs
 
 

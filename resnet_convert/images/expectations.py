@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError
-from resnet_convert.preprocessing import first_size, transform_of
+from resnet_convert.images.preprocessing import first_size, transform_of
+from resnet_convert.images.subject import Subject
 from resnet_convert.requests import EvaluationRequest
-from resnet_convert.subject import Subject
 from verify.evaluation.causes.corrections import describe_mean, describe_resize, same_mean
 from verify.evaluation.published.figure import Published
 from verify.evaluation.published.known import weights_note

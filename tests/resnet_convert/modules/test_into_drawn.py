@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from converter.building.build import build
 from converter.building.parameters import RandomParameters
 from prototxt import parse_net
-from resnet_convert.into import PortedInto, port_module
+from resnet_convert.modules.into import PortedInto, port_module
 from resnet_convert.requests import PortIntoRequest
 from tests.converter.matching.drawn import DrawnModule, Step, caffe_text, drawn, names, planted
 from weights import Outputs

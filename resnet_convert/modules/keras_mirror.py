@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from prototxt.errors import UnsupportedError
-from resnet_convert.keras_layers import Mirrored, mirrored
+from resnet_convert.modules.keras_layers import Mirrored, mirrored
 
 
 class _Step(NamedTuple):

@@ -17,7 +17,7 @@ from prototxt import Position
 from prototxt.errors import ModelError, RequestError
 from prototxt.optional import need, need_torch
 from prototxt.words import first_line, nearest
-from resnet_convert.keras_models import application, prefer_torch
+from resnet_convert.modules.keras_models import application, prefer_torch
 from resnet_convert.vision_operators import declare_operators
 from verify.engines.torch import as_fault
 

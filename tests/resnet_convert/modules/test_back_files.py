@@ -17,30 +17,15 @@ from torch import nn
 import resnet_convert
 from prototxt.errors import CaffeModelError, RequestError, WeightsError
 from resnet_convert.cli.main import main
-from tests.resnet_convert.into_nets import HEAD, conv, layer
+from tests.resnet_convert.modules.nets import SMALL, models, net
 from weights import open_weights
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-MODELS = """
-from torch import nn
-
-def net():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=PAD), nn.ReLU(), nn.MaxPool2d(2, 1))
-"""
-
-
 @pytest.fixture
-def small() -> dict[str, torch.Tensor]:
+def small(in_a_folder: None) -> dict[str, torch.Tensor]:
     """A net, `mine.py:net` that is it, and its state dict, which lies in state.pth."""
-    Path("mine.py").write_text(MODELS.replace("PAD", "1"))
-    pool = layer("p", "Pooling", "r", phrase="kernel_size: 2")
-    layers = [conv("c", "data"), layer("r", "ReLU", "c"), pool, layer("s", "Softmax", "p")]
-    Path("net.prototxt").write_text("\n".join([HEAD, *layers]))
+    Path("mine.py").write_text(models())
+    net(*SMALL)
     made = torch.Generator().manual_seed(4)
     state = {"0.weight": torch.randn(4, 3, 3, 3, generator=made), "0.bias": torch.randn(4, generator=made)}
     torch.save(state, "state.pth")
@@ -77,7 +62,7 @@ def test_a_module_may_come_with_its_weights(small: dict[str, torch.Tensor]) -> N
     loading = (
         "\n\ndef loaded():\n    made = net()\n    made.load_state_dict(torch.load('state.pth'))\n    return made\n"
     )
-    Path("mine.py").write_text("import torch" + MODELS.replace("PAD", "1") + loading)
+    Path("mine.py").write_text("import torch" + models() + loading)
     assert main(["port", "--from", "mine.py:loaded", "--net", "net.prototxt", "-q"]) == 0
     with open_weights("loaded.caffemodel") as weights:
         (stored,) = [found for found in weights.layers if found.blobs]
@@ -86,7 +71,7 @@ def test_a_module_may_come_with_its_weights(small: dict[str, torch.Tensor]) -> N
 
 @pytest.mark.usefixtures("small")
 def test_the_command_line_says_where_numbers_leave(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.py").write_text(MODELS.replace("PAD", "0"))
+    Path("mine.py").write_text(models(padding=0))
     words = ["port", "--from", "mine.py:net", "state.pth", "--net", "net.prototxt"]
     assert main(words) == 3
     errors = " ".join(capsys.readouterr().err.split())

@@ -17,9 +17,9 @@ from prototxt import Net
 from prototxt.caffe_pb2 import TransformationParameter
 from prototxt.errors import RequestError
 from prototxt.names import file_name
-from resnet_convert.means import mean_of
+from resnet_convert.images.means import mean_of
+from resnet_convert.images.subject import Subject
 from resnet_convert.requests.images import PreparedRequest
-from resnet_convert.subject import Subject
 from verify.evaluation.published.figure import Published
 from verify.evaluation.records import ImageFault, Source
 from verify.evaluation.running.transform import Resize, Transform

@@ -17,10 +17,22 @@ from torch.nn import functional
 import resnet_convert
 from prototxt import format_net, load_net, resnet
 from prototxt.errors import NetError
-from resnet_convert.into import PortedInto, port_module
-from resnet_convert.modules import built
+from resnet_convert.modules.into import PortedInto, port_module
+from resnet_convert.modules.naming import built
 from resnet_convert.requests import PortIntoRequest
-from tests.resnet_convert.into_nets import C3, SIZED, UNEVEN, assert_same_numbers, conv, layer, norm
+from tests.resnet_convert.modules.nets import (
+    BARE,
+    NO_BIAS,
+    NORMED,
+    SCALED,
+    SIZED,
+    UNEVEN,
+    assert_same_numbers,
+    conv,
+    convolved,
+    layer,
+    norm,
+)
 from weights import ArrayWeights, Outputs, open_weights
 
 
@@ -50,30 +62,23 @@ class OfOne(nn.Module):
         return functional.batch_norm(x, self.norm.running_mean, self.norm.running_var, self.weight, None)
 
 
-def behind(*parts: nn.Module, bias: bool = False) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, **C3, bias=bias), *parts)
-
-
-PLAIN = [conv("c", "data"), norm("n", "c")]
-NO_SCALE = [conv("c", "data", f"{SIZED} bias_term: false"), layer("n", "BatchNorm", "c")]
-BARE = [conv("c", "data")]
-SCALED = [conv("c", "data"), layer("s", "Scale", "c", of="scale_param", phrase=f"bias_term: true {UNEVEN}")]
+NO_SCALE = [NO_BIAS, layer("n", "BatchNorm", "c")]
 MODULES: dict[str, Callable[[], nn.Module]] = {
-    "factor and summand behind": lambda: behind(nn.BatchNorm2d(4, affine=False), PerChannel(4, "fs")),
-    "summand, then factor": lambda: behind(nn.BatchNorm2d(4, affine=False), PerChannel(4, "sf")),
-    "a factor alone": lambda: behind(nn.BatchNorm2d(4, affine=False), PerChannel(4, "f")),
-    "a summand alone": lambda: behind(nn.BatchNorm2d(4, affine=False), PerChannel(4, "s")),
-    "statistics alone": lambda: behind(nn.BatchNorm2d(4, affine=False)),
-    "statistics alone, and a bias": lambda: behind(nn.BatchNorm2d(4, affine=False), bias=True),
-    "all of it twice": lambda: behind(nn.BatchNorm2d(4), PerChannel(4, "fsfs"), bias=True),
-    "two normalisations": lambda: behind(nn.BatchNorm2d(4, eps=0.25), nn.BatchNorm2d(4, eps=0.01), bias=True),
-    "factor and summand before": lambda: behind(PerChannel(4, "fs"), nn.BatchNorm2d(4)),
-    "factors and summands alone": lambda: behind(PerChannel(4, "sfs")),
-    "no summand in the normalisation": lambda: behind(OfOne()),
-    "a large eps": lambda: behind(nn.BatchNorm2d(4, eps=7.0)),
-    "a large eps in the second": lambda: behind(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=7.0)),
-    "a normalisation": lambda: behind(nn.BatchNorm2d(4, eps=0.02)),
-    "a bias": lambda: nn.Sequential(nn.Conv2d(3, 4, **C3)),
+    "factor and summand behind": lambda: convolved(nn.BatchNorm2d(4, affine=False), PerChannel(4, "fs"), bias=False),
+    "summand, then factor": lambda: convolved(nn.BatchNorm2d(4, affine=False), PerChannel(4, "sf"), bias=False),
+    "a factor alone": lambda: convolved(nn.BatchNorm2d(4, affine=False), PerChannel(4, "f"), bias=False),
+    "a summand alone": lambda: convolved(nn.BatchNorm2d(4, affine=False), PerChannel(4, "s"), bias=False),
+    "statistics alone": lambda: convolved(nn.BatchNorm2d(4, affine=False), bias=False),
+    "statistics alone, and a bias": lambda: convolved(nn.BatchNorm2d(4, affine=False)),
+    "all of it twice": lambda: convolved(nn.BatchNorm2d(4), PerChannel(4, "fsfs")),
+    "two normalisations": lambda: convolved(nn.BatchNorm2d(4, eps=0.25), nn.BatchNorm2d(4, eps=0.01)),
+    "factor and summand before": lambda: convolved(PerChannel(4, "fs"), nn.BatchNorm2d(4), bias=False),
+    "factors and summands alone": lambda: convolved(PerChannel(4, "sfs"), bias=False),
+    "no summand in the normalisation": lambda: convolved(OfOne(), bias=False),
+    "a large eps": lambda: convolved(nn.BatchNorm2d(4, eps=7.0), bias=False),
+    "a large eps in the second": lambda: convolved(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=7.0), bias=False),
+    "a normalisation": lambda: convolved(nn.BatchNorm2d(4, eps=0.02), bias=False),
+    "a bias": convolved,
 }
 
 
@@ -82,7 +87,7 @@ def last_top(layers: list[str]) -> str:
 
 
 @pytest.mark.parametrize("module", MODULES)
-@pytest.mark.parametrize("layers", [PLAIN, NO_SCALE, BARE, SCALED], ids=["plain", "no scale", "bare", "scale alone"])
+@pytest.mark.parametrize("layers", [NORMED, NO_SCALE, BARE, SCALED], ids=["plain", "no scale", "bare", "scale alone"])
 def test_any_form_holds_any_other(layers: list[str], module: str, made: Callable[..., tuple[str, str]]) -> None:
     files = made(*layers, layer("r", "ReLU", last_top(layers)))
     done = resnet_convert.port_into(*files, nn.Sequential(MODULES[module]().eval(), nn.ReLU()))
@@ -96,7 +101,7 @@ def test_one_parameter_for_two_uses_is_refused(made: Callable[..., tuple[str, st
     part = PerChannel(4, "sfs")
     part.names[2] = part.names[0]
     with pytest.raises(NetError, match=r"one 1\.s0 for two uses"):
-        resnet_convert.port_into(*made(*PLAIN), behind(part))
+        resnet_convert.port_into(*made(*NORMED), convolved(part, bias=False))
     assert torch.all(part.s0 == 9)
 
 
@@ -119,7 +124,7 @@ def test_a_factor_of_0_goes_into_the_weights_where_a_summand_stands_before_it(
     parts: list[nn.Module], made: Callable[..., tuple[str, str]]
 ) -> None:
     files = made(conv("c", "data"), layer("s", "Scale", "c", of="scale_param", phrase=WITH_SUMMAND))
-    done = with_a_factor_of_0(files, behind(*parts).eval())
+    done = with_a_factor_of_0(files, convolved(*parts, bias=False).eval())
     assert "the factor in the weights: what the module has behind them can't hold it" in [b.what for b in done.bridges]
     with torch.no_grad():
         assert torch.all((done.module(torch.ones(1, 3, 7, 9)) - 2).abs() < 1e-6)

@@ -12,7 +12,7 @@ import pytest
 import resnet_convert
 from prototxt import format_net, resnet
 from prototxt.errors import RequestError
-from resnet_convert.into import PortedInto
+from resnet_convert.modules.into import PortedInto
 from weights import open_weights
 from weights.layouts import layout, torchvision
 

@@ -24,13 +24,13 @@ from prototxt.caffe_pb2 import LayerParameter
 from prototxt.errors import CaffeModelError, RequestError, raise_all
 from prototxt.words import listed
 from resnet_convert.guarding import guard
-from resnet_convert.keras_models import is_mirror, mirror_if_keras
-from resnet_convert.module_state import fill_module
-from resnet_convert.modules import built, file_of
+from resnet_convert.modules.keras_models import is_mirror, mirror_if_keras
+from resnet_convert.modules.naming import built, file_of
+from resnet_convert.modules.side_by_side import Laid, Matched, check_tensors, faults_of, graph_of
+from resnet_convert.modules.state import fill_module
 from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
 from resnet_convert.requests import PortFromRequest
-from resnet_convert.side_by_side import Laid, Matched, check_tensors, faults_of, graph_of
 from weights import Blob, LayerRecord, Outputs, Weights, open_weights, write_caffemodel, write_hdf5
 from weights.strings import message_bytes
 

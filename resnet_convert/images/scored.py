@@ -12,8 +12,8 @@ from typing import Literal, cast
 from converter.api import prepare, write
 from converter.fully_convolutional import Dense, fully_convolutional
 from prototxt.errors import CaffeModelError, RequestError
+from resnet_convert.images.subject import Subject
 from resnet_convert.requests.images import ScoredRequest
-from resnet_convert.subject import Subject
 from verify.engines.opening import opened_apart
 from verify.evaluation.running.plan import UnfitImageError
 from verify.evaluation.running.scorers import ScorerSpec

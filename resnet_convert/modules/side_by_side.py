@@ -22,7 +22,7 @@ from prototxt import Net
 from prototxt.errors import CaffeModelError, NetError, Position, RequestError
 from prototxt.names import utf8
 from prototxt.words import format_shape
-from resnet_convert.keras_models import is_mirror
+from resnet_convert.modules.keras_models import is_mirror
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import FedRequest, NetRequest
 from resnet_convert.verification import compare_engine

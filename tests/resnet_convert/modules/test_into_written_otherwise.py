@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import resnet_convert
 from prototxt.errors import ErrorGroup, NetError
-from tests.resnet_convert.into_nets import C3, UNEVEN, Function, assert_same_numbers, conv, layer, norm
+from tests.resnet_convert.modules.nets import C3, UNEVEN, Function, assert_same_numbers, conv, layer, norm
 from weights import open_weights
 
 GROUPED = f"num_output: 9 kernel_size: 3 pad: 1 group: 3 {UNEVEN}"

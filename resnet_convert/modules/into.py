@@ -15,12 +15,12 @@ from converter.tensor import Tensor
 from prototxt import Net
 from prototxt.errors import RequestError, raise_all
 from resnet_convert.guarding import guard
-from resnet_convert.input_folding import Folded
-from resnet_convert.keras_models import check_output, is_mirror, mirror_if_keras, write_weights
-from resnet_convert.modules import built, file_of
+from resnet_convert.modules.input_folding import Folded
+from resnet_convert.modules.keras_models import check_output, is_mirror, mirror_if_keras, write_weights
+from resnet_convert.modules.naming import built, file_of
+from resnet_convert.modules.side_by_side import Laid, Matched, check_tensors, faults_of, graph_of
 from resnet_convert.option import takes
 from resnet_convert.requests import PortIntoRequest
-from resnet_convert.side_by_side import Laid, Matched, check_tensors, faults_of, graph_of
 from resnet_convert.verification import opened
 from weights import Outputs, Weights
 

@@ -1,0 +1,1 @@
+"""Images fed to a net: which blob takes them, what is done to them before, what scores them, what is expected."""

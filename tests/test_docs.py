@@ -18,7 +18,7 @@ from resnet_convert.layer_types import first_sentence
 from verify.evaluation.published.known import published
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("*/*.md"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("[!.]*/*.md"))
 
 
 def test_the_table_of_layers_is_the_one_that_the_registry_gives() -> None:

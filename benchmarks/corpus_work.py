@@ -199,7 +199,7 @@ def _no_values(_: object, parameter: Parameter) -> npt.NDArray[np.float32]:
 
 def _single_sample(graph: Graph) -> dict[str, tuple[int, ...]]:
     """Shapes with 1 for the batch of the first input; empty where that is no mere batch."""
-    from converter.layers.normalization import BatchNorm
+    from converter.layers.batch_norm import BatchNorm
 
     shapes = Plan.of(graph).shapes
     batch = next((shape[0] for shape in shapes.values() if len(shape) > 1), 1)

@@ -322,7 +322,7 @@ def named_weights(graph: Graph) -> dict[str, Tensor]:
 
     Parameters are `weight` and `bias`; of a BatchNorm `mean`, `variance` and, merged with its Scale, `gamma`, `beta`.
     """
-    from converter.layers.normalization import normalisation
+    from converter.layers.batch_norm import normalisation
 
     state: dict[str, Tensor] = {}
     for node in graph.nodes:

@@ -20,7 +20,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "BN": "batch_norm_forks",
     "BNLL": "activation",
     "BReLU": "activation_forks",
-    "BatchNorm": "normalization",
+    "BatchNorm": "batch_norm",
     "BatchReindex": "selection",
     "BatchToSpaceND": "space_depth",
     "BboxData": "data_forks",

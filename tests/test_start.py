@@ -24,7 +24,7 @@ UNUSED = set(
 )
 """What a conversion without a comparison does not need."""
 
-FAMILIES = {"activation", "arithmetic", "base", "convolution", "data", "inner_product", "normalization", "pooling"}
+FAMILIES = {"activation", "arithmetic", "base", "batch_norm", "convolution", "data", "inner_product", "pooling"}
 FAMILIES |= {"reduction"}
 
 

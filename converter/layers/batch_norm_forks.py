@@ -19,7 +19,7 @@ from typing import ClassVar
 from converter.graph import Shape, format_shape
 from converter.layers.arithmetic import Scale
 from converter.layers.base import fault, filler, register, require, shortest
-from converter.layers.normalization import BatchNorm
+from converter.layers.batch_norm import BatchNorm
 from converter.node import Layer, Parameter
 from converter.traits import KeptStatistics
 from prototxt import NetLayer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converter.graph import Shape, format_shape
 from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
-from converter.layers.normalization import beside_channels
+from converter.layers.shared.sizes import beside_channels
 from converter.node import Layer, Parameter, is_over
 from converter.tensor import Tensor
 from prototxt import NetLayer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from converter.graph import Graph
-from converter.layers.normalization import normalisation
+from converter.layers.batch_norm import normalisation
 from converter.matching.operation import Operation
 from converter.matching.skeleton import NetPart, Skeleton
 from converter.node import Node, maker

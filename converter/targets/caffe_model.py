@@ -11,8 +11,8 @@ import numpy as np
 from google.protobuf.message import Message
 
 from converter.graph import Graph, count, format_shape, is_free
+from converter.layers.batch_norm import normalisation
 from converter.layers.data import Input
-from converter.layers.normalization import normalisation
 from converter.layers.reshape import Reshape
 from converter.layers.shared.fused import without_relu
 from converter.node import Node, Origin, Value

@@ -59,7 +59,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "convolution": "convolution volumes deformable dense_block im2col",
     "dense": "inner_product",
     "recurrent": "recurrent recurrent_forks",
-    "normalization": "normalization batch_norm_forks item_norms normalize",
+    "normalization": "normalization batch_norm batch_norm_forks item_norms normalize",
     "activation": "activation activation_forks powers reduction",
     "pooling": "pooling volume_pooling pyramid pyramid_pooling unpooling",
     "join": "arithmetic broadcast",

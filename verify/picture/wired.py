@@ -13,7 +13,7 @@ from verify.picture.hints import hint_of
 from verify.picture.records import DrawnLayer, DrawnNet, DrawnTop, colour_of
 from verify.wiring import Wired
 
-_TOUCH_UP = ("activation", "activation_forks", "normalization", "batch_norm_forks", "arithmetic", "powers")
+_TOUCH_UP = tuple("activation activation_forks normalization batch_norm batch_norm_forks arithmetic powers".split())
 
 
 def drawn_net(net: Net, order: Sequence[Wired], shapes: Mapping[int, tuple[int, ...]]) -> DrawnNet:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from converter.emission import OnnxOps
 from converter.graph import Shape, count, is_free
+
+if TYPE_CHECKING:
+    from converter.node import Node
 
 FLOAT, INT64, BOOL = 1, 7, 9
 """TensorProto's numbers of the types that Cast is given."""
@@ -42,3 +46,8 @@ def torch_dims(x: str, shape: Shape) -> list[str]:
 def turned_around(g: OnnxOps, x: str, axis: int) -> str:
     """`x` from the end of an axis to its start, whatever its size."""
     return g.slice(x, axis, -1, -(2**63) + 1, -1)
+
+
+def beside_channels(node: Node) -> Shape:
+    """The shape that lines a vector of channels up with axis 1."""
+    return (node.shape[1] if len(node.shape) > 1 else 1, *[1] * (len(node.shape) - 2))

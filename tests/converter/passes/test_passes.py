@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from converter.api import prepare
+from converter.layers.batch_norm import BatchNorm
 from converter.layers.convolution import Convolution
-from converter.layers.normalization import BatchNorm
 from converter.options import Options
 from prototxt import parse_net
 from tests.golden import assert_close, run_onnx, run_torch

@@ -150,7 +150,8 @@ class Layer(Traits):
         keeps_bottom: of a layer that `rereads`, whether in place it has the derivative all the same: it reads a copy of
             its own there. (Caffe's product of Eltwise loses the top's gradient in place, which is not followed.)
         tabulates: whether the model holds tables for it that grow with its bottoms and tops, or an operator for each
-            step of them; these are made at once, so that such a layer has a limit (`LARGEST_TABULATED`).
+            step of them; these are made at once, so that such a layer has a limit (`LARGEST_TABULATED`). `tabulated`
+            says which they grow with.
         read_as: other classes that `read` may give a layer of, where the type has several forms.
         role: `layer`, or `input` for a layer that brings data in, or `loss` for one that is left out unless asked for.
     """
@@ -227,6 +228,10 @@ class Layer(Traits):
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         """Shapes of the tops; NetError where Caffe would refuse the bottoms. By default a top is as its bottom."""
         return list(inputs)
+
+    def tabulated(self, inputs: Sequence[Shape], tops: Sequence[Shape]) -> Sequence[Shape]:
+        """The shapes that its tables grow with: of all blobs, unless a layer knows better."""
+        return [*inputs, *tops] if self.tabulates else []
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         """The learnable blobs, in the order of the caffemodel."""

@@ -18,7 +18,7 @@ LARGEST_BLOB = (1 << 31) - 1
 """Caffe counts a blob's values in 32 bits."""
 
 LARGEST_TABULATED = 1 << 24
-"""Values of a bottom or top of a layer that tabulates; SSD's largest has 200,000."""
+"""Values of a blob that a layer's tables grow with; SSD's largest has 200,000."""
 
 
 def infer_tops(layer: Layer, bottoms: Sequence[Value]) -> list[Shape]:
@@ -55,6 +55,8 @@ def check_counts(source: NetLayer, cls: type[Layer]) -> None:
 
 def check_tables(shapes: Sequence[Shape]) -> None:
     """NetError for a blob whose numbers would stand in the model and are too many."""
+    if not shapes:
+        return
     largest = max(shapes, key=count)
     said = f"{format_shape(largest)}: its numbers stand in the model, which takes at most {LARGEST_TABULATED} of them"
     require(int(count(largest)) <= LARGEST_TABULATED, f"a blob of the layer is {said}")

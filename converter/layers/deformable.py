@@ -96,6 +96,9 @@ class DeformableConvolution(Layer):
         require(count(sizes) <= count(shape[2:]), f"a top of {format_shape(sizes)} has more places than the offsets")
         return [(shape[0], self.num_output, *sizes)]
 
+    def tabulated(self, inputs: Sequence[Shape], tops: Sequence[Shape]) -> Sequence[Shape]:
+        return [(self._taps, *tops[0][2:])]
+
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         shape = (self.num_output, int(inputs[0][1]) // self.group, *self.window.kernel)
         weight = Parameter("weight", shape, self.fillers[0])
@@ -188,7 +191,6 @@ class ModulatedDeformableConvolution(DeformableConvolution):
     """The second version: a factor for each value of the kernel too (modulated_deformable_conv_layer.cpp)."""
 
     types = ("ModulatedDeformableConvolution",)
-    tabulates = True
     bottoms = (3, 3)
     section = "modulated_deformable_convolution_param"
 

@@ -62,6 +62,9 @@ class Priors(Layer):
         places = int(inputs[0][2]) * int(inputs[0][3])
         return [(1, 2, places * len(self.priors) * len(self.offsets) * 4)]
 
+    def tabulated(self, inputs: Sequence[Shape], tops: Sequence[Shape]) -> Sequence[Shape]:
+        return tops
+
     def boxes(self, features: Shape, picture: Shape) -> npt.NDArray[np.float32]:
         """Corners and variances, rounded to float32 where SSD's own variables are of that type."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -112,7 +115,6 @@ class PriorBox(Priors):
     """
 
     types = ("PriorBox",)
-    tabulates = True
 
     @classmethod
     def read(cls, source: NetLayer) -> PriorBox:
@@ -146,7 +148,6 @@ class PriorBoxClustered(Priors):
     """
 
     types = ("PriorBoxClustered",)
-    tabulates = True
 
     @classmethod
     def read(cls, source: NetLayer) -> PriorBoxClustered:

@@ -89,7 +89,6 @@ class ROIPooling(Layer):
     """
 
     types = ("ROIPooling",)
-    tabulates = True
     bottoms = (2, 2)
     pooled: tuple[int, int] = (1, 1)
     spatial_scale: float = 1.0
@@ -151,7 +150,6 @@ class PSROIPooling(Layer):
     """
 
     types = ("PSROIPooling",)
-    tabulates = True
     bottoms = (2, 2)
     output_dim: int = 1
     group_size: int = 1
@@ -174,6 +172,9 @@ class PSROIPooling(Layer):
         )
         require(not is_free(features[1]) and int(features[1]) == expected, message)
         return [(rois[0], self.output_dim, self.group_size, self.group_size)]
+
+    def tabulated(self, inputs: Sequence[Shape], tops: Sequence[Shape]) -> Sequence[Shape]:
+        return [tops[0][2:]]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         features = node.shape

@@ -54,7 +54,6 @@ class ROIAlign(Layer):
     """
 
     types = ("ROIAlign",)
-    tabulates = True
     bottoms = (2, 2)
     fork: str = "detectron"
     pooled: tuple[int, int] = (1, 1)
@@ -95,6 +94,9 @@ class ROIAlign(Layer):
         check_regions(features, rois)
         more = self.fork == "cascade_rcnn"
         return [(rois[0], features[1], self.pooled[0] + more, self.pooled[1] + more)]
+
+    def tabulated(self, inputs: Sequence[Shape], tops: Sequence[Shape]) -> Sequence[Shape]:
+        return [tops[0][2:]]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         features = node.inputs[0].shape

@@ -169,6 +169,8 @@ def _tensor(slot: Slot, index: int, blob: Blob | None, make: MakeParameter | Non
         known.shared = True
         if blob is not None:  # Caffe copies layer by layer into the shared memory, so the last sharer's values stay.
             known.load = _Stored(blob, known.shape)
+        elif isinstance(make, RandomParameters):
+            make.share(slot.origin, known.load().reshape(tuple(map(int, parameter.shape))))
         return known if known.shape == parameter.shape else known.reshaped(parameter.shape)
     if blob is not None:
         load: Callable[[], Array] = _Stored(blob, parameter.shape)
@@ -213,11 +215,17 @@ class RandomParameters:
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self.made: dict[str, list[Array]] = {}
+        self._held: dict[str, list[Array]] = {}  # with what layers share, as a file has it for each of them
 
     def __call__(self, origin: Origin, parameter: Parameter) -> Array:
         values = self._draw(origin, parameter)
         self.made.setdefault(origin.name, []).append(values)
+        self.share(origin, values)
         return values
+
+    def share(self, origin: Origin, values: Array) -> None:
+        """Take down that a layer's next parameter is one that was made for another layer."""
+        self._held.setdefault(origin.name, []).append(values)
 
     def _draw(self, origin: Origin, parameter: Parameter) -> Array:
         shape = tuple(map(int, parameter.shape))
@@ -236,7 +244,8 @@ class RandomParameters:
     def with_file(self, weights: Weights | None) -> Weights:
         """What was drawn and what the file gave, as one set of weights."""
         read = {x.name: [b.array() for b in x.blobs] for x in weights.layers} if weights else {}
-        return ArrayWeights({**read, **self.made}, path="random weights")
+        made = {name: held for name, held in self._held.items() if name in self.made}
+        return ArrayWeights({**read, **made}, path="random weights")
 
 
 class StartingParameters(RandomParameters):

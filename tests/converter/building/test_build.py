@@ -268,6 +268,21 @@ def test_free_axes_that_weights_fix_are_refused() -> None:
     )
 
 
+def test_made_weights_hold_what_layers_share_for_each_of_them() -> None:
+    convolution = 'param { name: "w" } convolution_param { num_output: 2 kernel_size: 3 }'
+    text = "".join(
+        f'layer {{ name: "{x}" type: "Input" top: "{x}" input_param {{ shape {{ dim: [1, 3, 5, 5] }} }} }}\n'
+        f'layer {{ name: "c{x}" type: "Convolution" bottom: "{x}" top: "c{x}" {convolution} }}\n'
+        for x in "ab"
+    )
+    made = prepare(parse_net(text), None, Options(random_weights=0)).weights
+    assert made is not None
+    one, two = ([blob.array() for blob in layer.blobs] for layer in made.layers)
+    assert [x.shape for x in two] == [(2, 3, 3, 3), (2,)]
+    assert (one[0] == two[0]).all()
+    assert (one[1] != two[1]).any()
+
+
 def test_a_train_val_net_becomes_its_inference_net() -> None:
     text = (
         'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TEST }\n'

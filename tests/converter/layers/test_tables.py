@@ -31,7 +31,9 @@ WIDE = {
     + layer("ROIAlign", "x", "r", words=f"roi_align_param {{ {OF_REGIONS} sampling_ratio: 2 }}"),
     "planes of bins": fed("x", 1, 490, 200, 200)
     + fed("r", 300, 5)
-    + layer("PSROIPooling", "x", "r", words="psroi_pooling_param { output_dim: 10 group_size: 7 spatial_scale: 0.0625 }"),
+    + layer(
+        "PSROIPooling", "x", "r", words="psroi_pooling_param { output_dim: 10 group_size: 7 spatial_scale: 0.0625 }"
+    ),
     "boxes on many features": fed("x", 1, 256, 270, 480)
     + fed("i", 1, 3, 1080, 1920)
     + layer("PriorBox", "x", "i", words=OF_IMAGES),

@@ -16,6 +16,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "Add": "broadcast",
     "AnnotatedData": "data",
     "ArgMax": "measures",
+    "AutoCrop": "cropping",
     "Axpy": "arithmetic",
     "BN": "batch_norm_forks",
     "BNLL": "activation",

@@ -16,6 +16,8 @@ from converter.layers.base import (
     require,
     unsupported,
 )
+from converter.layers.shaping import Crop
+from converter.layers.shared.coordinates import cut_off
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -24,6 +26,26 @@ if TYPE_CHECKING:
 
 Corner = tuple[int, int]
 """Row and column at which a piece starts."""
+
+
+@register
+class AutoCrop(Crop):
+    """The piece of the first bottom that lies on the second, in whose height and width (FCN's auto_crop_layer.cpp).
+
+    Where it begins follows from the kernels, strides and paddings of the layers between the two and the blob that both
+    come from, once for the net: it is not the middle where that is another place. RCF and others have it.
+    """
+
+    types = ("AutoCrop",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> AutoCrop:
+        return cls(2, cut_off(source) if len(source.bottoms) == 2 else ())
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        for shape in inputs:
+            require(len(shape) == 4, f"a bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        return super().infer(inputs)
 
 
 @register

@@ -4,7 +4,48 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.drawn.base import Draw, Drawn, blob, drawn, fields, layer, normal, shape
+from tests.drawn.base import Draw, Drawn, blob, drawn, fields, layer, normal, shape, uniform
+
+
+@drawn("AutoCrop")
+@st.composite
+def auto_crop(draw: Draw) -> Drawn:
+    """Made smaller by a convolution or a pooling, larger again, and cut to the image or to what is left of it.
+
+    The second kernel follows from how far in the cut shall begin, so that this is a whole number that fits.
+    """
+    pools, cut, stride = draw(st.booleans()), draw(st.integers(0, 1)), draw(st.integers(1, 3))
+    dilation = 1 if pools else draw(st.integers(1, 2))
+    kernels, pads, larger, shrunk = [], [], [], []
+    for _ in range(2):
+        kernel = draw(st.integers(stride if pools else 1, 3))  # A pooling's last window may lie outside the image else.
+        further, back = draw(st.integers(max(1, stride - 1), 3)), draw(st.integers(0, 1))
+        reach = (kernel - 1) * dilation + 1
+        pad = draw(st.integers(0, reach // 2))
+        kernels.append(kernel)
+        pads.append(pad)
+        larger.append(reach - 2 * pad + 2 * further + 2 * back)
+        shrunk.append(back)
+    window = {"kernel_h": kernels[0], "kernel_w": kernels[1], "pad_h": pads[0], "pad_w": pads[1]}
+    up = fields(kernel_h=larger[0], kernel_w=larger[1], pad_h=shrunk[0], pad_w=shrunk[1], stride=stride, num_output=2)
+    weight = uniform("weight_filler")
+    text = (
+        _made("down", "Pooling", f"pooling_param {{ {fields(**window, stride=stride)} }}", "x")
+        if pools
+        else _made(
+            "down", "Convolution",
+            f"convolution_param {{ {fields(**window, stride=stride, dilation=dilation, num_output=3)} {weight} }}", "x",
+        )
+    )  # fmt: skip
+    text += _made("up", "Deconvolution", f"convolution_param {{ {up} {weight} }}", "down")
+    if cut:
+        text += _made("like", "Convolution", f"convolution_param {{ num_output: 1 kernel_size: 3 {weight} }}", "x")
+    text += layer("AutoCrop", "", f"up {'like' if cut else 'x'}")
+    return Drawn(text, {"x": normal(draw, *shape(draw, 4, least=4, most=12))})
+
+
+def _made(name: str, kind: str, params: str, bottom: str) -> str:
+    return layer(kind, params, bottom, name).replace('"it"', f'"{name}"') + "\n"
 
 
 @drawn("CropCenter")

@@ -1,4 +1,4 @@
-"""Images cut into pieces, and pieces put together, from the sources of waifu2x-caffe's fork and of JAA-Net's."""
+"""Images cut into pieces, and pieces put together: waifu2x-caffe's fork, JAA-Net's and RCF's, from their sources."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ import numpy as np
 
 from tests.drawn.base import layer
 from tests.naive.base import Naive, case, random
+
+
+@case("auto_crop")
+def auto_crop() -> Naive:
+    """RCF's auto_crop_layer.cpp: pixel 0 of a pooling of 2 lies at 0.5, of a kernel of 4 at 1.5 less.
+
+    Along the columns the kernel is 6 wide with 1 of padding, which puts it at the same place.
+    """
+    x, weight = random(3, 2, 1, 5, 8), random(4, 1, 1, 4, 6)
+    up = np.zeros((2, 1, 8, 12))
+    for n, h, w in np.ndindex(2, 3, 4):
+        largest = x[n, 0, 2 * h : 2 * h + 2, 2 * w : 2 * w + 2].max()
+        for i, j in np.ndindex(4, 6):
+            up[n, 0, 2 * h + i, 2 * w + j] += largest * weight[0, 0, i, j]
+    unpadded = up[:, :, :, 1:-1]
+    y = np.empty((2, 1, 5, 8))
+    for n, h, w in np.ndindex(2, 5, 8):
+        y[n, 0, h, w] = unpadded[n, 0, 1 + h, 1 + w]
+    text = 'layer { name: "down" type: "Pooling" bottom: "x" top: "down" pooling_param { kernel_size: 2 stride: 2 } }\n'
+    text += 'layer { name: "up" type: "Deconvolution" bottom: "down" top: "up" convolution_param { num_output: 1 '
+    text += "kernel_h: 4 kernel_w: 6 stride: 2 pad_h: 0 pad_w: 1 bias_term: false } }\n"
+    text += layer("AutoCrop", "", "up x")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"up": [weight]})
 
 
 @case("crop_center")

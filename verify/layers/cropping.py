@@ -1,7 +1,7 @@
 """Forks' layers that cut images into pieces and put pieces together.
 
-Facts from the sources of waifu2x-caffe's fork (crop_center_layer.cpp) and of JAA-Net's (division_layer.cpp,
-combination_layer.cpp).
+Facts from the sources of waifu2x-caffe's fork (crop_center_layer.cpp), of JAA-Net's (division_layer.cpp,
+combination_layer.cpp) and of RCF's (auto_crop_layer.cpp).
 """
 
 from __future__ import annotations
@@ -11,6 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from verify.layers.registry import Array, Call, Sensitivity, register
+from verify.layers.shared.places import offsets
+
+
+@register("AutoCrop", bottoms=2, error=lambda call, tops: [Sensitivity(1, (1.0, 0.0))])
+def auto_crop(call: Call) -> list[Array]:
+    """Of the first bottom what lies on the second: its height and width, from where its first pixel is on."""
+    for bottom in call.bottoms:
+        call.require(bottom.ndim == 4, f"needs bottoms of 4 axes, one has {bottom.ndim}")
+    above, left = offsets(call)
+    rows, columns = call.bottoms[1].shape[2:]
+    fits = above + rows <= call.x.shape[2] and left + columns <= call.x.shape[3]
+    call.require(fits, f"{rows}×{columns} from {above}, {left} on leave {call.x.shape[2]}×{call.x.shape[3]}")
+    return [np.ascontiguousarray(call.x[:, :, above : above + rows, left : left + columns])]
 
 
 @register("CropCenter")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter
+from prototxt.coordinates import read_crops, states_no_cut
 from prototxt.errors import RequestError
 from prototxt.recording import is_repeated
 
@@ -110,6 +111,14 @@ def _have_faceboxes_squares(layers: Sequence[LayerParameter]) -> bool:
     return any(list(other.prior_box_param.min_size) == [32, 64, 128] for other in layers if other.type == "PriorBox")
 
 
+def _lines_up(layer: NetLayer) -> str:
+    return layer.neighbours.once(read_crops).evidence if states_no_cut(layer.param) else ""
+
+
+def _cuts_as_elsewhere(layer: NetLayer) -> bool:
+    return not states_no_cut(layer.param) or not layer.neighbours.once(read_crops).would_differ
+
+
 def _engine_of_intel(layer: NetLayer) -> str:
     p = layer.param.batch_norm_param
     if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
@@ -141,6 +150,14 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             "segnet",
             "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
             _fields("bn_param", "bn_mode", "scale_filler", "shift_filler"),
+        ),
+    ),
+    "Crop": (
+        Dialect("bvlc", "offsets that are not stated are 0", usual=_cuts_as_elsewhere),
+        Dialect(
+            "fcn",
+            "no fields: from where the second bottom's first pixel lies on the first, by the layers between them",
+            _lines_up,
         ),
     ),
     "CTCGreedyDecoder": (

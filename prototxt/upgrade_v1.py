@@ -58,7 +58,7 @@ TYPES = {
     "THRESHOLD": "Threshold",
     "WINDOW_DATA": "WindowData",
     # Forks that added layers while V1 was current.
-    "CROP": "Crop",
+    "CROP": "AutoCrop",  # BVLC's Crop has offsets, and came after the form: this one is another layer
     "MCWINDOW_DATA": "MCWindowData",
     "CONVOLUTION3D": "Convolution3D",
     "POOLING3D": "Pooling3D",

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from prototxt import format_net, upgrade_net, upgrade_solver
 from prototxt.caffe_pb2 import NetParameter, SolverParameter
 from prototxt.careful import is_solver
+from prototxt.coordinates import state_cuts
 from prototxt.errors import Position, RequestError, WeightsError
 from prototxt.net import read_net_message
 from prototxt.parse import parse, read_text
@@ -72,6 +73,7 @@ def _upgraded_text(path: Path, request: UpgradeRequest) -> Upgraded:
         changed = solver.SerializeToString(deterministic=True) != before
         return Upgraded(write(solver), ("solver_type became type",) if changed else ())
     message, notes = read_net_message(text, str(path), allow_unknown=request.allow_unknown)
+    notes = (*notes, *state_cuts(message))
     return Upgraded(write(message), notes)
 
 
@@ -89,4 +91,5 @@ def _upgraded_binary(path: Path, printed: bool) -> Upgraded:
     except DecodeError:
         raise WeightsError("this is no caffemodel in protobuf form", position=Position(str(path))) from None
     today = upgrade_net(message)
-    return Upgraded(message_bytes(today.message), today.notes)
+    notes = (*today.notes, *state_cuts(today.message))
+    return Upgraded(message_bytes(today.message), notes)

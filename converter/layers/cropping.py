@@ -17,9 +17,9 @@ from converter.layers.base import (
     unsupported,
 )
 from converter.layers.shaping import Crop
-from converter.layers.shared.coordinates import cut_off
 from converter.node import Layer
 from prototxt import NetLayer
+from prototxt.coordinates import cut_off
 
 if TYPE_CHECKING:
     from converter.node import Node
@@ -33,7 +33,8 @@ class AutoCrop(Crop):
     """The piece of the first bottom that lies on the second, in whose height and width (FCN's auto_crop_layer.cpp).
 
     Where it begins follows from the kernels, strides and paddings of the layers between the two and the blob that both
-    come from, once for the net: it is not the middle where that is another place. RCF and others have it.
+    come from, once for the net: it is not the middle where that is another place. RCF has it, and FCN's branch as the
+    CROP of nets in the form of 2014.
     """
 
     types = ("AutoCrop",)

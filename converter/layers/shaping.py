@@ -22,6 +22,8 @@ from converter.layers.base import (
 from converter.matching.operation import Operation
 from converter.node import REFUSED, Layer, by_message_alone
 from prototxt import NetLayer
+from prototxt.caffe_pb2 import LayerParameter
+from prototxt.coordinates import cut_off
 from prototxt.errors import NetError
 
 if TYPE_CHECKING:
@@ -240,7 +242,11 @@ class Flatten(Layer):
 
 @register
 class Crop(Layer):
-    """The first bottom cut to the second's size from `axis` on, at the given offsets (Caffe: crop_layer.cpp)."""
+    """The first bottom cut to the second's size from `axis` on, at the given offsets (Caffe: crop_layer.cpp).
+
+    The Crop of FCN's branch (`--dialect Crop=fcn`), which HED and others were made with, has no fields and takes the
+    offsets from the layers between its bottoms. A net in the form of 2014 has that one in any case, as AutoCrop.
+    """
 
     types = ("Crop",)
     bottoms = (2, 2)
@@ -249,8 +255,15 @@ class Crop(Layer):
 
     @classmethod
     def read(cls, source: NetLayer) -> Crop:
+        if source.dialect == "fcn" and len(source.bottoms) == 2:
+            return cls(2, cut_off(source))
         p = source.param.crop_param
         return cls(p.axis, tuple(p.offset))
+
+    def make_plain(self, param: LayerParameter) -> None:
+        if tuple(param.crop_param.offset) != self.offset:  # they come from the layers, where BVLC's has them stated
+            param.type, param.crop_param.axis = "Crop", self.axis
+            param.crop_param.offset[:] = self.offset
 
     def _offsets(self, shape: Shape) -> dict[int, int]:
         """Offset by axis."""

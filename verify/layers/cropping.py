@@ -11,19 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from verify.layers.registry import Array, Call, Sensitivity, register
-from verify.layers.shared.places import offsets
+from verify.layers.shared.places import cut_to_second
 
 
 @register("AutoCrop", bottoms=2, error=lambda call, tops: [Sensitivity(1, (1.0, 0.0))])
 def auto_crop(call: Call) -> list[Array]:
     """Of the first bottom what lies on the second: its height and width, from where its first pixel is on."""
-    for bottom in call.bottoms:
-        call.require(bottom.ndim == 4, f"needs bottoms of 4 axes, one has {bottom.ndim}")
-    above, left = offsets(call)
-    rows, columns = call.bottoms[1].shape[2:]
-    fits = above + rows <= call.x.shape[2] and left + columns <= call.x.shape[3]
-    call.require(fits, f"{rows}×{columns} from {above}, {left} on leave {call.x.shape[2]}×{call.x.shape[3]}")
-    return [np.ascontiguousarray(call.x[:, :, above : above + rows, left : left + columns])]
+    return [cut_to_second(call)]
 
 
 @register("CropCenter")

@@ -11,6 +11,7 @@ import numpy as np
 from prototxt import NetLayer
 from prototxt.words import format_shape
 from verify.layers.registry import Array, Call, Sensitivity, register, whole
+from verify.layers.shared.places import cut_to_second
 
 
 @register("Split", shares=whole, keeps_shape=True)
@@ -78,7 +79,12 @@ def slice_layer(call: Call) -> list[Array]:
 
 @register("Crop", bottoms=2, error=lambda call, tops: [Sensitivity(1, (1.0, 0.0))])
 def crop(call: Call) -> list[Array]:
-    """The first bottom cut to the second's size from `axis` on, starting at `offset` (one for all, or one an axis)."""
+    """The first bottom cut to the second's size from `axis` on, starting at `offset` (one for all, or one an axis).
+
+    That of FCN's branch has neither, and is the AutoCrop of others.
+    """
+    if call.layer.dialect == "fcn":
+        return [cut_to_second(call)]
     p = call.param.crop_param
     like = call.bottoms[1]
     first = call.axis(p.axis)

@@ -1,10 +1,12 @@
-"""On which pixels of an earlier blob those of a later one lie, for layers that align two blobs (RCF's coords.hpp).
+"""On which pixels of an earlier blob those of a later one lie, for layers that align two blobs (coords.hpp).
 
 Pixel i of a blob is at `first + i * apart` of the pixels of what it was made of:
 
     Convolution, Pooling   the middle of pixel 0's window is at (k - 1) / 2 - pad, the next one a stride further
     Deconvolution          pixel (k - 1) / 2 - pad is that middle, and so many pixels make up one of the bottom's
-    AutoCrop               pixel 0 is one that stood further in
+    Crop, AutoCrop         pixel 0 is one that stood further in
+
+Of longjon's branch of Caffe, in which FCN was made, and of what came of it: HED's, RCF's, CRF-RNN's.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter, PoolingParameter
-from verify.layers.registry import Call
+from verify.layers.registry import Array, Call
 
 NEURONS = (
     "AbsVal", "BNLL", "Dropout", "ELU", "Exp", "Log", "PReLU", "Power", "ReLU", "Sigmoid", "TanH", "Threshold"
@@ -25,92 +29,100 @@ POINTWISE = (*NEURONS, "Concat", "Eltwise", "LRN", "MVN", "Slice", "Softmax", "S
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of a blob lie along one axis."""
+    """Where the pixels of a blob lie along one axis, in those of another."""
 
     first: Fraction = Fraction(0)
     apart: Fraction = Fraction(1)
 
-    def from_on(self, pixel: Fraction, apart: Fraction) -> Grid:
-        """The grid that begins at this one's `pixel` and takes each `apart`-th of its pixels from there on."""
-        return Grid(self.first + pixel * self.apart, self.apart * apart)
+    def on(self, pixel: Fraction, apart: Fraction) -> Grid:
+        """The same in the pixels of what that other was made of, where its own begin at `pixel` and lie `apart`."""
+        return Grid(pixel + self.first * apart, self.apart * apart)
 
 
-def offsets(call: Call) -> tuple[int, int]:
-    """The row and column of the first bottom on which pixel 0, 0 of the second lies."""
-    return _Aligner(call).offsets(*call.layer.bottoms)
+def cut_to_second(call: Call) -> Array:
+    """Of the first bottom what lies on the second: its height and width, from where its first pixel is on."""
+    for bottom in call.bottoms:
+        call.require(bottom.ndim == 4, f"needs bottoms of 4 axes, one has {bottom.ndim}")
+    try:
+        net = call.layer.neighbours.once(_Net)
+        net.all_align |= call.layer.dialect == "fcn"
+        above, left = net.offsets_of(call.layer.bottoms, call.layer.tops[0])
+    except _ApartError as apart:
+        raise call.fail(str(apart)) from None
+    rows, columns = call.bottoms[1].shape[2:]
+    fits = above + rows <= call.x.shape[2] and left + columns <= call.x.shape[3]
+    call.require(fits, f"{rows}×{columns} from {above}, {left} on leave {call.x.shape[2]}×{call.x.shape[3]}")
+    return np.ascontiguousarray(call.x[:, :, above : above + rows, left : left + columns])
 
 
-def _first_writers(layers: Sequence[LayerParameter]) -> dict[str, LayerParameter]:
-    writers: dict[str, LayerParameter] = {}
-    for layer in reversed(layers):
-        writers.update(dict.fromkeys(layer.top, layer))
-    return writers
+class _ApartError(Exception):
+    """Why two blobs cannot be aligned."""
 
 
-class _Aligner:
-    """The net as one layer sees it; `open` holds the names of layers whose offset is being looked for."""
+class _Net:
+    """The layers of a net, and what was found out of those that align two blobs."""
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.writers = call.layer.neighbours.once(_first_writers)
-        self.open: set[str] = {call.layer.name}
+    def __init__(self, layers: Sequence[LayerParameter]) -> None:
+        self._layers = layers
+        self._writer: dict[str, int] = {}
+        for index in reversed(range(len(layers))):  # the first that writes a blob; those after it work in place
+            self._writer.update(dict.fromkeys(layers[index].top, index))
+        self._known: dict[str, tuple[int, int]] = {}
+        self.all_align = False
+        """Whether a Crop that states nothing aligns, or begins at 0."""
 
-    def offsets(self, first: str, second: str) -> tuple[int, int]:
-        """As `offsets`, of two blobs of the net."""
-        lines = self._line_of(first), self._line_of(second)
-        shared = [blob for blob in lines[1] if blob in lines[0]]
-        self.call.require(bool(shared), f"{first!r} and {second!r} have no blob in common that they come from")
-        grids = [self._grids(line[: line.index(shared[0])]) for line in lines]
+    def offsets_of(self, bottoms: Sequence[str], top: str) -> tuple[int, int]:
+        """The row and column of the first bottom on which pixel 0, 0 of the second lies; kept by the top's name.
+
+        Raises:
+            _ApartError: nowhere, or on no pixel of it.
+        """
+        if top not in self._known:
+            self._known[top] = self._aligned(*bottoms)
+        return self._known[top]
+
+    def _aligned(self, first: str, second: str) -> tuple[int, int]:
+        blobs, grids = [first, second], [(Grid(), Grid()), (Grid(), Grid())]
+        while blobs[0] != blobs[1]:  # one step back from the blob that was written later
+            places = [self._writer.get(blob, -1) for blob in blobs]
+            side = 0 if places[0] > places[1] else 1
+            layer = self._layers[places[side]] if places[side] >= 0 else None
+            if layer is None or not layer.bottom or self._writer.get(layer.bottom[0], -1) >= places[side]:
+                raise _ApartError(f"{first!r} and {second!r} have no blob in common that they come from")
+            rows, columns = (grid.on(*self._step(layer, axis)) for axis, grid in enumerate(grids[side]))
+            grids[side], blobs[side] = (rows, columns), layer.bottom[0]
         result = []
         for mine, wanted in zip(*grids, strict=True):
-            self.call.require(mine.apart == wanted.apart, f"pixels of {first!r} and {second!r} differ in distance")
+            if mine.apart != wanted.apart:
+                raise _ApartError(f"pixels of {first!r} and {second!r} differ in distance")
             offset = (wanted.first - mine.first) / mine.apart
-            whole = offset.denominator == 1 and offset >= 0
-            self.call.require(whole, f"{second!r} begins {offset} pixels into {first!r}, not a whole number from 0 on")
+            if offset.denominator != 1 or offset < 0:
+                raise _ApartError(f"{second!r} begins {offset} pixels into {first!r}, not a whole number from 0 on")
             result.append(int(offset))
         return result[0], result[1]
 
-    def _line_of(self, blob: str) -> list[str]:
-        """The blob, the first bottom of what wrote it, that one's, and so on."""
-        line: list[str] = []
-        while blob not in line:
-            line.append(blob)
-            writer = self.writers.get(blob)
-            if writer is None or not writer.bottom:
-                break
-            blob = writer.bottom[0]
-        return line
-
-    def _grids(self, line: Sequence[str]) -> tuple[Grid, Grid]:
-        """Rows and columns of the first blob of a line, in pixels of what its last one was made of."""
-        rows, columns = Grid(), Grid()
-        for blob in reversed(line):
-            layer = self.writers[blob]
-            rows, columns = self._through(layer, rows, 0), self._through(layer, columns, 1)
-        return rows, columns
-
-    def _through(self, layer: LayerParameter, grid: Grid, axis: int) -> Grid:
+    def _step(self, layer: LayerParameter, axis: int) -> tuple[Fraction, Fraction]:
+        """Where pixel 0 of a layer's top lies on its bottom, and how far its pixels are apart there."""
         if layer.type in POINTWISE:
-            return grid
-        if layer.type == "AutoCrop":
-            return grid.from_on(Fraction(self._offset_of(layer)[axis]), Fraction(1))
+            return Fraction(0), Fraction(1)
+        if layer.type in ("AutoCrop", "Crop"):
+            return Fraction(self._cut(layer)[axis]), Fraction(1)
         if layer.type == "Pooling":
-            self.call.require(not layer.pooling_param.global_pooling, f"{layer.name} pools all there is")
-            middle, stride = _pooling_window(layer.pooling_param, axis)
-            return grid.from_on(middle, stride)
-        known = layer.type in ("Convolution", "Deconvolution")
-        self.call.require(known, f"{layer.name} ({layer.type}) does not say where its pixels lie")
+            if layer.pooling_param.global_pooling:
+                raise _ApartError(f"{layer.name} pools all there is")
+            return _pooling_window(layer.pooling_param, axis)
+        if layer.type not in ("Convolution", "Deconvolution"):
+            raise _ApartError(f"{layer.name} ({layer.type}) does not say where its pixels lie")
         middle, stride = _convolution_window(layer.convolution_param, axis)
-        if layer.type == "Convolution":
-            return grid.from_on(middle, stride)
-        return grid.from_on(-middle / stride, 1 / stride)
+        return (middle, stride) if layer.type == "Convolution" else (-middle / stride, 1 / stride)
 
-    def _offset_of(self, layer: LayerParameter) -> tuple[int, int]:
-        self.call.require(layer.name not in self.open and len(layer.bottom) == 2, f"{layer.name} aligns no two blobs")
-        self.open.add(layer.name)
-        found = self.offsets(layer.bottom[0], layer.bottom[1])
-        self.open.remove(layer.name)
-        return found
+    def _cut(self, layer: LayerParameter) -> tuple[int, int]:
+        """Rows and columns that a layer cuts off before the first that it keeps."""
+        if layer.type == "AutoCrop" or (self.all_align and not layer.HasField("crop_param")):
+            return self.offsets_of(layer.bottom, layer.top[0])
+        if layer.crop_param.axis != 2:
+            raise _ApartError(f"{layer.name} cuts from axis {layer.crop_param.axis} on")
+        return _both(layer.crop_param.offset, 0)
 
 
 def _convolution_window(p: ConvolutionParameter, axis: int) -> tuple[Fraction, Fraction]:

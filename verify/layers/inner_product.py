@@ -48,23 +48,28 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
 
 
-@register(
-    "InnerProduct",
-    error=_error,
-    scores=lambda layer: layer.param.inner_product_param.num_output,
-    by_item=lambda param: param.inner_product_param.axis > 0,
-)
-def inner_product(call: Call) -> list[Array]:
-    """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
     weight, bias, axis = _matrix(call)
-    x = wide(call.x.reshape(-1, weight.shape[1]))
+    x = np.concatenate([wide(bottom.reshape(-1, weight.shape[1])) for bottom in (call.x, *others)])
     out: Wide = np.empty((x.shape[0], weight.shape[0]))
     for part in blocks(weight.shape[0], BLOCK_VALUES // max(1, weight.shape[1])):
         out[:, part] = x @ wide(weight[part]).T
     if bias is not None:
         out += bias
-    top = narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))
-    return [rectified(call, top, "inner_product_param")]
+    shape = (*call.x.shape[:axis], weight.shape[0])
+    tops = [narrow(each.reshape(shape)) for each in np.split(out, 1 + len(others))]
+    return [rectified(call, top, "inner_product_param") for top in tops]
+
+
+@register(
+    "InnerProduct",
+    error=_error,
+    scores=lambda layer: layer.param.inner_product_param.num_output,
+    beside=_beside,
+)
+def inner_product(call: Call) -> list[Array]:
+    """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+    return _beside(call, ())
 
 
 def _rows(feeding: Feeding) -> Array:

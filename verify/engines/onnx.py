@@ -104,7 +104,8 @@ class OnnxRuntime(OneByOne):
     def _tops(
         self, session: Any, names: Sequence[str], given: Mapping[str, Array]
     ) -> Iterator[tuple[Sequence[Key], Array]]:
-        """What the values are that a session gives."""
+        """The blobs that are fed, or who waits for one of them would hear all others; then those of a session."""
+        yield from ((self.values[name], array) for name, array in given.items() if name in self.values)
         values = self._values(session, names, given)
         del session
         for name, value in values:

@@ -155,3 +155,12 @@ def test_blobs_that_a_graph_lost_are_told_in_parts_too(tmp_path: Path, monkeypat
     onnx.save(model_of(NODES, ["s"], ["lost"]), path)
     monkeypatch.setattr(parts, "NODES", 2)
     assert "lost blobs" in OnnxRuntime(path).run({"x": X}).notes[0]
+
+
+def test_blobs_that_are_fed_are_told_first(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of(NODES, ["s"], ["x", *TOPS_MADE]), path)
+    told = [(keys, array) for keys, array in OnnxRuntime(path).stream({"x": X}).tops]
+    assert told[0][0] == [("x", "x")]
+    np.testing.assert_array_equal(told[0][1], X)
+    assert [key for keys, _ in told[1:] for key in keys] == [(top, top) for top in TOPS_MADE]

@@ -3,7 +3,9 @@
     convolution    y[o] = sum over c, k of W[o, c, k] x[c, stride·p + dilation·k - pad] + b[o]
     deconvolution  its transpose: x[c, p] W[c, o, k] is added at stride·p + dilation·k - pad
 
-Sums run in float64 on blocks of columns and of weights, so memory stays at a few blocks whatever the image.
+Sums run in float64 on blocks of columns and of weights, so memory stays at a few blocks whatever the image. Convolution
+is linear: where several runs of a net give it inputs near each other, a top is that of the first, before it is rounded,
+and the convolved difference. The difference is so much smaller that float32 will do for it.
 """
 
 from __future__ import annotations

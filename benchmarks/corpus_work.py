@@ -312,8 +312,9 @@ class _Work:
             read_net_message(self.entry.text, self.entry.file, allow_unknown=True)
 
     def _convert(self) -> None:
-        from converter.api import load_parsed, prepare, write
+        from converter.api import prepare, write
         from converter.options import Options
+        from converter.reading import load_parsed
 
         NET.write_text(self.entry.text, encoding="utf-8", errors="surrogateescape")
         net = load_parsed(NET, Options(allow_unknown=self.finding.lenient))

@@ -122,10 +122,11 @@ def convert(entry: Entry, work: Path, opset: int) -> Path | None:
     Raises:
         CaffeModelError: it does not convert.
     """
-    from converter.api import Prepared, load_parsed, write
+    from converter.api import Prepared, write
     from converter.building.build import build
     from converter.options import Options
     from converter.passes import run_passes
+    from converter.reading import load_parsed
 
     text, model = work / "net.prototxt", work / "model.onnx"
     text.write_text(entry.text, encoding="utf-8", errors="surrogateescape")

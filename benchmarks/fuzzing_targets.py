@@ -19,9 +19,10 @@ import numpy as np
 
 import weights
 from benchmarks.parsing import Reading, read_both
-from converter.api import load_parsed, prepare
+from converter.api import prepare
 from converter.layers.base import registry
 from converter.options import Options
+from converter.reading import load_parsed
 from converter.targets.onnx_model import DEFAULT_OPSET, emit_onnx
 from converter.targets.torch_model import emit_torch
 from prototxt import caffe_pb2, format_net, load_net, load_solver, upgrade_solver

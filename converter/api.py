@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, get_args
 
 from converter.building.build import build
 from converter.building.parameters import RandomParameters
-from converter.building.settling import settled
 from converter.graph import Graph
 from converter.node import Node
 from converter.options import FOLDERS, SUFFIXES, File, Fold, Options, Target
 from converter.passes import run_passes
 from converter.preprocess import bake
+from converter.reading import load_parsed, weights_of
 from converter.tensor import Tensor
-from prototxt import Net, load_net
+from prototxt import Net
 from prototxt.errors import RequestError
 from prototxt.names import typed, utf8
 from prototxt.optional import need_torch
@@ -28,13 +28,9 @@ from weights import (
     CheckedWeights,
     Outputs,
     Weights,
-    holds_weights,
-    is_caffemodel,
-    load_structure,
     nonfinite,
     open_weights,
     refuse_overwriting,
-    refuse_swapped,
     unused_warnings,
 )
 
@@ -218,41 +214,6 @@ def _described(*read: File | None) -> str:
     """Names and sizes of the files that were read, as JSON; where they lie is not part of the model."""
     files = [Path(path) for path in dict.fromkeys(os.fspath(path) for path in read if path is not None)]
     return json.dumps([{"file": utf8(typed(file.name)), "bytes": file.stat().st_size} for file in files])
-
-
-def load_parsed(net: File, options: Options, weights: File | None = None, *, cut: bool = False) -> Net:
-    """The prototxt, parsed, upgraded and filtered as the options say; of a binary file the net that it holds.
-
-    `weights` is only looked at to tell swapped arguments. With outputs, or where a model says what it holds of the net
-    (`cut`), unknown fields and values stop only who needs their layer.
-    """
-    if is_caffemodel(net):
-        refuse_swapped(net, weights)
-        found = load_structure(
-            net,
-            phase=options.phase,
-            level=options.level,
-            stages=options.stages,
-            outputs=options.outputs,
-            allow_unknown=options.allow_unknown,
-            dialects=options.dialects,
-        )
-        outputs = () if options.train else options.outputs
-        return settled(found, net, dialects=options.dialects, input_shapes=options.input_shapes, outputs=outputs)
-    return load_net(
-        Path(net),
-        phase=options.phase,
-        level=options.level,
-        stages=options.stages,
-        allow_unknown=options.allow_unknown,
-        by_layer=cut or (bool(options.outputs) and not options.train),
-        dialects=options.dialects,
-    )
-
-
-def weights_of(net: File, weights: File | None) -> File | None:
-    """The weight file: a caffemodel that stands in the prototxt's place brings its own."""
-    return net if weights is None and holds_weights(net) else weights
 
 
 def default_output(net: File, to: Target) -> str:

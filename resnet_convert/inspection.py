@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converter.api import load_parsed, weight_warnings, weights_of
+from converter.api import weight_warnings
 from converter.building.build import build
 from converter.dims import Shape, count, format_shape
 from converter.graph import Graph
 from converter.layers.data import Input
 from converter.node import Node, Origin, Parameter
+from converter.reading import load_parsed, weights_of
 from converter.tensor import Array
 from prototxt import Net
 from prototxt.names import utf8

@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.api import default_output, files_of, load_parsed, prepare, write
+from converter.api import default_output, files_of, prepare, write
+from converter.reading import load_parsed
 from converter.recalibration.recalibrate import Recalibrated, write_weights
 from converter.recalibration.recalibrate import recalibrate as measure
 from converter.tensor import Array

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from converter.api import load_parsed, weights_of
 from converter.options import File
+from converter.reading import load_parsed, weights_of
 from prototxt import Net
 from prototxt.errors import RequestError
 from resnet_convert.gating import gated

@@ -265,12 +265,15 @@ def motion_of(before: Array, after: Sequence[Array]) -> Motion:
         infinite = np.full(lanes[1], math.inf)
         return Motion(largest, math.inf, math.inf, np.full(lanes[1], largest), infinite, is_tame(before))
     move = _distance(before, after).reshape(lanes)
+    moves = move.max(axis=(0, 2)).astype(np.float64)
+    if not np.isfinite(moves).all():
+        move = np.where(np.isfinite(move), move, np.float32(0))
+        moves = move.max(axis=(0, 2)).astype(np.float64)
     size = before.reshape(lanes)
     peaks = np.maximum(size.max(axis=(0, 2)), -size.min(axis=(0, 2))).astype(np.float64)
     tame = bool(peaks.max() < TAME)
     if not peaks.max() < OUTSIDE:
         peaks = np.where(np.abs(size) < OUTSIDE, np.abs(size), 0).max(axis=(0, 2)).astype(np.float64)
-    moves = move.max(axis=(0, 2)).astype(np.float64)
     return Motion(float(peaks.max()), float(moves.max()), _root_mean_square(move), peaks, moves, tame)
 
 
@@ -280,13 +283,13 @@ def is_tame(values: Array) -> bool:
 
 
 def _distance(before: Array, after: Sequence[Array]) -> Array:
-    """How far each value moved at most; a value that was or became no number stands still."""
+    """How far each value moved at most; no number where it was or became none."""
     with np.errstate(all="ignore"):
         move: Array = np.asarray(np.subtract(after[0], before))  # numpy makes a number of a blob without axes
         np.abs(move, out=move)
         for other in after[1:]:
             np.maximum(move, np.abs(other - before), out=move)
-        return move if np.isfinite(move.max()) else np.where(np.isfinite(move), move, np.float32(0))
+        return move
 
 
 def peak(value: npt.NDArray[np.generic]) -> float:

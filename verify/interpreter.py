@@ -420,9 +420,8 @@ def _run_lanes(
     given = [tuple(bottom.values for bottom in held) for held in bottoms]
     with np.errstate(all="ignore"):
         first = Call(layer.read_by(Record()), given[0], parameters[0], train)
-        if len(lanes) > 1 and _as_one(layer, given, parameters):
-            batch = Call(first.layer, (np.concatenate([values for (values,) in given]),), learned, train)
-            made = [list(np.split(top, len(lanes))) for top in _run_layer(batch)]
+        if len(lanes) > 1 and _at_once(layer, given, parameters):
+            made = [_run_beside(first, [values for (values,) in given[1:]])]
         else:
             others = zip(given[1:], parameters[1:], strict=True)
             calls = [first, *(Call(layer, *other, train) for other in others)]  # what is read has been written down
@@ -432,13 +431,23 @@ def _run_lanes(
     return list(zip(made, errors, strict=True))
 
 
-def _as_one(layer: NetLayer, given: Sequence[tuple[Array, ...]], parameters: Sequence[Parameters]) -> bool:
-    """Whether what the lanes give a layer can be one batch for it."""
+def _at_once(layer: NetLayer, given: Sequence[tuple[Array, ...]], parameters: Sequence[Parameters]) -> bool:
+    """Whether a layer can be run on what all lanes give it at once."""
     rule = find(layer.kind)
-    if rule is None or rule.by_item is None or len(layer.bottoms) != 1 or not rule.by_item(layer.param):
+    if rule is None or rule.beside is None or (len(layer.bottoms), len(layer.tops)) != (1, 1):
         return False
-    alike = len({values[0].shape for values in given}) == 1 and given[0][0].ndim > 1
-    return alike and all(one is parameters[0] for one in parameters)
+    return len({values[0].shape for values in given}) == 1 and all(one is parameters[0] for one in parameters)
+
+
+def _run_beside(call: Call, others: Sequence[Array]) -> list[Array]:
+    """The top of one layer in every lane; `others` are the bottoms in those beside the first."""
+    rule = find(call.layer.kind)
+    assert rule is not None
+    assert rule.beside is not None
+    with _as_faults(call):
+        made = rule.beside(call, others)
+        call.parameters.check_taken()
+        return made
 
 
 def _run_layer(call: Call) -> list[Array]:

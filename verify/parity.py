@@ -310,11 +310,12 @@ def _verify(net: Net, weights: Weights | None, engine: Engine, path: str, reques
 
 def _run(engine: Engine, given: Mapping[str, Array], path: str, request: _Request) -> Blobs:
     """The model at work; what is waited for it is timed, and limited where it runs apart."""
-    clock, begun, waited = request.clock, perf_counter(), 0.0
+    clock, waited = request.clock, 0.0
     if isinstance(engine, ModelApart):
         engine.limit = TIME_TO_LOAD if request.time_limit is None else request.time_limit
     with clock("engine", f"running {path} in {engine.name}"):
         blobs = engine.stream(given)
+    begun = perf_counter()
 
     def heard(tops: Iterator[tuple[Sequence[Key], Array]]) -> Iterator[tuple[Sequence[Key], Array]]:
         nonlocal waited

@@ -5,7 +5,8 @@
     alone        each layer on what the converted model feeds it
     the model    its own blobs, as its engine hands them out
 
-They are runs of the interpreter side by side, and read each layer's learned blobs once for all.
+They are runs of the interpreter side by side, and read each layer's learned blobs once for all. Only the reference is
+convolved in float64 as a whole; of what lies near it in the others, what it differs by is convolved in float32.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ from os import PathLike
 
 import numpy as np
 
-from converter.api import load_parsed, prepare, weights_of
+from converter.api import prepare
 from converter.building.build import InputShapes
 from converter.graph import Graph, Shape, format_shape, is_free
 from converter.layers.base import registry
 from converter.options import Options
+from converter.reading import load_parsed, weights_of
 from converter.traits import Traits
 from prototxt import Net
 from prototxt.errors import RequestError

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converter.api import load_parsed
 from converter.building.parameters import StartingParameters
 from converter.graph import Graph
 from converter.matching.caffe_side import caffe_skeleton
@@ -18,6 +17,7 @@ from converter.matching.differences import beyond
 from converter.matching.inverse import Solved, giving, solve, wanting
 from converter.matching.skeleton import Skeleton
 from converter.node import Origin, Parameter
+from converter.reading import load_parsed
 from converter.tensor import Array
 from prototxt import Net
 from prototxt.caffe_pb2 import LayerParameter

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from converter.api import default_output, weights_of
+from converter.api import default_output
+from converter.reading import weights_of
 from prototxt.errors import RequestError
 from prototxt.names import readable, shown
 from resnet_convert.guarding import guard

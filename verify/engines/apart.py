@@ -31,6 +31,8 @@ LAUNCH = "import sys; sys.path[:] = sys.argv[1:-1]; from verify.engines.child im
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """To glibc: what is larger goes back to the system when it is freed. Else the threshold grows, and a runtime that fuses
 layers leaves copies of all weights behind. A smaller one costs more time than it saves memory."""
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
+"""To glibc: fresh memory may come in pages of 2 MiB. A runtime copies each weight into some half a dozen times."""
 ON_THE_WAY = 1 << 20
 """Bytes of its answers that may be on the way; the fewer, the more often the two processes wait for each other."""
 FAULTS = {kind.__name__: kind for kind in (RequestError, ModelError, MissingDependencyError)}
@@ -188,7 +190,8 @@ def _started(path: Path) -> subprocess.Popen[bytes]:
     # The search path is this process's own: a `verify.py` in the working folder shall not come before it.
     command = [sys.executable, "-c", LAUNCH, *sys.path, str(path)]
     pipe, errors = subprocess.PIPE, subprocess.DEVNULL if sys.__stderr__ is None else None
-    environment = {**os.environ, **GIVES_BACK}
+    tunables = filter(None, (LARGE_PAGES, os.environ.get("GLIBC_TUNABLES")))  # the user's come last, and count
+    environment = {**os.environ, **GIVES_BACK, "GLIBC_TUNABLES": ":".join(tunables)}
     try:
         process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True, env=environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from reprlib import repr as shortened
@@ -32,9 +32,9 @@ from verify.machine import processors
 from weights.wire import Malformed
 
 MANY = 100
-"""Blobs that are asked for at once: in a net of more, two runs need two thirds of the memory."""
-FIRST = 6
-"""The share of them in the first run: the first maps are the large ones, and the second run makes them again."""
+"""Blobs that are asked for at once: a graph of more runs in parts."""
+PARTS = 6
+"""So many then, or more: the first maps are the large ones."""
 FLOATS = "tensor(float)"
 LARGEST = (1 << 31) - 1
 """Bytes of a file that protobuf reads."""
@@ -46,8 +46,8 @@ class OnnxRuntime(OneByOne):
     """A model file in onnxruntime on the CPU.
 
     Weights that lie in files beside the model are found there. The model is loaded anew for each of the two runs, one
-    after the other, so that its weights are never in memory twice. A graph of thousands of nodes runs in parts
-    (`verify.engines.parts`).
+    after the other, so that its weights are never in memory twice. A graph of thousands of nodes runs in parts, and so
+    does one with many blobs for the run that gives them all (`verify.engines.parts`).
 
     Raises:
         ModelError: not a model that onnxruntime loads.
@@ -81,38 +81,35 @@ class OnnxRuntime(OneByOne):
             blobs.notes.append("the model does not say which blobs it holds: only its outputs are compared")
             return blobs
         try:
-            blobs.tops = self._tops(list(self._parts(given)), given)
+            names = [name for name in self.values if name not in given]
+            blobs.tops = self._tops(self._exposed(names), names, given)
         except RequestError:
             note = "the graph was changed since its conversion and lost blobs: only its outputs are compared"
             blobs.notes.append(note)
         return blobs
 
-    def _parts(self, given: Collection[str]) -> Iterator[tuple[list[str], Any]]:
-        """Every value that is a blob, in parts of the graph with a session for each.
-
-        onnxruntime keeps all outputs of a graph till the end of a run, so each part has a graph of its own.
+    def _exposed(self, names: Sequence[str]) -> Any:
+        """A session that gives values; in parts where they are many, as it keeps them till the end of a run.
 
         Raises:
             RequestError: the graph does not have them all.
         """
         shipped = set(self.outputs)
-        wanted = [name for name in self.values if name not in given]
-        first = len(wanted) // FIRST if len(wanted) > MANY else 0
-        for part in filter(None, (wanted[:first], wanted[first:])):
-            hidden = [name for name in part if name not in shipped]
-            cut = None if self._cut is None else self._cut.giving(hidden)
-            yield part, self._session(self._exposing(hidden), cut, fused=False)
+        hidden = [name for name in names if name not in shipped]
+        cut = self._cut
+        if cut is None and self._light is not None and len(names) > MANY:
+            cut = cut_up(self._light, PARTS)
+        return self._session(self._exposing(hidden), cut and cut.giving(hidden), fused=False)
 
     def _tops(
-        self, parts: list[tuple[list[str], Any]], given: Mapping[str, Array]
+        self, session: Any, names: Sequence[str], given: Mapping[str, Array]
     ) -> Iterator[tuple[Sequence[Key], Array]]:
-        """What they hold; what a part gives is gone before the next one runs."""
-        while parts:
-            names, session = parts.pop(0)
-            made = self._values(session, names, given)
-            del session
-            for name in names:
-                yield self.values[name], _array(made.pop(0))
+        """The blobs that are fed, or who waits for one of them would hear all others; then those of a session."""
+        yield from ((self.values[name], array) for name, array in given.items() if name in self.values)
+        values = self._values(session, names, given)
+        del session
+        for name, value in values:
+            yield self.values[name], _array(value)
 
     def _blob(self, output: str) -> str:
         """The blob that an output is; one that was written over an input cannot bear the input's name."""
@@ -169,15 +166,20 @@ class OnnxRuntime(OneByOne):
         except onnxruntime_faults() as error:
             raise model_fault(self.path, f"onnxruntime cannot load it: {first_line(error)}") from error
 
-    def _values(self, session: Any, names: list[str], given: Mapping[str, Array]) -> list[Any]:
-        """The values of these names, best in onnxruntime's own memory; of the graph only what they need runs."""
+    def _values(self, session: Any, names: Sequence[str], given: Mapping[str, Array]) -> Iterator[tuple[str, Any]]:
+        """The values of these names, in onnxruntime's own memory; of the graph only what they need runs."""
         options = self._ort.RunOptions()
         options.only_execute_path_to_fetches = True
+        feeds = {name: self._ort.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
         with self._running():
             if isinstance(session, InParts):
-                return list(session.run(names, given, options))
-            feeds = {name: self._ort.OrtValue.ortvalue_from_numpy(array) for name, array in given.items()}
-            return list(session.run_with_ort_values(names, feeds, options))
+                yield from session.each(names, feeds, options)
+                return
+            made = session.run_with_ort_values(names, feeds, options)
+        del session
+        made.reverse()
+        for name in names:
+            yield name, made.pop()
 
     @contextmanager
     def _running(self) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
 It takes every initializer that a fusion leaves over out of a list of all of them, among other walks: time to load grows
 with the square of the graph, which is minutes from 50,000 layers on. What the parts hand on are values that would else
-be seen by nobody, and no fusion goes over their borders.
+be seen by nobody, and no fusion goes over their borders. Where many values are asked for, parts also spare having them
+all in memory at a time.
 
     ModelProto      7 graph
     GraphProto      1 node, 5 initializer, 11 input, 12 output, 13 value_info, 15 sparse_initializer
@@ -29,6 +30,9 @@ NODES = 2000
 """Of a part. Published nets have fewer, and stay whole."""
 KINDS = {"f4": 1, "u1": 2, "i1": 3, "i4": 6, "i8": 7, "b1": 9, "f2": 10, "f8": 11}
 """ONNX's numbers for the types of values that can be handed on."""
+NAMES = "float uint8 int8 int32 int64 bool float16 double"
+TENSORS = {f"tensor({name})": number for name, number in zip(NAMES.split(), KINDS.values(), strict=True)}
+"""The same by onnxruntime's names."""
 
 
 class Named(NamedTuple):
@@ -83,15 +87,22 @@ class Cut:
         return replace(self, outputs=[*self.outputs, *more]) if known.issuperset(more) else None
 
 
-def cut_up(model: bytes) -> Cut | None:
-    """The parts of a model; None of one that is small, or that onnxruntime shall judge as a whole."""
+def cut_up(model: bytes, count: int = 1) -> Cut | None:
+    """The parts of a model; None of one that is small, or that onnxruntime shall judge as a whole.
+
+    Args:
+        model: the file's content.
+        count: how many parts are wanted of a model that could be one.
+    """
     with suppress(Malformed):
         wire = Wire(model)
         records = list(wire.records(0, wire.size))
         graphs = [(begin, end) for number, _, begin, end in records if number == GRAPH]
         found = [(number, model[begin:end]) for span in graphs for number, _, begin, end in wire.records(*span)]
-        if sum(number == NODE for number, _ in found) > NODES and not any(number == SPARSE for number, _ in found):
-            return _cut(_rest(model, records), found)
+        nodes = sum(number == NODE for number, _ in found)
+        size = min(NODES, -(-nodes // count))
+        if nodes > size and not any(number == SPARSE for number, _ in found):
+            return _cut(_rest(model, records), found, size)
     return None
 
 
@@ -103,7 +114,7 @@ def _rest(model: bytes, records: Sequence[tuple[int, int, int, int]]) -> bytes:
     )
 
 
-def _cut(head: bytes, records: Sequence[tuple[int, bytes]]) -> Cut | None:
+def _cut(head: bytes, records: Sequence[tuple[int, bytes]], size: int) -> Cut | None:
     stored = {_name(data, 8): prefixed(INITIALIZER, data) for number, data in records if number == INITIALIZER}
     inputs = {_name(data, 1): data for number, data in records if number == INPUT}
     inputs = {name: data for name, data in inputs.items() if name not in stored}
@@ -113,11 +124,11 @@ def _cut(head: bytes, records: Sequence[tuple[int, bytes]]) -> Cut | None:
     nodes = [data for number, data in records if number == NODE]
     made_in = dict.fromkeys(inputs, -1)
     parts: list[Part] = []
-    for place, start in enumerate(range(0, len(nodes), NODES)):
+    for place, start in enumerate(range(0, len(nodes), size)):
         part = Part(reads=dict.fromkeys(inputs if place == 0 else ()))  # the first shows what the graph's inputs are
         weights: dict[bytes, None] = {name: None for name in outputs if name in stored and place == 0}
         part.makes += weights
-        for node in nodes[start : start + NODES]:
+        for node in nodes[start : start + size]:
             reads, inner, makes = _ends(node)
             for name in (*reads, *(name for name in inner if name in made_in or name in stored)):
                 if name in stored:
@@ -185,50 +196,78 @@ class InParts:
         first = cut.parts[0]
         outputs = set(cut.outputs)
         asked = [name for name in first.makes if name in first.handed_on or name in outputs]
-        self._shown = session(cut.model(first, {}, asked or first.makes[-1:]))
+        self._first: Any = session(cut.model(first, {}, asked or first.makes[-1:]))
+        self._meta, self._inputs = self._first.get_modelmeta(), list(self._first.get_inputs())
 
     def get_modelmeta(self) -> Any:
         """See `InferenceSession`."""
-        return self._shown.get_modelmeta()
+        return self._meta
 
     def get_inputs(self) -> list[Any]:
         """See `InferenceSession`."""
-        return list(self._shown.get_inputs())
+        return self._inputs
 
     def get_outputs(self) -> list[Named]:
         """See `InferenceSession`."""
         return [Named(name.decode()) for name in self._cut.outputs]
 
     def run(self, names: Sequence[str], feeds: Mapping[str, Array], options: Any) -> list[Array]:
-        """See `InferenceSession`; no part runs behind the last that makes one of the names."""
-        values: dict[bytes, Array] = {name.encode(): array for name, array in feeds.items()}
+        """See `InferenceSession`."""
+        made = dict(self._made("run", names, feeds, options))
+        return [made[name] for name in names]
+
+    def each(self, names: Sequence[str], feeds: Mapping[str, Any], options: Any) -> Iterator[tuple[str, Any]]:
+        """What `run_with_ort_values` gives, by name; a part runs when the values of the one before are taken."""
+        return self._made("run_with_ort_values", names, feeds, options)
+
+    def _made(self, by: str, names: Iterable[str], feeds: Mapping[str, Any], options: Any) -> Iterator[tuple[str, Any]]:
+        """No part runs behind the last that makes one of the names."""
+        values = {name.encode(): value for name, value in feeds.items()}
         wanted = dict.fromkeys(name.encode() for name in names)
-        left = wanted.keys() - values.keys()
+        yield from ((name.decode(), values[name]) for name in wanted if name in values)
+        left = {name: None for name in wanted if name not in values}
         readers = {name: part for part, each in enumerate(self._cut.parts) for name in each.reads}
         for place, part in enumerate(self._cut.parts):
-            if not left:
-                break
-            asked = [name for name in part.makes if name in wanted or name in part.handed_on]
-            if not asked:
+            asked = [name for name in part.makes if name in left or name in part.handed_on]
+            if not left or not asked:
                 continue
             given = {name.decode(): values[name] for name in part.reads}
             taken = {name: _described(name, values[name]) for name in part.reads if name not in self._cut.inputs}
             if None in taken.values():
-                return list(self._whole().run(names, feeds, options))
+                rest = [name.decode() for name in left]
+                yield from zip(rest, getattr(self._whole(), by)(rest, feeds, options), strict=True)
+                return
             known = {name: record for name, record in taken.items() if record is not None}
-            session = self._session(self._cut.model(part, known, asked)) if place else self._shown
-            values.update(zip(asked, session.run([name.decode() for name in asked], given, options), strict=True))
-            for name in part.reads:
-                if readers[name] == place and name not in wanted:
-                    del values[name]
-            left.difference_update(asked)
-        return [values[name] for name in wanted]
+            session = self._loaded(place) or self._session(self._cut.model(part, known, asked))
+            made = getattr(session, by)([name.decode() for name in asked], given, options)
+            del session, given
+            values = {name: value for name, value in values.items() if readers.get(name, 0) > place}
+            values |= {name: value for name, value in zip(asked, made, strict=True) if name in part.handed_on}
+            made.reverse()
+            for name in asked:
+                value = made.pop()
+                if name in left:
+                    del left[name]
+                    yield name.decode(), value
+                del value
+
+    def _loaded(self, place: int) -> Any:
+        """The session of the first part, once."""
+        if place:
+            return None
+        session, self._first = self._first, None
+        return session
 
 
-def _described(name: bytes, value: object) -> bytes | None:
+def _described(name: bytes, value: Any) -> bytes | None:
     """The ValueInfoProto of a value; None where it is no tensor of numbers."""
-    if not isinstance(value, np.ndarray) or value.dtype.str[1:] not in KINDS:
+    if isinstance(value, np.ndarray):
+        kind, shape = KINDS.get(value.dtype.str[1:]), value.shape
+    else:
+        kind = TENSORS.get(value.data_type()) if hasattr(value, "data_type") else None
+        shape = value.shape() if kind else ()
+    if kind is None:
         return None
-    sizes = b"".join(prefixed(1, encoded(1 << 3 | VARINT) + encoded(size)) for size in value.shape)
-    tensor = encoded(1 << 3 | VARINT) + encoded(KINDS[value.dtype.str[1:]]) + prefixed(2, sizes)
+    sizes = b"".join(prefixed(1, encoded(1 << 3 | VARINT) + encoded(size)) for size in shape)
+    tensor = encoded(1 << 3 | VARINT) + encoded(kind) + prefixed(2, sizes)
     return prefixed(1, name) + prefixed(2, prefixed(1, tensor))

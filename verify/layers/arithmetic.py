@@ -108,8 +108,8 @@ def _scale_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     if call.parameters.inside:
         return [Sensitivity(1, (1.0,))]
     factor, bias = _scale_terms(call)
-    gains = (largest(factor), largest(call.x))
-    return [Sensitivity(1 if bias is None else 2, gains[: len(call.bottoms)])]
+    gains = (largest(factor), largest(call.x)) if len(call.bottoms) == 2 else (largest(factor),)
+    return [Sensitivity(1 if bias is None else 2, gains)]
 
 
 @register("Scale", bottoms=(1, 2), error=_scale_error, keeps_shape=True)

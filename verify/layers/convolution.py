@@ -3,7 +3,9 @@
     convolution    y[o] = sum over c, k of W[o, c, k] x[c, stride·p + dilation·k - pad] + b[o]
     deconvolution  its transpose: x[c, p] W[c, o, k] is added at stride·p + dilation·k - pad
 
-Sums run in float64 on blocks of columns and of weights, so memory stays at a few blocks whatever the image.
+Sums run in float64 on blocks of columns and of weights, so memory stays at a few blocks whatever the image. Convolution
+is linear: where several runs of a net give it inputs near each other, a top is that of the first, before it is rounded,
+and the convolved difference. The difference is so much smaller that float32 will do for it.
 """
 
 from __future__ import annotations
@@ -11,20 +13,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from prototxt.caffe_pb2 import LayerParameter
 from prototxt.words import format_shape
 from verify.layers.inner_product import row_norm
 from verify.layers.registry import Array, Call, Sensitivity, Wide, blocks, narrow, register, wide
 from verify.layers.shared.fused import rectified
-from verify.layers.shared.window import Window, pad_wide, read_window
+from verify.layers.shared.window import Window, pad, pad_wide, read_window
 
 BLOCK_VALUES = 1 << 21
 """Column values gathered at once (16 MB): larger is no faster, measured on ResNet-50."""
 BLOCK_WEIGHTS = 1 << 22
 """Weights widened to float64 at once (32 MB); all of them would take 0.8 GB for VGG's fc6 as a convolution."""
+
+NEAR = 2.0**-6
+"""Share of an input's largest value by which another may differ from it for the difference to be convolved in float32:
+what that rounds is as much smaller than what a convolution in float32 rounds."""
 
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 """Forks' layers for one group a channel; the `group` written in them is ignored, as their code ignores it."""
@@ -99,13 +106,17 @@ def _conv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(fan_in, tuple(gain * (i == place) for i in range(count))) for place in range(len(tops))]
 
 
-def _by_item(param: LayerParameter) -> bool:
-    return param.convolution_param.axis > 0
+def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
+    return _tops(call, [call.x, *others], at_once=True)
 
 
-@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=_conv_error, by_item=_by_item)
+@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=_conv_error, beside=_beside)
 def convolution(call: Call) -> list[Array]:
     """The same weights over each bottom, one top each; output sizes round down."""
+    return _tops(call, call.bottoms, at_once=False)
+
+
+def _tops(call: Call, bottoms: Sequence[Array], *, at_once: bool) -> list[Array]:
     p = call.param.convolution_param
     call.require(p.fusion_type == p.NONE_FUSION, "adds a bottom to its sum (fusion_type)")
     call.require(not p.relu or call.layer.type == "Convolution", "has relu: true, which only Convolution looks at")
@@ -114,62 +125,123 @@ def convolution(call: Call) -> list[Array]:
     out = positions(call, window, channel)
     weight, bias, group = _learned(call, window, channel, transposed=False)
     shape = (*call.x.shape[:channel], weight.shape[0], *out)
-    tops = [convolve(fold_lead(x, channel), weight, bias, window, group).reshape(shape) for x in call.bottoms]
-    return [rectified(call, top, "convolution_param") for top in tops]
+    inputs = [fold_lead(x, channel) for x in bottoms]
+    if at_once:
+        tops = convolve_beside(inputs, weight, bias, window, group)
+    else:
+        tops = [convolve(x, weight, bias, window, group) for x in inputs]
+    return [rectified(call, top.reshape(shape), "convolution_param") for top in tops]
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, window: Window, group: int) -> Array:
     """Convolve samples × channels × spatial with outputs × channels/group × kernel."""
-    out = window.slides(x.shape[2:])
-    y: Array = np.empty((x.shape[0], weight.shape[0], *out), np.float32)
-    spread = (1,) * len(out)
-    offset = None if bias is None else wide(bias).reshape(-1, *spread)
-    if weight.shape[1] == 1 and group > 1:
-        _by_channel(x, weight, offset, window, y)
-        return y
-    if window.is_point(strided=True):
-        x, window = window.met(x), window.unstrided()
-    ins, outs = x.shape[1] // group, weight.shape[0] // group
-    for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
-        part = slice(g * outs + block.start, g * outs + block.stop)
-        rows = wide(weight[part].reshape(block.stop - block.start, -1))
-        for n in range(x.shape[0]):
-            _by_columns(
-                x[n, g * ins : (g + 1) * ins], rows, None if offset is None else offset[part], window, y[n, part]
-            )
+    (y,) = convolve_beside([x], weight, bias, window, group)
     return y
 
 
-def _by_columns(x: Array, rows: Wide, offset: Wide | None, window: Window, y: Array) -> None:
-    """One sample and group: gather the windows of some output rows as columns, multiply, store."""
+def convolve_beside(
+    inputs: Sequence[Array], weight: Array, bias: Array | None, window: Window, group: int
+) -> list[Array]:
+    """`convolve` of inputs of one shape; of those near the first, what they differ from it by."""
+    shape = (len(inputs[0]), len(weight), *window.slides(inputs[0].shape[2:]))
+    tops: list[Array] = [np.empty(shape, np.float32) for _ in inputs]
+    if weight.shape[1] == 1 and group > 1:
+        for x, y in zip(inputs, tops, strict=True):
+            _by_channel(x, weight, bias, window, y)
+        return tops
+    if window.is_point(strided=True):
+        inputs, window = [window.met(x) for x in inputs], window.unstrided()
+    near, moves = _near(inputs)
+    apart = [place for place in range(len(inputs)) if place not in near]
+    ins, outs = inputs[0].shape[1] // group, len(weight) // group
+    for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
+        read, made = slice(g * ins, (g + 1) * ins), slice(g * outs + block.start, g * outs + block.stop)
+        taps = _Taps(weight[made], None if bias is None else bias[made])
+        for n, place in itertools.product(range(shape[0]), apart):
+            x, y = inputs[place][n, read], tops[place][n, made]
+            if near and place == 0:
+                _by_columns(x, taps, window, y, moves[n, read], [tops[other][n, made] for other in near])
+            else:
+                _by_columns(x, taps, window, y)
+    for place in near:
+        if not math.isfinite(float(tops[place].sum())):  # float32 may lack the room for what float64 adds up
+            tops[place] = convolve(inputs[place], weight, bias, window, group)
+    return tops
+
+
+def _near(inputs: Sequence[Array]) -> tuple[list[int], Array]:
+    """The places of the inputs that are near the first, and their differences from it, along a new axis 2."""
+    first, *others = inputs
+    if not others or not first.size:
+        return [], first
+    moves: Array = np.empty((*first.shape[:2], len(others), *first.shape[2:]), np.float32)
+    near = []
+    with np.errstate(all="ignore"):
+        limit = NEAR * float(max(first.max(), -first.min()))
+        for place, other in enumerate(others):
+            move = np.subtract(other, first, out=moves[:, :, place])
+            if limit < math.inf and max(move.max(), -move.min()) <= limit:
+                near.append(place)
+    return [place + 1 for place in near], moves if len(near) == len(others) else moves[:, :, near]
+
+
+class _Taps:
+    """Weights of some outputs, each output's in a row, in float32 and in float64; and their bias."""
+
+    def __init__(self, weight: Array, bias: Array | None) -> None:
+        self.stored = weight.reshape(len(weight), -1)
+        self.rows = wide(self.stored)
+        self.offset = None if bias is None else wide(bias)[:, None]
+
+
+def _by_columns(
+    x: Array, taps: _Taps, window: Window, y: Array, moves: Array | None = None, beside: Sequence[Array] = ()
+) -> None:
+    """One sample and group: gather the windows of some output rows as columns, multiply, store.
+
+    Args:
+        x: channels × spatial.
+        taps: the weights.
+        window: what slides over x.
+        y: the top.
+        moves: how far other inputs are from x: channels × inputs × spatial.
+        beside: their tops.
+    """
+    flat = window.is_point()
+    targets = [top.reshape(len(top), -1) if flat else top for top in (y, *beside)]
+    view = _windows(x, window, np.float64)
+    moved = None if moves is None else _windows(moves, window, np.float32)
+    sizes, terms = targets[0].shape[1:], taps.rows.shape[1]
+    for part in blocks(sizes[0], BLOCK_VALUES // max(1, terms * math.prod(sizes[1:]))):
+        some: tuple[Any, ...] = (..., part, *(slice(None),) * (len(sizes) - 1))
+        product = taps.rows @ view[some].reshape(terms, -1).astype(np.float64, copy=False)
+        if taps.offset is not None:
+            product += taps.offset
+        shape = targets[0][some].shape
+        targets[0][some] = product.reshape(shape)
+        if moved is not None:
+            changes = np.split(taps.stored @ moved[some].reshape(terms, -1), len(beside), axis=1)
+            for target, change in zip(targets[1:], changes, strict=True):
+                np.add(product.reshape(shape), change.reshape(shape), out=target[some], casting="same_kind")
+
+
+def _windows(x: Array, window: Window, kind: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    """Channels (× inputs) × spatial as channels × kernel (× inputs) × positions; these flat where a window is a value,
+    and then in float32.
+    """
+    axes = len(window.kernel)
     if window.is_point():
-        flat, target = x.reshape(x.shape[0], -1), y.reshape(y.shape[0], -1)
-        for part in blocks(flat.shape[1], BLOCK_VALUES // max(1, x.shape[0])):
-            _store(rows @ wide(flat[:, part]), offset, target[:, part])
-        return
-    spatial = len(window.kernel)
-    view = window.view(pad_wide(x, window))
-    kernel_first = (0, *range(1 + spatial, 1 + 2 * spatial), *range(1, 1 + spatial))
-    view = view.transpose(kernel_first)
-    per_row = rows.shape[1] * math.prod(y.shape[2:])
-    for part in blocks(y.shape[1], BLOCK_VALUES // max(1, per_row)):
-        columns = view[(*(slice(None),) * (1 + spatial), part)]
-        product = rows @ columns.reshape(rows.shape[1], -1)
-        _store(product.reshape(y[:, part].shape), offset, y[:, part])
+        return x.reshape(*x.shape[: x.ndim - axes], -1)
+    view = window.view(pad(x, window, kind))
+    inputs, places = range(1, x.ndim - axes), range(x.ndim - axes, x.ndim)
+    return view.transpose(0, *range(x.ndim, x.ndim + axes), *inputs, *places)
 
 
-def _store(product: Wide, offset: Wide | None, y: Array) -> None:
-    """Add the bias and round."""
-    if offset is None:
-        y[...] = product
-    else:
-        np.add(product, offset.reshape(-1, *(1,) * (y.ndim - 1)), out=y, casting="same_kind")
-
-
-def _by_channel(x: Array, weight: Array, offset: Wide | None, window: Window, y: Array) -> None:
+def _by_channel(x: Array, weight: Array, bias: Array | None, window: Window, y: Array) -> None:
     """One input channel a group: a sum of shifted images, all channels at once."""
     repeat = weight.shape[0] // x.shape[1]
     taps = wide(weight.reshape(weight.shape[0], -1))
+    offset = None if bias is None else wide(bias).reshape(-1, *(1,) * len(window.kernel))
     for n in range(x.shape[0]):
         padded = pad_wide(x[n], window)
         total: Wide = np.zeros(y[n].shape) if offset is None else np.broadcast_to(offset, y[n].shape).copy()

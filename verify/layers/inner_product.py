@@ -12,12 +12,19 @@ from verify.layers.shared.fused import rectified
 
 BLOCK_VALUES = 1 << 22
 """Weight values widened to float64 at once (32 MB)."""
+LEAST = 1e-30
+"""A sum of squares from which on float32 rounds it no more than others."""
 
 
 def row_norm(rows: Array) -> float:
-    """Largest Euclidean norm among the rows: what independent errors of the inputs grow by in a sum."""
-    squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return math.sqrt(float(np.max(squares, initial=0.0)))
+    """Largest Euclidean norm among the rows: what independent errors of the inputs grow by in a sum.
+
+    In float32 where it has room for the squares: a bound can do without the last digits.
+    """
+    most = float(np.max(rows[:, None] @ rows[:, :, None], initial=0.0))
+    if not LEAST < most < math.inf:
+        most = float(np.max(np.einsum("ij,ij->i", rows, rows, dtype=np.float64), initial=0.0))
+    return math.sqrt(most)
 
 
 def _unit_rows(rows: Array) -> Array:
@@ -48,23 +55,28 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
 
 
-@register(
-    "InnerProduct",
-    error=_error,
-    scores=lambda layer: layer.param.inner_product_param.num_output,
-    by_item=lambda param: param.inner_product_param.axis > 0,
-)
-def inner_product(call: Call) -> list[Array]:
-    """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
     weight, bias, axis = _matrix(call)
-    x = wide(call.x.reshape(-1, weight.shape[1]))
+    x = np.concatenate([wide(bottom.reshape(-1, weight.shape[1])) for bottom in (call.x, *others)])
     out: Wide = np.empty((x.shape[0], weight.shape[0]))
     for part in blocks(weight.shape[0], BLOCK_VALUES // max(1, weight.shape[1])):
         out[:, part] = x @ wide(weight[part]).T
     if bias is not None:
         out += bias
-    top = narrow(out.reshape((*call.x.shape[:axis], weight.shape[0])))
-    return [rectified(call, top, "inner_product_param")]
+    shape = (*call.x.shape[:axis], weight.shape[0])
+    tops = [narrow(each.reshape(shape)) for each in np.split(out, 1 + len(others))]
+    return [rectified(call, top, "inner_product_param") for top in tops]
+
+
+@register(
+    "InnerProduct",
+    error=_error,
+    scores=lambda layer: layer.param.inner_product_param.num_output,
+    beside=_beside,
+)
+def inner_product(call: Call) -> list[Array]:
+    """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+    return _beside(call, ())
 
 
 def _rows(feeding: Feeding) -> Array:

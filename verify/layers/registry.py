@@ -161,7 +161,7 @@ def whole(layer: NetLayer) -> dict[int, int]:
 
 StatedShape = Callable[[NetLayer, int], "tuple[int, ...] | None"]
 Scores = Callable[[NetLayer], int]
-ByItem = Callable[["caffe_pb2.LayerParameter"], bool]
+Beside = Callable[[Call, Sequence[Array]], list[Array]]
 Classes = Callable[[NetLayer, tuple[int, ...]], int]
 
 
@@ -198,7 +198,7 @@ class Rule:
     shape: StatedShape | None = None
     scores: Scores | None = None
     classes: Classes = ALONG_SOFTMAX
-    by_item: ByItem | None = None
+    beside: Beside | None = None
 
     @property
     def jumps(self) -> bool:
@@ -262,7 +262,7 @@ def register(
     shape: StatedShape | None = None,
     scores: Scores | None = None,
     classes: Classes | None = None,
-    by_item: ByItem | None = None,
+    beside: Beside | None = None,
 ) -> Callable[[Forward], Forward]:
     """Register a layer under Caffe's type names.
 
@@ -281,8 +281,8 @@ def register(
         shape: of a layer that is fed, the shape of a top, by its place, as far as the net says it.
         scores: of a layer that gives each item as many scores as its message tells, how many.
         classes: of a layer that reads scores first, of how many classes scores of a shape are.
-        by_item: of a layer that takes long over its learned blobs, whether it does the same to each item of a batch, so
-            that several batches can be run as one.
+        beside: of a layer that takes long over its learned blobs, its top of its only bottom, and of other bottoms of
+            that shape, which other runs of the net give it. They may be worked out by how far they are from the first.
     """
     least, most = (bottoms, bottoms) if isinstance(bottoms, int) else bottoms
 
@@ -303,7 +303,7 @@ def register(
             shape=shape,
             scores=scores,
             classes=classes or ALONG_SOFTMAX,
-            by_item=by_item,
+            beside=beside,
         )
         for name in types:
             if find(name) is not None:  # a built-in rule is loaded first, so that a plugin is told of it

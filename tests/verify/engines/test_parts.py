@@ -86,6 +86,20 @@ def test_parts_give_what_the_whole_gives(size: int, tmp_path: Path, monkeypatch:
     np.testing.assert_allclose(found["n"], -(X @ np.arange(12, dtype=np.float32).reshape(3, 4) / 7), rtol=1e-5)
 
 
+def test_a_small_graph_with_many_blobs_gives_them_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of(NODES, OUTPUTS, TOPS_MADE), path)
+    _, expected = answers_of(path)
+    loaded: list[object] = []
+    monkeypatch.setattr("verify.engines.onnx.MANY", 3)
+    monkeypatch.setattr(parts.Cut, "model", lambda *words, made=parts.Cut.model: loaded.append(1) or made(*words))
+    _, found = answers_of(path)
+    assert len(loaded) == 5
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+
+
 def test_a_part_has_the_weights_that_its_nodes_read_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "NODES", 1)
     cut = cut_up(model_of(NODES, ["s"]).SerializeToString())
@@ -141,3 +155,12 @@ def test_blobs_that_a_graph_lost_are_told_in_parts_too(tmp_path: Path, monkeypat
     onnx.save(model_of(NODES, ["s"], ["lost"]), path)
     monkeypatch.setattr(parts, "NODES", 2)
     assert "lost blobs" in OnnxRuntime(path).run({"x": X}).notes[0]
+
+
+def test_blobs_that_are_fed_are_told_first(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of(NODES, ["s"], ["x", *TOPS_MADE]), path)
+    told = [(keys, array) for keys, array in OnnxRuntime(path).stream({"x": X}).tops]
+    assert told[0][0] == [("x", "x")]
+    np.testing.assert_array_equal(told[0][1], X)
+    assert [key for keys, _ in told[1:] for key in keys] == [(top, top) for top in TOPS_MADE]

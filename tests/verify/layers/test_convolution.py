@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import pytest
 from prototxt.errors import NetError
 from tests.verify.caffe_answers import run_layer
 from verify.layers import convolution
+from verify.layers.registry import Array
+from verify.layers.shared.window import Window
 
 Floats = npt.NDArray[np.float64]
 Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]]
@@ -183,3 +185,54 @@ def test_embed_looks_up_rows() -> None:
     assert y.tolist() == [[[19, 30, 41]], [[13, 24, 35]]]
     with pytest.raises(NetError, match="an index is not within 0 and 3"):
         run_layer(text, [4.0], blobs=[table, [10, 20, 30]])
+
+
+def laid_out(name: str) -> tuple[Array, Array, Array, Window, int]:
+    shape, outputs, group, (kernel, stride, pad, dilation) = CASES[name]
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=shape).astype(np.float32)
+    w = rng.normal(size=(outputs, shape[1] // group, *kernel)).astype(np.float32)
+    b = rng.normal(size=outputs).astype(np.float32)
+    window = Window(tuple(kernel), tuple(stride), tuple(pad), tuple(pad), tuple(dilation))
+    return x, w, b, window, group
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("block", [1 << 21, 7], ids=["in one block", "in small blocks"])
+def test_inputs_near_the_first_give_what_they_give_alone(
+    name: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "BLOCK_VALUES", block)
+    x, *rest = laid_out(name)
+    noise = np.random.default_rng(6).normal(size=(2, *x.shape)).astype(np.float32)
+    inputs = [x, x + noise[0] * np.float32(2**-12), -x, x + noise[1] * np.float32(2**-20)]
+    first, *others = convolution.convolve_beside(inputs, *rest)
+    assert first.tobytes() == convolution.convolve(x, *rest).tobytes()
+    for given, top in zip(inputs[1:], others, strict=True):
+        np.testing.assert_allclose(top, convolution.convolve(given, *rest), rtol=2**-23, atol=2**-24)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(lambda x: np.where(x == x.max(), np.float32(np.inf), x), id="infinite"),
+        pytest.param(lambda x: np.where(x == x.max(), np.float32(np.nan), x), id="no number"),
+        pytest.param(lambda x: x * np.float32(1.05), id="far"),
+    ],
+)
+def test_inputs_that_are_not_near_are_convolved_as_they_are(other: Callable[[Array], Array]) -> None:
+    x, *rest = laid_out("odd sizes")
+    for first, second in ((x, other(x)), (other(x), x), (other(x), other(x) + np.float32(2**-20))):
+        tops = convolution.convolve_beside([first, second], *rest)
+        for given, top in zip((first, second), tops, strict=True):
+            np.testing.assert_allclose(top, convolution.convolve(given, *rest), rtol=2**-23, atol=2**-24)
+
+
+def test_a_difference_for_which_float32_has_no_room_is_worked_out_in_float64() -> None:
+    x = np.full((1, 2, 3, 5), 1e10, np.float32)
+    w = np.array([[1e31, -1e31]], np.float32).reshape(1, 2, 1, 1)
+    moved = x + np.float32(1e8)
+    window = Window((1, 1), (1, 1), (0, 0), (0, 0), (1, 1))
+    with np.errstate(all="ignore"):
+        tops = convolution.convolve_beside([x, moved], w, None, window, 1)
+    assert [top.tolist() for top in tops] == [np.zeros((1, 1, 3, 5)).tolist()] * 2

@@ -13,10 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from verify.layers.registry import Array, Call, Wide
+
+_Float = TypeVar("_Float", bound=np.floating[Any])
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class Window:
         """This window with steps of 1."""
         return replace(self, stride=(1,) * len(self.stride))
 
-    def view(self, padded: Wide) -> Wide:
+    def view(self, padded: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
         """`padded` (…, spatial) as (…, positions, kernel), without a copy."""
         axes = tuple(range(padded.ndim - len(self.kernel), padded.ndim))
-        windows: Wide = np.lib.stride_tricks.sliding_window_view(padded, self.extent, axes)
+        windows: npt.NDArray[_Float] = np.lib.stride_tricks.sliding_window_view(padded, self.extent, axes)
         lead = (slice(None),) * axes[0]
         steps = tuple(slice(None, None, s) for s in self.stride)
         return windows[(*lead, *steps, *(slice(None, None, d) for d in self.dilation))]
@@ -156,8 +160,13 @@ def _per_axis(
 
 def pad_wide(x: Array, window: Window) -> Wide:
     """`x` in float64 with the window's zeros around its last axes."""
+    return pad(x, window, np.float64)
+
+
+def pad(x: Array, window: Window, kind: type[_Float]) -> npt.NDArray[_Float]:
+    """`x` as numbers of a kind, with the window's zeros around its last axes."""
     lead = x.ndim - len(window.pad)
-    out: Wide = np.zeros((*x.shape[:lead], *window.padded(x.shape[lead:])))
+    out: npt.NDArray[_Float] = np.zeros((*x.shape[:lead], *window.padded(x.shape[lead:])), kind)
     inner = tuple(slice(p, p + size) for size, p in zip(x.shape[lead:], window.pad, strict=True))
     out[(slice(None),) * lead + inner] = x
     return out

@@ -50,7 +50,7 @@ def _stride(source: NetLayer) -> tuple[int, int]:
     return stride
 
 
-class Spread(Layer):
+class SpreadWindows(Layer):
     """Unpooling by AVE or TILE: a matrix from each side, whose columns are the windows of the bottom's rows.
 
     top = R · x · Cᵀ      R[i, r] = 1 where stride · r <= i < stride · r + kernel; for AVE its columns add up to 1
@@ -62,7 +62,7 @@ class Spread(Layer):
     average: bool = False
 
     @classmethod
-    def read_to(cls, size: tuple[int, int], source: NetLayer) -> Spread:
+    def read_to(cls, size: tuple[int, int], source: NetLayer) -> SpreadWindows:
         """The layer for a top of this size."""
         p, section = source.param.unpooling_param, "unpooling_param"
         if len(source.bottoms) == 2:
@@ -119,12 +119,12 @@ class UnPooling(Layer):
 
     types = ("UnPooling", "Unpooling")
     bottoms = (1, 2)
-    read_as = (Spread,)
+    read_as = (SpreadWindows,)
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
 
     @classmethod
-    def read(cls, source: NetLayer) -> UnPooling | Spread:
+    def read(cls, source: NetLayer) -> UnPooling | SpreadWindows:
         p, section = source.param.unpooling_param, "unpooling_param"
         if p.pad or p.pad_h or p.pad_w:
             raise fault(source, "padding; the fork allows none", section, "pad_h" if p.pad_h else "pad")
@@ -133,7 +133,7 @@ class UnPooling(Layer):
             message = f"the size is {size[0]}×{size[1]}; expected unpool_h and unpool_w, or unpool_size, at least 1"
             raise fault(source, message, section)
         if p.unpool != UnpoolingParameter.MAX:
-            return Spread.read_to(size, source)
+            return SpreadWindows.read_to(size, source)
         kernel = ("kernel_size", "kernel_h", "kernel_w")
         source.without_effect("AVE and TILE alone read it", *(f"{section}.{name}" for name in kernel))
         if len(source.bottoms) == 2:

@@ -119,6 +119,12 @@ def _cuts_as_elsewhere(layer: NetLayer) -> bool:
     return not states_no_cut(layer.param) or not layer.neighbours.once(read_crops).would_differ
 
 
+def _statistics_of_the_batch(layer: NetLayer) -> str:
+    """SegNet's and DeconvNet's fork name two fields otherwise than PSPNet's, and DeconvNet's has more tops."""
+    found = _fields("bn_param", "bn_mode", "scale_filler", "shift_filler")(layer)
+    return found or ("it has tops for mean and variance" if len(layer.tops) > 1 else "")
+
+
 def _engine_of_intel(layer: NetLayer) -> str:
     p = layer.param.batch_norm_param
     if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
@@ -149,7 +155,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect(
             "segnet",
             "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
-            _fields("bn_param", "bn_mode", "scale_filler", "shift_filler"),
+            _statistics_of_the_batch,
         ),
     ),
     "Crop": (

@@ -52,7 +52,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "detection_output_param.save_output_param.*",
         "hdf5_output_param.*",
     ),
-    "read by AVE and TILE alone": ("UnPooling: unpooling_param.kernel_*", "Unpooling: unpooling_param.kernel_*"),
+    "how stored blobs are held to the net's shapes, which is strict here": ("strict_dim",),
     "how precisely NVIDIA's fork computes, where all is float32 here": (
         "forward_type",
         "backward_type",

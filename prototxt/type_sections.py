@@ -37,6 +37,7 @@ _READERS = {
     "division_param": "Division",
     "dropout_param": "Dropout",
     "eltwise_param": "Eltwise",
+    "eltwise_accuracy_param": "EltwiseAccuracy",
     "elu_param": "ELU",
     "embed_param": "Embed",
     "exp_param": "Exp",

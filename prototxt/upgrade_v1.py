@@ -64,6 +64,17 @@ TYPES = {
     "POOLING3D": "Pooling3D",
     "DECONVOLUTION3D": "Deconvolution3D",
     "VIDEO_DATA": "VideoData",
+    "BN": "BN",
+    "DENSE_CRF": "DenseCRF",
+    "ELTWISE_ACCURACY": "EltwiseAccuracy",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "INTERP": "Interp",
+    "MAT_READ": "MatRead",
+    "MAT_WRITE": "MatWrite",
+    "SEG_ACCURACY": "SegAccuracy",
+    "SELECT_SEG_BINARY": "SelectSegBinary",
+    "UNPOOLING": "Unpooling",
+    "WINDOW_SEG_DATA": "WindowSegData",
 }
 """Name in V1's enum -> V2 type string."""
 

@@ -62,6 +62,8 @@ class SectionReader:
         faults: (name, type) of a layer -> why it cannot be read.
         shown: the forks that may have written the file, going by the numbers of its sections.
         told: for each such section the forks that have its number.
+        old_fork: whose numbers the types of the form of 2014 have, where not BVLC's alone.
+        renumbers: whether types of the form of 2014 that only a fork has are read by the fork's numbers.
     """
 
     path: str
@@ -69,12 +71,16 @@ class SectionReader:
     faults: dict[tuple[str, str], CaffeModelError] = field(default_factory=dict)
     shown: set[str] = field(default_factory=set)
     told: list[set[str]] = field(default_factory=list)
+    renumbers: bool = True
+    old_fork: str = ""
     _spread: dict[int, set[str]] = field(default_factory=dict)
     _notes: dict[str, list[str]] = field(default_factory=dict)
     _warnings: dict[str, list[str]] = field(default_factory=dict)
 
     def read(self, records: Iterable[bytes], cls: type[_L]) -> list[_L]:
         """The layers of these records, in order; what they lack of their records is in `faults`, or warned of."""
+        if cls is V1LayerParameter and self.renumbers:
+            records = self._renumbered(list(records))
         heads = [(data, _head(data, cls)) for data in records]
         for data, (_, kind) in heads:
             for number, *_ in fields_of(data):
@@ -90,10 +96,26 @@ class SectionReader:
         self._warnings.clear()
         return layers
 
+    def _renumbered(self, records: Sequence[bytes]) -> Sequence[bytes]:
+        from weights.old_forks import renumbered, written_by
+
+        name = written_by(records, self.asked)
+        if not name:
+            return records
+        self.told.append({name})
+        self.old_fork = name
+        return [renumbered(data, name) for data in records]
+
     @property
     def notes(self) -> list[str]:
         """What was read as a fork has it, and how that is known, a sentence each."""
-        return [f"{self.path}: {few(names, 1)}: {what}" for what, names in self._notes.items()]
+        notes = [f"{self.path}: {few(names, 1)}: {what}" for what, names in self._notes.items()]
+        if self.old_fork:
+            from prototxt.old_fork_numbers import OLD_FORKS
+
+            source = OLD_FORKS[self.old_fork].source
+            notes.insert(0, f"{self.path}: types and sections are numbered as in {self.old_fork}'s fork ({source})")
+        return notes
 
     def note(self, layer: str, what: str) -> None:
         """Remember a reading of a layer."""

@@ -167,7 +167,7 @@ def check_old_layers(path: str | os.PathLike[str]) -> None:
     """
     from weights.fork_sections import SectionReader
 
-    reader = SectionReader(os.fspath(path), {})
+    reader = SectionReader(os.fspath(path), {}, renumbers=False)
     _message(net_without_blobs(path), reader, forms=(OLD_LAYER,))
     raise_all(list(reader.faults.values()))
 

@@ -21,9 +21,14 @@ UNDEFINED = {
 }
 """By type, why: what is missing, in words that follow a colon."""
 
+BEYOND = {"DenseCRF": "inference in a conditional random field over all pairs of pixels, which no model holds"}
+"""By type, what it is: a step behind the net, on its first bottom."""
+
 
 def _undefined(source: NetLayer) -> str:
     """The end of a sentence about a layer of such a type, with what can be done; empty for any other type."""
+    if source.type in BEYOND and source.bottoms:
+        return f": {BEYOND[source.type]}; --outputs {source.bottoms[0]} gives the blob before it"
     why = UNDEFINED.get(source.type)
     if why is None:
         return ""

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape
-from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest, unsupported
 from converter.matching.operation import Operation
 from converter.node import Layer, Parameter, by_message_alone
 from prototxt import NetLayer
@@ -22,9 +22,11 @@ class ReLU(Layer):
     """max(x, 0), or negative_slope * x below 0 (Caffe: relu_layer.cpp).
 
     Synopsys' fork bounds the result: `relu6` and a `maximum` above 0 from above, a `minimum` other than 0 from below.
+    With a second top, as in DeconvNet's fork, that is 1 where x is above 0, else 0.
     """
 
     types = ("ReLU",)
+    tops = (1, 2)
     acts_on = "values"
     reads_first = True
     negative_slope: float = 0.0
@@ -37,6 +39,11 @@ class ReLU(Layer):
         p = source.param.relu_param
         bounds = [6.0] * p.relu6 + [shortest(p.maximum)] * (p.maximum > 0)
         most, least = min(bounds, default=None), shortest(p.minimum) if p.minimum else None
+        if len(source.tops) == 2:
+            cls = MaskedReLU
+            if p.negative_slope < 0:
+                message = "a second top with a negative_slope below 0; expected 0 or more"
+                raise unsupported(source, message, "relu_param", "negative_slope")
         return cls(shortest(p.negative_slope), most if least is None or most is None else max(most, least), least)
 
     def computes(self, node: Node) -> Operation:
@@ -44,13 +51,13 @@ class ReLU(Layer):
             "rectifier", {"slope": self.negative_slope, "lower bound": self.minimum, "upper bound": self.maximum}
         )
 
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
         y = g.op("LeakyRelu", x[0], alpha=self.negative_slope) if self.negative_slope else g.op("Relu", x[0])
         least = "" if self.minimum is None else g.scalar(self.minimum, "least")
         most = [] if self.maximum is None else [g.scalar(self.maximum, "most")]
         return g.op("Clip", y, least, *most) if least or most else y
 
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
         if self.maximum == 6 and not self.negative_slope and self.minimum is None:
             return f"{t.module('nn.ReLU6')}({x[0]})"
         rectified = t.module("nn.LeakyReLU", self.negative_slope) if self.negative_slope else t.module("nn.ReLU")
@@ -69,11 +76,29 @@ class ReLU(Layer):
         return f"dy * torch.where(x > 0, 1.0, {self.negative_slope!r})"
 
 
+class MaskedReLU(ReLU):
+    """A ReLU whose second top says where its bottom is above 0 (DeconvNet's fork: relu_layer.cpp)."""
+
+    def computes(self, node: Node) -> Operation:
+        return Layer.computes(self, node)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        return [inputs[0], inputs[0]]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        mask = g.op("Cast", g.op("Greater", x[0], g.scalar(0.0, "zero")), to=1)
+        return [str(super().onnx(g, node, *x)), mask]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        return [str(super().torch(t, node, *x)), f"({x[0]} > 0).to({x[0]}.dtype)"]
+
+
 @register
 class ReLU6(ReLU):
     """min(max(x, 0), 6), of the MobileNet forks; inisis' has a slope and another threshold (relu6_layer.cpp)."""
 
     types = ("ReLU6",)
+    tops = (1, 1)
     reads_first = True
 
     @classmethod
@@ -81,7 +106,7 @@ class ReLU6(ReLU):
         p = source.param.relu6_param
         return cls(shortest(p.negative_slope), shortest(p.threshold))
 
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
         if self.negative_slope or self.maximum is None or self.maximum < 0:
             return super().onnx(g, node, *x)
         return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(self.maximum, "most"))

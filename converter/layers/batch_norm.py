@@ -175,7 +175,7 @@ class BatchNorm(PerChannel):
             Parameter(role, blob_shape(role, channels, self.blob_axes), fillers.get(role, _ZERO)) for role in self.roles
         )
 
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
         if not self.global_statistics:
             return self._onnx_of_batch(g, node, x[0])
         flat = len(node.shape) < 2
@@ -221,7 +221,7 @@ class BatchNorm(PerChannel):
         }
         return f"{t.module('CaffeBatchNorm', channels, state=state, **keywords)}({x[0]})"
 
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
         channels = int(node.shape[1]) if len(node.shape) > 1 else 1
         keywords: dict[str, Any] = {"eps": self.eps}
         affine = bool({"gamma", "beta"} & node.tensors.keys())

@@ -3,8 +3,8 @@
     blobs                             fork                    top at test time
     slope, bias, mean, variance       yjxiong's, PSPNet's     slope * (x - mean) / sqrt(variance + eps) + bias
     the same, the last 1 / std        yjxiong's for cuDNN 4   slope * (x - mean) * last + bias
-    scale, shift; bn_mode INFERENCE   SegNet's, ENet's        scale * x + shift
-    scale, shift; bn_mode LEARN       SegNet's                scale * (x - m) / sqrt(v + 1e-9) + shift, of the batch
+    scale, shift; bn_mode INFERENCE   SegNet's, DeconvNet's   scale * x + shift
+    scale, shift; bn_mode LEARN       the same                scale * (x - m) / sqrt(v + 1e-9) + shift, of the batch
 
 The number of stored blobs tells SegNet's from the others'; without weights the written fields do (`prototxt.dialects`).
 Nothing in a file shows the cuDNN 4 form, so it has to be asked for.
@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape, format_shape
 from converter.layers.arithmetic import Scale
-from converter.layers.base import fault, filler, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, shortest
 from converter.layers.batch_norm import BatchNorm
 from converter.node import Layer, Parameter
 from converter.traits import KeptStatistics
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import BNParameter, FillerParameter, LayerParameter
+
+if TYPE_CHECKING:
+    from converter.node import Node
 
 _ONE = FillerParameter(type="constant", value=1)
 SEGNET_EPS = 1e-9
@@ -95,7 +98,7 @@ class StoredStatistics(_Form, BatchNorm):
 
 
 class BatchStatistics(_Form, BatchNorm):
-    """Two blobs, and the mean and variance of the batch at hand, at test time too."""
+    """Two blobs, and the mean and variance of the batch at hand, at test time too; a second and third top have them."""
 
     @property
     def batch_field(self) -> tuple[str, ...] | None:
@@ -107,11 +110,26 @@ class BatchStatistics(_Form, BatchNorm):
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         _check_image(inputs[0])
-        return list(inputs)
+        a_channel = (1, inputs[0][1], 1, 1)
+        return [inputs[0], a_channel, a_channel]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         shape = self.stored(inputs)
         return (Parameter("gamma", shape, self.affine[0]), Parameter("beta", shape, self.affine[1]))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
+        y = super().onnx(g, node, *x)
+        if len(node.outputs) == 1:
+            return y
+        axes = [0, 2, 3]
+        mean = g.reduce("ReduceMean", x[0], axes)
+        off = g.op("Sub", x[0], mean)
+        return [str(y), mean, g.reduce("ReduceMean", g.op("Mul", off, off), axes)][: len(node.outputs)]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str | list[str]:
+        moments = (f"{x[0]}.mean((0, 2, 3), keepdim=True)", f"{x[0]}.var((0, 2, 3), correction=0, keepdim=True)")
+        y = super().torch(t, node, *x)
+        return y if len(node.outputs) == 1 else [str(y), *moments[: len(node.outputs) - 1]]
 
 
 class FoldedStatistics(_Form, Scale):
@@ -133,11 +151,13 @@ class FoldedStatistics(_Form, Scale):
 class BN(_Form):
     """Batch normalisation of forks with a factor and a summand inside; the stored blobs tell which form it is.
 
+    A second and third top are the mean and variance of the batch (two blobs, bn_mode LEARN; DeconvNet's fork).
     `moving_average: false` (Caffe for Windows' forks) has four blobs' statistics ignored for those of the batch;
     `frozen`, `momentum` and Synopsys' `icnet` say nothing that the blobs don't.
     """
 
     types = ("BN",)
+    tops = (1, 3)
     read_as = (StoredStatistics, BatchStatistics, FoldedStatistics)
     keeps_statistics = True
 

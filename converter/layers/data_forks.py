@@ -33,10 +33,10 @@ class DenseImageData(DataLayer):
 class ImageSegData(DataLayer):
     """Images listed in a text file, each with an image of labels; a third top has the size that an image had.
 
-    Of DeepLab's fork (image_seg_data_layer.cpp).
+    Of DeepLab's fork (image_seg_data_layer.cpp); WindowSegData, windows of such images, is of DeconvNet's.
     """
 
-    types = ("ImageSegData",)
+    types = ("ImageSegData", "WindowSegData")
 
     @classmethod
     def read(cls, source: NetLayer) -> ImageSegData:
@@ -45,6 +45,25 @@ class ImageSegData(DataLayer):
         images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
         labels = image(p.batch_size, 1, 0, height, width)
         return cls(padded([images, labels, image(p.batch_size, 1, 0, 1, 2)], len(source.tops)))
+
+
+@register
+class SelectSegBinary(DataLayer):
+    """Images listed in a text file, each with an image of one class' labels and a third top that says which class.
+
+    Of DecoupledNet's fork (select_seg_binary_layer.cpp): `label_dim` classes, 1 at the one and 0 elsewhere.
+    """
+
+    types = ("SelectSegBinary",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> SelectSegBinary:
+        p, t = source.param.image_data_param, source.param.transform_param
+        height, width = t.crop_size or p.new_height, t.crop_size or p.new_width
+        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
+        labels = image(p.batch_size, 1, 0, height, width)
+        classes = image(p.batch_size, source.param.window_cls_data_param.label_dim, 1)
+        return cls(padded([images, labels, classes], len(source.tops)))
 
 
 @register

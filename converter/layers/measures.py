@@ -1,4 +1,4 @@
-"""What is read off a net's scores: Accuracy and ArgMax (Caffe: accuracy_layer.cpp, argmax_layer.cpp)."""
+"""What is read off a net's scores: Accuracy, also of each pixel, and ArgMax (Caffe: *_layer.cpp of each name)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.graph import Shape, count
+from converter.graph import Shape, count, format_shape
 from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
 from converter.layers.shared import labels
-from converter.layers.shared.sizes import FLOAT, int_size, turned_around
+from converter.layers.shared.sizes import FLOAT, INT64, int_size, turned_around
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -168,6 +168,54 @@ class ArgMax(Layer):
         return f"{y}[{', '.join(['...', *['None'] * (rank - 3)])}]" if rank > 3 else y
 
 
+@register
+class EltwiseAccuracy(Layer):
+    """Share of pixels whose label is among the `top_k` best scores (DeconvNet's fork: eltwise_accuracy_layer.cpp).
+
+    Of scores that are equal the last counts as the best; a label that is no class is a wrong one; and where every label
+    is `ignore_label` the share is NaN. In all three Accuracy differs.
+    """
+
+    types = ("EltwiseAccuracy",)
+    reads_scores = True
+    bottoms = (2, 2)
+    role = "loss"
+    top_k: int = 1
+    ignore_label: int | None = None
+
+    @classmethod
+    def read(cls, source: NetLayer) -> EltwiseAccuracy:
+        p = source.param.eltwise_accuracy_param
+        if p.top_k < 1:
+            raise fault(source, f"top_k is {p.top_k}; expected at least 1", "eltwise_accuracy_param", "top_k")
+        return cls(p.top_k, p.ignore_label if p.HasField("ignore_label") else None)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        scores, given = inputs
+        require(len(scores) == 4, f"the scores are {format_shape(scores)}; expected 4 axes (N×C×H×W)")
+        wanted = (scores[0], 1, *scores[2:])
+        same = tuple(map(int, given)) == tuple(map(int, wanted))
+        require(same, f"the labels are {format_shape(given)}; expected {format_shape(wanted)}")
+        require(self.top_k <= int(scores[1]), f"top_k is {self.top_k}, but there are {scores[1]} classes")
+        return [(1, 1, 1, 1)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        best = g.op("Cast", ArgMax(self.top_k, 1).onnx(g, node, x[0]), to=INT64)
+        label = g.op("Cast", x[1], to=INT64)
+        right = g.reduce("ReduceMax", g.op("Cast", g.op("Equal", best, label), to=FLOAT), [1])
+        if self.ignore_label is None:
+            return g.reduce("ReduceMean", right, [0, 1, 2, 3])
+        other = g.op("Equal", label, g.constant(np.asarray(self.ignore_label, np.int64), "ignored"))
+        counted = g.op("Cast", g.op("Not", other), to=FLOAT)
+        sums = [g.reduce("ReduceSum", part, [0, 1, 2, 3]) for part in (g.op("Mul", right, counted), counted)]
+        return g.op("Div", *sums)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("argmax", ARGMAX)
+        t.helper("pixel_accuracy", PIXEL_ACCURACY)
+        return f"pixel_accuracy({x[0]}, {x[1]}, {self.top_k}, {self.ignore_label})"
+
+
 ACCURACY = '''
 def accuracy(scores, labels, axis, top_k, ignore_label):
     """Share of labels among the `top_k` best scores, of all and of each class; a tie counts against the label."""
@@ -177,6 +225,16 @@ def accuracy(scores, labels, axis, top_k, ignore_label):
     member = F.one_hot(labels.flatten(), scores.shape[axis])
     seen, hits = ((member * mask.flatten()[:, None]).sum(0) for mask in (counted, right))
     return right.sum() / counted.sum().clamp_min(1), hits / seen.clamp_min(1)
+'''
+
+PIXEL_ACCURACY = '''
+def pixel_accuracy(scores, labels, top_k, ignore_label):
+    """Share of pixels whose label is among the `top_k` best scores; of equal scores the last is the best."""
+    labels = labels.long()
+    right = (argmax(scores, 1, top_k)[1].long() == labels).any(1, keepdim=True)
+    if ignore_label is not None:
+        right = right[labels != ignore_label]
+    return right.to(scores.dtype).mean().reshape(1, 1, 1, 1)
 '''
 
 ARGMAX = '''

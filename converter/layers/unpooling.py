@@ -1,14 +1,17 @@
-"""Max pooling undone: values go back to where the mask of the pooling says they came from, and the rest is 0."""
+"""Pooling undone: values go back to where the mask of the pooling says they came from, or are spread over windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require
 from converter.layers.shared.sizes import INT64, int_size
 from converter.node import Layer
+from converter.tensor import Array
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import UnpoolingParameter
 
@@ -39,41 +42,105 @@ def unpool(x, mask, height, width):
 '''
 
 
+def _stride(source: NetLayer) -> tuple[int, int]:
+    p = source.param.unpooling_param
+    stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+    if min(stride) < 1:
+        raise fault(source, f"stride is {stride[0]}×{stride[1]}; expected at least 1", "unpooling_param", "stride")
+    return stride
+
+
+class SpreadWindows(Layer):
+    """Unpooling by AVE or TILE: a matrix from each side, whose columns are the windows of the bottom's rows.
+
+    top = R · x · Cᵀ      R[i, r] = 1 where stride · r <= i < stride · r + kernel; for AVE its columns add up to 1
+    """
+
+    size: tuple[int, int] = (1, 1)
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    average: bool = False
+
+    @classmethod
+    def read_to(cls, size: tuple[int, int], source: NetLayer) -> SpreadWindows:
+        """The layer for a top of this size."""
+        p, section = source.param.unpooling_param, "unpooling_param"
+        if len(source.bottoms) == 2:
+            method = UnpoolingParameter.Unpool.Name(p.unpool)
+            raise fault(source, f"a mask with unpool {method}; expected MAX", section, "unpool")
+        kernel = (p.kernel_size, p.kernel_size) if p.HasField("kernel_size") else (p.kernel_h, p.kernel_w)
+        if min(kernel) < 1:
+            raise fault(source, f"kernel is {kernel[0]}×{kernel[1]}; expected at least 1", section)
+        return cls(size, kernel, _stride(source), p.unpool == UnpoolingParameter.AVE)
+
+    @property
+    def untrainable(self) -> str:
+        return "" if self.average else "unpool TILE, for which Caffe has the gradient of AVE"
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        require(not any(map(is_free, shape[2:])), "the bottom's height and width can't be left free")
+        return [(*shape[:2], *self.size)]
+
+    def _windows(self, axis: int, count: int) -> Array:
+        """One axis' matrix: top × bottom."""
+        size, kernel, stride = self.size[axis], self.kernel[axis], self.stride[axis]
+        matrix = np.zeros((size, count), np.float32)
+        for place in range(count):
+            window = matrix[place * stride : place * stride + kernel, place]
+            window[:] = 1 / len(window) if self.average and len(window) else 1
+        return matrix
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        rows, columns = (self._windows(axis, int(node.shape[2 + axis])) for axis in (0, 1))
+        y = g.op("MatMul", g.constant(rows, "rows"), x[0])
+        return g.op("MatMul", y, g.constant(np.ascontiguousarray(columns.T), "columns"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        t.helper("windows", WINDOWS)
+        each = zip(node.shape[2:], self.size, self.kernel, self.stride, strict=True)
+        rows, columns = (
+            f"windows({x[0]}, {int(count)}, {size}, {kernel}, {stride}, {self.average})"
+            for count, size, kernel, stride in each
+        )
+        return f"{rows} @ {x[0]} @ {columns}.T"
+
+
 @register
 class UnPooling(Layer):
     """Max pooling undone to a stated size, unpool_h × unpool_w or unpool_size (DeconvNet's fork: unpooling_layer.cpp).
 
     With a second bottom, the mask of a max pooling, values go to the places that it names; of a mask of more planes
-    than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j. The
-    kernel says nothing, and padding is refused there. AVE and TILE, which add to what the top held before, are refused
-    here.
+    than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j, and the
+    kernel says nothing. TILE adds each value to all of its window, AVE the value over the window's size inside the top.
+    (The fork does so on a GPU; its CPU code adds to what the top held before as well.) Padding is refused there.
     """
 
     types = ("UnPooling", "Unpooling")
     bottoms = (1, 2)
+    read_as = (SpreadWindows,)
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
 
     @classmethod
-    def read(cls, source: NetLayer) -> UnPooling:
+    def read(cls, source: NetLayer) -> UnPooling | SpreadWindows:
         p, section = source.param.unpooling_param, "unpooling_param"
-        if p.unpool != UnpoolingParameter.MAX:
-            method = UnpoolingParameter.Unpool.Name(p.unpool)
-            raise unsupported(source, f"unpool {method}; expected MAX", section, "unpool")
         if p.pad or p.pad_h or p.pad_w:
             raise fault(source, "padding; the fork allows none", section, "pad_h" if p.pad_h else "pad")
         size = (p.unpool_size, p.unpool_size) if p.HasField("unpool_size") else (p.unpool_h, p.unpool_w)
         if min(size) < 1:
             message = f"the size is {size[0]}×{size[1]}; expected unpool_h and unpool_w, or unpool_size, at least 1"
             raise fault(source, message, section)
+        if p.unpool != UnpoolingParameter.MAX:
+            return SpreadWindows.read_to(size, source)
+        kernel = ("kernel_size", "kernel_h", "kernel_w")
+        source.without_effect("AVE and TILE alone read it", *(f"{section}.{name}" for name in kernel))
         if len(source.bottoms) == 2:
             steps = ("stride", "stride_h", "stride_w")
             source.without_effect("the mask says where", *(f"{section}.{name}" for name in steps))
             return cls(size)
-        stride = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
-        if min(stride) < 1:
-            raise fault(source, f"stride is {stride[0]}×{stride[1]}; expected at least 1", section, "stride")
-        return cls(size, stride)
+        return cls(size, _stride(source))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
@@ -165,6 +232,14 @@ class MaxUnPool(Layer):
         t.helper("unpool", UNPOOL)
         return f"unpool({x[0]}, {x[1]}, {self.size[0]}, {self.size[1]})"
 
+
+WINDOWS = '''
+def windows(like, count, size, kernel, stride, average):
+    """Columns of ones, size × count: the i-th from stride * i on, kernel of them; on average, each adds up to 1."""
+    steps = torch.arange(size, device=like.device)[:, None] - stride * torch.arange(count, device=like.device)
+    ones = ((steps >= 0) & (steps < kernel)).to(like.dtype)
+    return ones / ones.sum(0).clamp_min(1) if average else ones
+'''
 
 SPREAD = '''
 def spread(x, size, stride):

@@ -64,7 +64,8 @@ def relu(draw: Draw) -> Drawn:
         maximum=draw(maybe(number(0, 1, 20))),
         minimum=draw(maybe(number(0, -1, 8))),
     )
-    return Drawn(layer("ReLU", params), {"x": blob(draw)})
+    tops = "out mask" if "negative_slope: -" not in params and draw(st.booleans()) else "out"
+    return Drawn(layer("ReLU", params, tops=tops), {"x": blob(draw)})
 
 
 @drawn("PReLU")

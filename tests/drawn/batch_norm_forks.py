@@ -22,9 +22,10 @@ def bn(draw: Draw) -> Drawn:
         params += " " + fields(moving_average=average)
     else:
         params, blobs = f"bn_mode: {form}", blobs[:2]
+    tops = draw(st.sampled_from(["out", "out mean", "out mean variance"])) if form == "LEARN" else "out"
     if draw(st.booleans()):
         params += " scale_filler { value: 2 } shift_filler { type: 'uniform' }"
-        return Drawn(layer("BN", f"bn_param {{ {params} }}"), {"x": normal(draw, *sizes[:2], 3, 12)}, tolerance=1e-4)
-    return Drawn(
-        layer("BN", f"bn_param {{ {params} }}"), {"x": normal(draw, *sizes)}, blobs={"it": blobs}, tolerance=1e-4
-    )
+        text = layer("BN", f"bn_param {{ {params} }}", tops=tops)
+        return Drawn(text, {"x": normal(draw, *sizes[:2], 3, 12)}, tolerance=1e-4)
+    text = layer("BN", f"bn_param {{ {params} }}", tops=tops)
+    return Drawn(text, {"x": normal(draw, *sizes)}, blobs={"it": blobs}, tolerance=1e-4)

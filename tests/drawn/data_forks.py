@@ -35,16 +35,17 @@ def dense_image_data(draw: Draw) -> Drawn:
     return Drawn(made.text, made.feeds, made.outputs, sized=("label",) if "label" in made.feeds else ())
 
 
-@drawn("ImageSegData")
+@drawn("ImageSegData", "SelectSegBinary", "WindowSegData")
 @st.composite
 def image_seg_data(draw: Draw) -> Drawn:
+    kind = draw(st.sampled_from(["ImageSegData", "SelectSegBinary", "WindowSegData"]))
     batch, height, width, crop = shape(draw, 4, most=9)
     cropped, colour = draw(st.booleans()), draw(maybe(st.booleans()))
     params = section(
         "image_data_param", source="list", batch_size=batch, is_color=colour, new_height=height, new_width=width
     )
     image = (batch, 1 if colour is False else 3, *((crop, crop) if cropped else (height, width)))
-    made = fed(draw, "ImageSegData", f"{params} {transformed(draw, crop if cropped else None)}", image)
+    made = fed(draw, kind, f"{params} {transformed(draw, crop if cropped else None)}", image)
     return Drawn(made.text, made.feeds, made.outputs, sized=("label",) if "label" in made.feeds else ())
 
 

@@ -48,6 +48,23 @@ def accuracy(draw: Draw) -> Drawn:
     return Drawn(layer("Accuracy", params, "scores labels", tops), feeds)
 
 
+@drawn("EltwiseAccuracy")
+@st.composite
+def eltwise_accuracy(draw: Draw) -> Drawn:
+    """Scores may tie, of which the last is the best; a label may be no class."""
+    scores = apart(draw, *shape(draw, 4, most=6))
+    if draw(st.booleans()):
+        scores = np.round(scores)
+    n, classes, h, w = scores.shape
+    labels = generator(draw).integers(-1, classes + 1, (n, 1, h, w)).astype(np.float32)
+    params = section(
+        "eltwise_accuracy_param",
+        top_k=draw(maybe(st.integers(1, classes))),
+        ignore_label=draw(maybe(st.sampled_from((0, 1, 255, -1)))),
+    )
+    return Drawn(layer("EltwiseAccuracy", params, "scores labels"), {"scores": scores, "labels": labels})
+
+
 @drawn("ArgMax")
 @st.composite
 def argmax(draw: Draw) -> Drawn:

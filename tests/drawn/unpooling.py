@@ -1,10 +1,10 @@
-"""Max pooling undone, with the mask of a pooling and without."""
+"""Pooling undone, with the mask of a pooling and without, and over windows."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.drawn.base import Draw, Drawn, apart, drawn, fields, layer, normal, shape
+from tests.drawn.base import Draw, Drawn, apart, drawn, fields, layer, maybe, normal, shape
 
 
 @drawn("UnPooling", "Unpooling")
@@ -13,6 +13,16 @@ def unpooling(draw: Draw) -> Drawn:
     kind = draw(st.sampled_from(["UnPooling", "Unpooling"]))
     n, c, h, w = shape(draw, 4)
     stride = draw(st.integers(1, 3))
+    method = draw(st.sampled_from(["MAX", "MAX", "AVE", "TILE"]))
+    if method != "MAX":
+        kernel = draw(st.integers(1, 4))
+        params = fields(unpool=method, stride=draw(maybe(st.just(stride))))
+        one = draw(st.booleans())
+        params += " " + (
+            fields(kernel_size=kernel) if one else fields(kernel_h=kernel, kernel_w=draw(st.integers(1, 3)))
+        )
+        params += " " + fields(unpool_h=draw(st.integers(1, 9)), unpool_w=draw(st.integers(1, 9)))
+        return Drawn(layer(kind, f"unpooling_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})
     if draw(st.booleans()):
         more_h, more_w = draw(st.integers(0, 2)), draw(st.integers(0, 2))
         params = fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=2 * h + more_h, unpool_w=2 * w + more_w)

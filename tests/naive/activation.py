@@ -1,4 +1,4 @@
-"""What Synopsys' and SegNet's forks add to layers that work on each value alone."""
+"""What Synopsys', SegNet's and DeconvNet's forks add to layers that work on each value alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ def bounded(params: str, slope: float, most: float | None, least: float | None) 
         value = value if most is None else min(value, np.float32(most))
         y[place] = value if least is None else max(value, np.float32(least))
     return Naive(layer("ReLU", f"relu_param {{ {params} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("relu_with_a_mask")
+def masked() -> Naive:
+    """DeconvNet's relu_layer.cpp: the second top is 1 where the bottom is above 0, and 0 at 0 itself."""
+    x = np.round(2 * random(2, 2, 3, 4, 5)) / 2
+    y, mask = np.empty_like(x), np.empty_like(x)
+    for place in np.ndindex(x.shape):
+        y[place] = max(x[place], 0) + np.float32(0.25) * min(x[place], 0)
+        mask[place] = 1 if x[place] > 0 else 0
+    text = layer("ReLU", "relu_param { negative_slope: 0.25 }", tops="out mask")
+    return Naive(text, {"x": x}, {("it", "out"): y, ("it", "mask"): mask})
 
 
 @case("relu_at_most_6")

@@ -38,6 +38,24 @@ def segnet_inference() -> Naive:
     return Naive(text, {"x": x}, {("it", "out"): y}, {"it": [scale, shift]})
 
 
+@case("bn_moments_of_the_batch")
+def moments() -> Naive:
+    """DeconvNet's fork: a second and third top are E(x) and E(x²) - E(x)² of the batch, before eps."""
+    x = random(8, 2, 3, 4, 5)
+    scale, shift = _blobs(3, (1, 3, 1, 1))[:2]
+    mean, variance, y = np.zeros((1, 3, 1, 1)), np.zeros((1, 3, 1, 1)), np.empty_like(x)
+    for c in range(3):
+        total = squares = 0.0
+        for n, h, w in np.ndindex(2, 4, 5):
+            total += float(x[n, c, h, w]) / 40
+            squares += float(x[n, c, h, w]) ** 2 / 40
+        mean[0, c], variance[0, c] = total, squares - total**2
+        y[:, c] = (x[:, c] - total) / (squares - total**2 + 1e-9) ** 0.5 * scale[0, c, 0, 0] + shift[0, c, 0, 0]
+    text = layer("BN", "bn_param { scale_filler { value: 1 } }", tops="out mean variance")
+    answers = {("it", "out"): y, ("it", "mean"): mean, ("it", "variance"): variance}
+    return Naive(text, {"x": x}, answers, {"it": [scale, shift]})
+
+
 @case("bn_segnet_learn")
 def segnet_learn() -> Naive:
     """SegNet's bn_mode LEARN, the default: E(x²) - E(x)² of the batch, in the test phase as well."""

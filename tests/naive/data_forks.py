@@ -18,6 +18,18 @@ def image_seg_data() -> Naive:
     return brought_in("ImageSegData", params, 2, 3, 4, 5)
 
 
+@case("window_seg_data")
+def window_seg_data() -> Naive:
+    params = "image_data_param { source: 'list' batch_size: 2 label_type: PIXEL new_height: 4 new_width: 5 }"
+    return brought_in("WindowSegData", params, 2, 3, 4, 5)
+
+
+@case("select_seg_binary")
+def select_seg_binary() -> Naive:
+    params = "image_data_param { source: 'list' batch_size: 2 label_type: PIXEL new_height: 4 new_width: 5 } "
+    return brought_in("SelectSegBinary", params + "window_cls_data_param { label_dim: 20 }", 2, 3, 4, 5)
+
+
 @case("video_data")
 def video_data() -> Naive:
     return brought_in("VideoData", "data_param { batch_size: 2 } video_data_param { video_file: 'film' }", 2, 3, 4, 5)

@@ -37,6 +37,39 @@ def by_larger_mask() -> Naive:
     return Naive(text, {"x": x, "mask": mask}, {("it", "out"): y})
 
 
+def _over_windows(method: str, kernel: tuple[int, int], stride: int, size: tuple[int, int]) -> Naive:
+    """As on a GPU: each pixel of the top sums what the windows that it is in bring, smaller ones at the top's end."""
+    x = random(7, 2, 3, 4, 5)
+    y = np.zeros((2, 3, *size))
+    for n, c, row, column in np.ndindex(*y.shape):
+        for i, j in np.ndindex(4, 5):
+            first, left = i * stride, j * stride
+            end, right = min(first + kernel[0], size[0]), min(left + kernel[1], size[1])
+            if first <= row < end and left <= column < right:
+                share = (end - first) * (right - left) if method == "AVE" else 1
+                y[n, c, row, column] += float(x[n, c, i, j]) / share
+    params = f"unpool: {method} kernel_h: {kernel[0]} kernel_w: {kernel[1]} stride: {stride} "
+    params += f"unpool_h: {size[0]} unpool_w: {size[1]}"
+    return Naive(layer("Unpooling", f"unpooling_param {{ {params} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("unpooling_by_average")
+def by_average() -> Naive:
+    """Windows overlap and are cut off at the top's end; the last column's lie behind it altogether."""
+    return _over_windows("AVE", (3, 4), 2, (8, 8))
+
+
+@case("unpooling_by_tiles")
+def by_tiles() -> Naive:
+    """Gaps between the windows stay 0, and so does what lies behind them."""
+    return _over_windows("TILE", (2, 3), 4, (16, 19))
+
+
+@case("unpooling_by_overlapping_tiles")
+def by_overlapping_tiles() -> Naive:
+    return _over_windows("TILE", (5, 3), 2, (9, 11))
+
+
 @case("unpooling_on_a_grid")
 def on_a_grid() -> Naive:
     """Without a mask the strides say where each value goes."""

@@ -259,7 +259,7 @@ def old(kind: int, *fields: bytes, name: str = "y") -> bytes:
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
-        (old(42, prefixed(44, whole(2, 2))), "its field 5 (type, which has no value 42) is of an unknown fork"),
+        (old(60, prefixed(44, whole(2, 2))), "its field 5 (type, which has no value 60) is of an unknown fork"),
         (old(18, prefixed(45, whole(3, 1))), "field 45 of its record is in no fork that we know"),
         (old(17, prefixed(19, whole(2, 3) + whole(77, 1))), "field 77 of its pooling_param (number 19)"),
         (old(4, prefixed(10, whole(1, 3) + whole(17, 2))), "--dialect Convolution=deeplab_v1, Convolution=tsn"),

@@ -9,7 +9,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from verify.layers.registry import Array, Call, ErrorRule, Sensitivity, Wide, jumps, largest, narrow, register, wide
+from verify.layers.registry import (
+    UNBOUNDED,
+    Array,
+    Call,
+    ErrorRule,
+    Sensitivity,
+    Wide,
+    jumps,
+    largest,
+    narrow,
+    register,
+    wide,
+)
 
 
 def bounded_slope(slope: Callable[[Call], float]) -> ErrorRule:
@@ -31,14 +43,19 @@ def sigmoid(x: Wide) -> Wide:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
-@register(
-    "ReLU", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu_param.negative_slope))), keeps_shape=True
-)
+def _relu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    steepest = max(1.0, abs(call.param.relu_param.negative_slope))
+    return [Sensitivity(1, (gain,)) for gain in (steepest, UNBOUNDED)[: len(tops)]]
+
+
+@register("ReLU", error=_relu_error, keeps_shape=True)
 def relu(call: Call) -> list[Array]:
     """max(x, 0) + negative_slope * min(x, 0).
 
     Synopsys' fork (its relu_layer.cpp) then takes the least of that, 6 with `relu6` and a positive `maximum`, and the
-    largest of that and a `minimum` other than 0, in this order.
+    largest of that and a `minimum` other than 0, in this order. In HyeonwooNoh's (its relu_layer.cpp) a second top is 1
+    where the bottom is above 0, else 0; it looks once the first is written, which in place and with a negative slope
+    says something else, and is refused.
     """
     p = call.param.relu_param
     y = rectify(wide(call.x), p.negative_slope) if p.negative_slope else np.maximum(call.x, np.float32(0))
@@ -48,7 +65,10 @@ def relu(call: Call) -> list[Array]:
         y = np.minimum(y, p.maximum)
     if p.minimum != 0:
         y = np.maximum(y, p.minimum)
-    return [narrow(y)]
+    if len(call.layer.tops) == 1:
+        return [narrow(y)]
+    call.require(p.negative_slope >= 0, "has a second top and a negative_slope below 0")
+    return [narrow(y), (call.x > 0).astype(np.float32)]
 
 
 @register(

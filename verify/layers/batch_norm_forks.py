@@ -52,8 +52,16 @@ def _terms(call: Call) -> tuple[Wide, Wide]:
 
 
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """The batch's variance follows a change of x by 2 · |x - mean| of it, and is a sum of squares."""
     factor, _ = _terms(call)
-    return [Sensitivity(4, (largest(factor),))]
+    values = call.x.size // max(1, call.x.shape[1])
+    moments = [Sensitivity(values, (1.0,)), Sensitivity(2 * values, (2 * _farthest(call),))] if len(tops) > 1 else []
+    return [Sensitivity(4, (largest(factor),)), *moments[: len(tops) - 1]]
+
+
+def _farthest(call: Call) -> float:
+    """The largest distance of a value from its channel's mean."""
+    return largest(wide(call.x) - _of_batch(call)[0].reshape(1, -1, 1, 1))
 
 
 @register("BN", error=_error, keeps_shape=True)
@@ -63,8 +71,15 @@ def bn(call: Call) -> list[Array]:
     Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor; `frozen` uses the stored ones in
     training too, `moving_average: false` never. As `cudnn4` the fourth is the inverse standard deviation. Two blobs,
     scale and shift, are SegNet's: with bn_mode INFERENCE mean and variance have been folded into them, and with LEARN
-    they are the batch's own in either phase, and eps is 1e-9.
+    they are the batch's own in either phase, and eps is 1e-9; with LEARN alone a second and third top are mean and
+    variance (HyeonwooNoh's fork; with INFERENCE they would never be written).
     """
     factor, summand = _terms(call)
     channel = (-1, *[1] * (call.x.ndim - 2))
-    return [narrow(wide(call.x) * factor.reshape(channel) + summand.reshape(channel))]
+    top = narrow(wide(call.x) * factor.reshape(channel) + summand.reshape(channel))
+    more = len(call.layer.tops) - 1
+    if not more:
+        return [top]
+    learns = len(call.parameters.blobs) == 2 and call.param.bn_param.bn_mode == call.param.bn_param.LEARN
+    call.require(learns, "has tops for mean and variance, which two blobs and bn_mode LEARN alone fill")
+    return [top, *(narrow(moment.reshape(1, -1, 1, 1)) for moment in _of_batch(call)[:more])]

@@ -1,4 +1,4 @@
-"""Accuracy and ArgMax (Caffe: accuracy_layer.cpp, argmax_layer.cpp)."""
+"""Accuracy, also of each pixel, and ArgMax (Caffe: *_layer.cpp of each name)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,35 @@ def accuracy(call: Call) -> list[Array]:
         hits = np.bincount(case.labels[right], minlength=classes)
         tops.append(narrow(hits / np.maximum(1, seen)))
     return tops
+
+
+@register(
+    "EltwiseAccuracy",
+    bottoms=2,
+    error=jumps,
+    feeds={1: labels},
+    classes=classes_along(lambda param: 1),
+)
+def eltwise_accuracy(call: Call) -> list[Array]:
+    """Share of pixels with their label among the `top_k` best scores, those with `ignore_label` left aside.
+
+    HyeonwooNoh's fork (eltwise_accuracy_layer.cpp) sorts pairs of score and class downwards, so of equal scores that of
+    the last class comes first. A label that is no class is found nowhere; of no labels at all the share is 0 / 0.
+    """
+    p = call.param.eltwise_accuracy_param
+    call.require(call.x.ndim == 4, f"needs scores of 4 axes, they have {call.x.ndim}")
+    n, classes, h, w = call.x.shape
+    found = call.bottoms[1]
+    call.require(found.shape == (n, 1, h, w), f"needs labels of {n}×1×{h}×{w}")
+    call.require(1 <= p.top_k <= classes, f"top_k {p.top_k} is not within 1 and {classes}")
+    label = np.trunc(found)
+    index = np.arange(classes).reshape(1, -1, 1, 1)
+    own = np.where(index == label, call.x, -np.inf).max(axis=1, keepdims=True)
+    before = ((call.x > own) | ((call.x == own) & (index > label))).sum(axis=1, keepdims=True)
+    right = (before < p.top_k) & (label >= 0) & (label < classes)
+    counts = label != p.ignore_label if p.HasField("ignore_label") else np.ones_like(right)
+    share = (right & counts).sum() / counts.sum() if counts.any() else np.nan
+    return [np.full((1, 1, 1, 1), share, np.float32)]
 
 
 @register("ArgMax", error=jumps)

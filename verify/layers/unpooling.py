@@ -1,15 +1,16 @@
-"""Max pooling undone by its mask, as SegNet's Upsample and DeconvNet's Unpooling do it.
+"""Pooling undone: by a mask, as SegNet's Upsample and DeconvNet's Unpooling do it, or over windows as the latter.
 
 Facts from the sources of HyeonwooNoh's fork for DeconvNet (unpooling_layer.cpp) and of SegNet's (upsample_layer.cpp).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from verify.layers.registry import UNBOUNDED, Array, Call, Feeding, Sensitivity, register
+from verify.layers.registry import UNBOUNDED, Array, Call, Feeding, Sensitivity, narrow, register, wide
 
 
 def places(feeding: Feeding) -> Array:
@@ -46,22 +47,60 @@ def _size(call: Call) -> tuple[int, int]:
     return rows, columns
 
 
+def _spread(call: Call, rows: int, columns: int) -> Array:
+    """AVE and TILE."""
+    p = call.param.unpooling_param
+    call.require(len(call.bottoms) == 1, "has a mask, which MAX alone reads")
+    (high, broad), (down, across) = _kernel(call), _steps(call)
+    call.require(min(high, broad, down, across) > 0, "has a kernel or stride of 0")
+    call.room((*call.x.shape[:2], rows, columns))
+    top = np.zeros((*call.x.shape[:2], rows, columns))
+    for i, j in np.ndindex(*call.x.shape[2:]):
+        window = top[:, :, i * down : i * down + high, j * across : j * across + broad]
+        share = max(1, window.shape[2] * window.shape[3]) if p.unpool == p.AVE else 1
+        window += wide(call.x[:, :, i : i + 1, j : j + 1]) / share
+    return narrow(top)
+
+
+def _kernel(call: Call) -> tuple[int, int]:
+    p = call.param.unpooling_param
+    return (p.kernel_size, p.kernel_size) if p.HasField("kernel_size") else (p.kernel_h, p.kernel_w)
+
+
+def _steps(call: Call) -> tuple[int, int]:
+    p = call.param.unpooling_param
+    return (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+
+
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(1, (1.0, UNBOUNDED)[: len(call.bottoms)])]
 
 
-@register("UnPooling", "Unpooling", bottoms=(1, 2), error=_error, feeds={1: places})
+def _unpooling_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """A pixel of the top is a sum over the windows that it is in: of an axis, as many as strides fit in the kernel."""
+    p = call.param.unpooling_param
+    if p.unpool == p.MAX:
+        return _error(call, tops)
+    over = math.prod(-(-size // step) for size, step in zip(_kernel(call), _steps(call), strict=True))
+    return [Sensitivity(over + 2, (float(over),))]
+
+
+@register("UnPooling", "Unpooling", bottoms=(1, 2), error=_unpooling_error, feeds={1: places})
 def unpooling(call: Call) -> list[Array]:
     """MAX: values at the places of the mask or, without one, on a grid of `stride`, and 0 elsewhere.
 
-    A value of the grid that would fall outside goes to the last row or column, over what is there. AVE and TILE add to
-    a top that the fork does not clear, so their values depend on what ran before; they are refused.
+    A value of the grid that would fall outside goes to the last row or column, over what is there. TILE adds each value
+    to its window of the top, and AVE the value over the window's size, of which what lies behind the top is no part.
+    (That is the fork's unpooling_layer.cu; the CPU's code forgets to clear the top first, and is so the first time.)
     """
     p = call.param.unpooling_param
-    call.require(p.unpool == p.MAX, "unpool is not MAX")
     call.require(not (p.pad or p.pad_h or p.pad_w), "has padding, which the layer refuses")
     call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
     rows, columns = _size(call)
+    if p.unpool != p.MAX:
+        return [_spread(call, rows, columns)]
+    kernel = ("kernel_size", "kernel_h", "kernel_w")
+    call.ignores("MAX has no windows", *(f"unpooling_param.{name}" for name in kernel))
     if len(call.bottoms) == 2:
         mask = call.bottoms[1]
         call.require(mask.shape[2:] == call.x.shape[2:], "bottoms differ in height or width")
@@ -70,7 +109,7 @@ def unpooling(call: Call) -> list[Array]:
         call.ignores("the mask says where", *(f"unpooling_param.{name}" for name in steps))
         call.require(enough, "the mask has fewer planes than there are values")
         return [put_back(call, rows, columns)]
-    down, across = (p.stride_h, p.stride_w) if p.HasField("stride_h") else (p.stride, p.stride)
+    down, across = _steps(call)
     call.room((*call.x.shape[:2], rows, columns))
     top: Array = np.zeros((*call.x.shape[:2], rows, columns), np.float32)
     for i, j in np.ndindex(*call.x.shape[2:]):

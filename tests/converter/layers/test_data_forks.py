@@ -23,6 +23,21 @@ CASES = {
             (2, 1, 1, 2),
         ],
     },
+    "WindowSegData": {
+        "image_data_param { batch_size: 2 new_height: 250 new_width: 240 }": [
+            (2, 3, 250, 240),
+            (2, 1, 250, 240),
+            (2, 1, 1, 2),
+        ],
+    },
+    "SelectSegBinary": {
+        "image_data_param { batch_size: 2 } window_cls_data_param { label_dim: 20 }": [None, None, (2, 20, 1, 1)],
+        "image_data_param { batch_size: 2 is_color: false } transform_param { crop_size: 320 }": [
+            (2, 1, 320, 320),
+            (2, 1, 320, 320),
+            (2, 1, 1, 1),
+        ],
+    },
     "VideoData": {
         "data_param { batch_size: 2 } transform_param { resize_param { height: 30 width: 40 } }": [(2, 3, 30, 40)],
         "data_param { batch_size: 2 } transform_param { resize_param { prob: 0.5 height: 30 width: 40 } }": [None],

@@ -21,7 +21,10 @@ SIZE = "unpool_h: 10 unpool_w: 14"
 
 REFUSED = {
     layer("UnPooling", f"\nunpooling_param {{ unpool: TILE {SIZE} }}"): (
-        "2:19: error: layer 'it' (UnPooling): unpool TILE; expected MAX"
+        "2:1: error: layer 'it' (UnPooling): kernel is 0×0; expected at least 1"
+    ),
+    layer("Unpooling", f"\nunpooling_param {{ unpool: AVE kernel_size: 2 {SIZE} }}", "x x"): (
+        "2:19: error: layer 'it' (Unpooling): a mask with unpool AVE; expected MAX"
     ),
     layer("UnPooling", f"\nunpooling_param {{ pad: 1 {SIZE} }}"): (
         "2:19: error: layer 'it' (UnPooling): padding; the fork allows none"

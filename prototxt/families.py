@@ -84,6 +84,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "MVN": "normalization",
     "MaxUnPool": "unpooling",
     "MemoryData": "data",
+    "MergeCrop": "cropping",
     "Mish": "activation_forks",
     "ModulatedDeformableConvolution": "deformable",
     "Mul": "arithmetic",

@@ -20,6 +20,7 @@ from prototxt.change import warn_of
 from prototxt.check import MOST_FAULTS, Checker
 from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
 from prototxt.repair import Edit, repair
+from prototxt.repeated import spread
 from prototxt.scan import Field, Lines, scan
 from prototxt.words import first_line, shortened
 
@@ -42,7 +43,7 @@ def parse_carefully(
     """What `prototxt.parse.parse` says, for any text, with names as in `prototxt.names`."""
     root, lines = scan(text, path)
     _refuse_other_kind(root, cls, path)
-    edits = repair(root, lines)
+    edits = repair(root, lines) + spread(root)
     checker = Checker(lines, allow_unknown=allow_unknown, by_layer=by_layer is not None)
     checker.check(root, cast(Descriptor, cls.DESCRIPTOR))
     raise_all(_with_last_word(checker.errors, path))

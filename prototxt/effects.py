@@ -27,6 +27,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "propagate_down",
         "eltwise_param.stable_prod_grad",
         "lstm_param.clipping_threshold",
+        "mergecrop_param.backward",
         "normalize_param.bp_norm",
         "normalize_param.fix_gradient",
     ),

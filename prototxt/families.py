@@ -86,6 +86,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "MVN": "normalization",
     "MaxUnPool": "unpooling",
     "MemoryData": "data",
+    "MergeCrop": "cropping",
     "Mish": "activation_forks",
     "ModulatedDeformableConvolution": "deformable",
     "Mul": "arithmetic",

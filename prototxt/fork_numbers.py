@@ -36,6 +36,7 @@ FORKS: dict[str, str] = {
     "fcn_ssd": "chuanqi305/ssd, branch fcn",
     "fusenet": "tum-vision/fusenet",
     "gait": "wj1tr0y/gait_extractor",
+    "greentea": "naibaf7/caffe",
     "happynear": "happynear/caffe-windows",
     "houkai": "houkai/caffe",
     "imistyrain": "imistyrain/ssd",
@@ -230,6 +231,10 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "LSTM": _RECURRENT,
     "Lstm": _same("lstm_param", _LSTM, cc4=148, yutkin=148, caffe_lstm=201, latte=201, sophgo=310, caffe_ocr=8266711),
     "MaxUnPool": _same("max_unpool_param", inisis=506),
+    "MergeCrop": tuple(
+        Reading(number, "mergecrop_param", ("greentea",))
+        for number in (138, 139, 141, 143, 144, 145, 146, 147, 148)  # it moved whenever Caffe took its number
+    ),
     "Normalize": (
         *_same("norm_param", _NORM, openvino=204, cambricon=302),
         *_same("norm_param", _NORM | {4: "fix_scale", 5: "eps"}, fcn_ssd=134),

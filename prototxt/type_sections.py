@@ -53,6 +53,7 @@ _READERS = {
     "lrn_param": "LRN",
     "lstm_param": "Lstm",
     "max_unpool_param": "MaxUnPool",
+    "mergecrop_param": "MergeCrop",
     "modulated_deformable_convolution_param": "ModulatedDeformableConvolution",
     "mvn_param": "MVN",
     "norm_param": "Normalize",

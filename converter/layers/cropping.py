@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import (
@@ -19,9 +21,12 @@ from converter.layers.base import (
 from converter.layers.shaping import Crop
 from converter.node import Layer
 from prototxt import NetLayer
+from prototxt.caffe_pb2 import MergeCropParameter
 from prototxt.coordinates import cut_off
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from converter.node import Node
 
 Corner = tuple[int, int]
@@ -194,3 +199,108 @@ class Combination(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         rows = [f"torch.cat([{', '.join(x[i] for i in row)}], 3)" for row in self._rows()]
         return f"torch.cat([{', '.join(rows)}], 2)" if len(rows) > 1 else rows[0]
+
+
+@register
+class MergeCrop(Layer):
+    """The first bottom and the middle of the second, behind each other or added (Greentea's fork: mergecrop_layer.cu).
+
+    The middle starts at (second - first) / 2 of each axis behind the channels, rounded down. `forward: false` puts
+    zeros for a bottom. STACK counts channels on through the batch, as the fork's GPU code does, the only one that there
+    is: with a and b channels, top channel c of item n is of the first bottom where c / a is even, its channel
+    (n (a + b) + c) mod a, else of the second, its channel (n (a + b) + c) mod b. Where both have as many that is one
+    behind the other, and in a batch of one where b divides a.
+    """
+
+    types = ("MergeCrop",)
+    bottoms = (2, 2)
+    operation: Literal["STACK", "ADD"] = "STACK"
+    forward: tuple[bool, bool] = (True, True)
+    backward: tuple[bool, bool] = (True, False)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> MergeCrop:
+        p, section = source.param.mergecrop_param, "mergecrop_param"
+        for name, given in (("forward", p.forward), ("backward", p.backward)):
+            if len(given) > 2:
+                raise fault(source, f"{len(given)} {name} for 2 bottoms; expected one for each", section, name)
+        forward, backward = (*p.forward, True, True), (*p.backward, *(True, False)[len(p.backward) :])
+        operation: Literal["STACK", "ADD"] = "ADD" if p.operation == MergeCropParameter.ADD else "STACK"
+        return cls(operation, (forward[0], forward[1]), (backward[0], backward[1]))
+
+    @property
+    def untrainable(self) -> str:
+        odd = any(back and not fore for fore, back in zip(self.forward, self.backward, strict=True))
+        return "a bottom with forward: false and backward: true gets the gradient of numbers that it did not give" * odd
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        first, second = inputs
+        require(len(first) > 2, f"the first bottom is {format_shape(first)}; expected 3 axes or more")
+        if len(first) != len(second):
+            raise BottomsDifferError("bottoms differ in their number of axes")
+        require(not any(map(is_free, (*first[1:], *second[1:]))), "sizes behind the batch can't be left free")
+        alike = 1 if self.operation == "STACK" else 2
+        if tuple(map(str, first[:alike])) != tuple(map(str, second[:alike])):
+            raise BottomsDifferError(f"bottoms differ in {'batch' if alike == 1 else 'batch or channels'}")
+        for axis, (small, large) in enumerate(zip(first[2:], second[2:], strict=True), 2):
+            require(int(small) <= int(large), f"axis {axis} of the second bottom is {large}; expected {small} or more")
+        if self.operation == "ADD":
+            return [first]
+        plain = int(first[1]) == int(second[1])
+        require(plain or not is_free(first[0]), "with unlike channels their order follows the batch; give its size")
+        return [(first[0], first[1] + second[1], *first[2:])]
+
+    def _order(self, node: Node) -> npt.NDArray[np.int64] | None:
+        """For each item and top channel the place among the channels of both bottoms; None for one behind the other."""
+        a, b = (int(value.shape[1]) for value in node.inputs)
+        if a == b:
+            return None
+        counted = np.arange(int(node.shape[0]) * (a + b)).reshape(-1, a + b)
+        of_second = np.arange(a + b) // a % 2 == 1
+        order = np.where(of_second, a + counted % b, counted % a)
+        return None if (order == np.arange(a + b)).all() else order
+
+    def _cuts(self, node: Node) -> list[tuple[int, int]]:
+        """Where the second bottom's piece starts and ends, for each axis behind the channels."""
+        sizes = list(zip(map(int, node.shape[2:]), map(int, node.inputs[1].shape[2:]), strict=True))
+        return [((large - small) // 2, (large - small) // 2 + small) for small, large in sizes]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        cuts, axes = self._cuts(node), list(range(2, len(node.shape)))
+        second = x[1]
+        if tuple(map(int, node.shape[2:])) != tuple(map(int, node.inputs[1].shape[2:])):
+            starts, ends = ([cut[i] for cut in cuts] for i in (0, 1))
+            second = g.op("Slice", second, g.ints(starts, "starts"), g.ints(ends, "ends"), g.ints(axes))
+        parts = [
+            part if shown else g.op("Mul", part, g.scalar(0.0, "zero"))
+            for part, shown in zip((x[0], second), self.forward, strict=True)
+        ]
+        if self.operation == "ADD":
+            return g.op("Add", *parts)
+        y, order = g.op("Concat", *parts, axis=1), self._order(node)
+        if order is None:
+            return y
+        if (order == order[0]).all():
+            return g.op("Gather", y, g.ints(order[0].tolist(), "order"), axis=1)
+        batch, channels = order.shape
+        sizes = [int(size) for size in node.shape[2:]]
+        flat = g.op("Reshape", y, g.ints([1, batch * channels, *sizes], "flat"))
+        places = (order + np.arange(batch)[:, None] * channels).ravel().tolist()
+        chosen = g.op("Gather", flat, g.ints(places, "order"), axis=1)
+        return g.op("Reshape", chosen, g.ints([batch, channels, *sizes], "shape"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        cut = "".join(f", {start}:{end}" for start, end in self._cuts(node))
+        parts = [x[0], f"{x[1]}[:, :{cut}]"]
+        parts = [part if back else f"{part}.detach()" for part, back in zip(parts, self.backward, strict=True)]
+        parts = [part if shown else f"{part} * 0" for part, shown in zip(parts, self.forward, strict=True)]
+        if self.operation == "ADD":
+            return f"{parts[0]} + {parts[1]}"
+        y, order = f"torch.cat([{', '.join(parts)}], 1)", self._order(node)
+        if order is None:
+            return y
+        if (order == order[0]).all():
+            return f"{y}[:, {order[0].tolist()}]"
+        batch, channels = order.shape
+        places = (order + np.arange(batch)[:, None] * channels).ravel().tolist()
+        return f"{y}.flatten(0, 1)[{places}].unflatten(0, ({batch}, {channels}))"

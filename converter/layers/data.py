@@ -114,13 +114,18 @@ class ImageData(DataLayer):
 
 @register
 class MemoryData(DataLayer):
-    """Arrays handed over in memory (Caffe: memory_data_layer.cpp)."""
+    """Arrays handed over in memory (Caffe: memory_data_layer.cpp); in Greentea's fork of any shape, said by `dim`."""
 
     types = ("MemoryData",)
 
     @classmethod
     def read(cls, source: NetLayer) -> MemoryData:
         p = source.param.memory_data_param
+        if p.dim:
+            if min(p.dim) < 1:
+                raise fault(source, f"dim is {min(p.dim)}; expected at least 1", "memory_data_param", "dim")
+            labels = (p.dim[0], *[1] * (len(p.dim) - 1))
+            return cls(padded([tuple(p.dim), labels], len(source.tops)))
         images = image(p.batch_size, p.channels, 0, p.height, p.width)
         return cls(padded([images, (p.batch_size,)], len(source.tops)))
 

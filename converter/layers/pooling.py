@@ -10,6 +10,7 @@ import numpy as np
 
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.shared.dilated_pooling import DilatedPooling
 from converter.layers.shared.fixed import CONSTANT
 from converter.layers.shared.sizes import FLOAT, int_size
 from converter.matching.operation import Operation
@@ -53,11 +54,13 @@ class Pooling(Layer):
     MAX has the place of each maximum, the first one in scan order, as row · width + column, and -1 for a window behind
     the image. STOCHASTIC is what Caffe does in phase TEST: each value weighted by its share of the window's sum, or 0
     where that is not positive. Synopsys' `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own;
-    `pad_type` 1 by what size / stride windows need, rounded up, the odd one behind the image: TensorFlow's SAME.
+    `pad_type` 1 by what size / stride windows need, rounded up, the odd one behind the image: TensorFlow's SAME. With
+    `dilation` it is Greentea's, whose windows leave gaps and lie over any axes (`shared/dilated_pooling.py`).
     """
 
     types = ("Pooling",)
     tops = (1, 2)
+    read_as = (DilatedPooling,)
     method: PoolMethod = "MAX"
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
@@ -69,8 +72,10 @@ class Pooling(Layer):
 
     @classmethod
     @by_message_alone
-    def read(cls, source: NetLayer) -> Pooling:
+    def read(cls, source: NetLayer) -> Pooling | DilatedPooling:
         p, section = source.param.pooling_param, "pooling_param"
+        if p.dilation:
+            return DilatedPooling.read(source)
         method = _METHODS[p.pool]
         if p.axis not in (1, -3):
             raise unsupported(source, f"axis is {p.axis}; expected 1, the channels of N×C×H×W", section, "axis")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.drawn.base import Draw, Drawn, blob, drawn, fields, layer, normal, shape, uniform
+from tests.drawn.base import Draw, Drawn, blob, drawn, fields, layer, maybe, normal, section, shape, uniform
 
 
 @drawn("AutoCrop")
@@ -84,3 +84,18 @@ def combination(draw: Draw) -> Drawn:
             columns.append(sum(widths[:j]))
     params = f"combination_param {{ {fields(xcoord=columns, ycoord=rows)} }}"
     return Drawn(layer("Combination", params, " ".join(feeds)), feeds)
+
+
+@drawn("MergeCrop")
+@st.composite
+def merge_crop(draw: Draw) -> Drawn:
+    """Any channels: what STACK makes of unlike ones hangs on the batch."""
+    axes, operation = draw(st.integers(1, 3)), draw(maybe(st.sampled_from(("STACK", "ADD"))))
+    batch, first = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    second = first if operation == "ADD" else draw(st.integers(1, 6))
+    sizes = shape(draw, axes, most=5)
+    larger = [size + draw(st.integers(0, 4)) for size in sizes]
+    flags = {name: draw(st.lists(st.booleans(), max_size=2)) for name in ("forward", "backward")}
+    params = section("mergecrop_param", operation=operation, **flags)
+    feeds = {"a": normal(draw, batch, first, *sizes), "b": normal(draw, batch, second, *larger)}
+    return Drawn(layer("MergeCrop", params, "a b"), feeds)

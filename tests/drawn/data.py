@@ -109,6 +109,19 @@ def memory_data(draw: Draw) -> Drawn:
     return fed(draw, "MemoryData", params, image, label=True)
 
 
+@drawn("MemoryData")
+@st.composite
+def memory_data_of_any_shape(draw: Draw) -> Drawn:
+    """Greentea's, whose labels have as many axes."""
+    sizes = shape(draw, draw(st.integers(1, 5)), most=6)
+    params = section("memory_data_param", dim=sizes)
+    feeds = {"data": normal(draw, *sizes)}
+    if draw(st.booleans()):
+        feeds["label"] = normal(draw, sizes[0], *[1] * (len(sizes) - 1))
+    outputs = ("out", *(name for name in feeds if name == "label"))
+    return Drawn(f"{layer('MemoryData', params, '', ' '.join(feeds))}\n{READER}", feeds, outputs)
+
+
 @drawn("WindowData")
 @st.composite
 def window_data(draw: Draw) -> Drawn:

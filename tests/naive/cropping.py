@@ -1,11 +1,12 @@
-"""Images cut into pieces, and pieces put together: waifu2x-caffe's fork, JAA-Net's and RCF's, from their sources."""
+"""Images cut into pieces, and pieces put together, from the sources of the forks that have them: waifu2x-caffe's,
+JAA-Net's, RCF's and Greentea's."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tests.drawn.base import layer
-from tests.naive.base import Naive, case, random
+from tests.naive.base import Array, Naive, case, random
 
 
 @case("auto_crop")
@@ -66,3 +67,62 @@ def combination() -> Naive:
     places = " ".join(f"xcoord: {column} ycoord: {row}" for row, column in corners)
     text = layer("Combination", f"combination_param {{ {places} }}", " ".join(feeds))
     return Naive(text, feeds, {("it", "out"): y})
+
+
+def stacked(a: Array, b: Array) -> Array:
+    """Greentea's mergecrop_layer.cu, MergeCropForward with STACK: its index arithmetic, value by value."""
+    channels_a, channels_b = a.shape[1], b.shape[1]
+    shape_a, shape_b = a.shape[2:], b.shape[2:]
+    size_a, size_b = int(np.prod(shape_a)), int(np.prod(shape_b))
+    pad = [(large - small) // 2 for small, large in zip(shape_a, shape_b, strict=True)]
+    top = np.empty((a.shape[0], channels_a + channels_b, *shape_a), np.float32)
+    for index in range(top.size):
+        batch_id = index // ((channels_a + channels_b) * size_a)
+        bottom_id = (index - batch_id * (channels_a + channels_b) * size_a) // (channels_a * size_a) % 2
+        at, counter = [0] * len(shape_a), index
+        for i in reversed(range(len(shape_a))):
+            at[i], counter = counter % shape_a[i], counter // shape_a[i]
+        if bottom_id == 0:
+            place = batch_id * channels_a + index // size_a % channels_a
+            for i, size in enumerate(shape_a):
+                place = place * size + at[i]
+            top.flat[index] = a.flat[place]
+        else:
+            place, step = (batch_id * channels_b + index // size_a % channels_b) * size_b, 1
+            for i in reversed(range(len(shape_a))):
+                place, step = place + step * (at[i] + pad[i]), step * shape_b[i]
+            top.flat[index] = b.flat[place]
+    return top
+
+
+@case("merge_crop")
+def merge_crop() -> Naive:
+    """As many channels: the middle of the second behind the first."""
+    a, b = random(1, 2, 3, 4, 5), random(2, 2, 3, 6, 10)
+    y = stacked(a, b)
+    assert (y[:, :3] == a).all()
+    assert (y[:, 3:] == b[:, :, 1:5, 2:7]).all()
+    params = "mergecrop_param { forward: true forward: true backward: true backward: true }"
+    return Naive(layer("MergeCrop", params, "a b"), {"a": a, "b": b}, {("it", "out"): y})
+
+
+@case("merge_crop_of_unlike_channels")
+def merge_crop_of_unlike_channels() -> Naive:
+    """2 and 5 channels: in the first item a0 a1 b2 b3 a0 a1 b1, in the second, which counts from 7 on, others."""
+    a, b = random(1, 2, 2, 3, 4), random(2, 2, 5, 4, 7)
+    y = stacked(a, b)
+    for channel, taken in enumerate((a[0, 0], a[0, 1], b[0, 2, :3, 1:5], b[0, 3, :3, 1:5], a[0, 0], a[0, 1])):
+        assert (y[0, channel] == taken).all()
+    assert (y[0, 6] == b[0, 1, :3, 1:5]).all()
+    assert (y[1, 0] == a[1, 1]).all()
+    return Naive(layer("MergeCrop", bottoms="a b"), {"a": a, "b": b}, {("it", "out"): y})
+
+
+@case("merge_crop_added")
+def merge_crop_added() -> Naive:
+    """The same with ADD, over three axes."""
+    a, b = random(1, 2, 3, 2, 4, 5), random(2, 2, 3, 5, 6, 8)
+    y = np.empty_like(a)
+    for n, c, d, h, w in np.ndindex(*a.shape):
+        y[n, c, d, h, w] = a[n, c, d, h, w] + b[n, c, d + 1, h + 1, w + 1]
+    return Naive(layer("MergeCrop", "mergecrop_param { operation: ADD }", "a b"), {"a": a, "b": b}, {("it", "out"): y})

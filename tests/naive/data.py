@@ -50,6 +50,14 @@ def memory_data() -> Naive:
     return brought_in("MemoryData", params, 2, 3, 4, 5, tops="data label")
 
 
+@case("memory_data_of_volumes")
+def memory_data_of_volumes() -> Naive:
+    """Greentea's memory_data_layer.cpp: a label has as many axes as its datum."""
+    feeds = {"data": random(1, 2, 3, 4, 5, 6), "label": random(2, 2, 1, 1, 1, 1)}
+    text = layer("MemoryData", "memory_data_param { dim: 2 dim: 3 dim: 4 dim: 5 dim: 6 }", "", "data label")
+    return read(text, feeds)
+
+
 @case("window_data")
 def window_data() -> Naive:
     params = "window_data_param { source: 'list' batch_size: 2 crop_size: 5 }"

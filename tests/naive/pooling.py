@@ -43,3 +43,72 @@ def spp() -> Naive:
         for item in x
     ]
     return Naive(layer("SPP", "spp_param { pyramid_height: 3 }"), {"x": x}, {("it", "out"): np.float32(y)})
+
+
+def gapped_maxima(
+    x: Array,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: tuple[int, ...],
+    dilation: tuple[int, ...],
+    counts: tuple[int, ...],
+) -> tuple[Array, Array]:
+    """Greentea's pooling_layer.cu, MaxPoolForwardND: largest values and their places, -1 in an empty window."""
+    top = np.full((*x.shape[:2], *counts), -np.finfo(np.float32).max, np.float32)
+    mask = np.full(top.shape, -1, np.float32)
+    for place in np.ndindex(top.shape):
+        for step in np.ndindex(*kernel):
+            at = [i * s - p + k * d for i, s, p, k, d in zip(place[2:], stride, pad, step, dilation, strict=True)]
+            if all(0 <= i < size for i, size in zip(at, x.shape[2:], strict=True)):
+                value = x[(*place[:2], *at)]
+                if value > top[place]:
+                    top[place], mask[place] = value, np.ravel_multi_index(at, x.shape[2:])
+    return top, mask
+
+
+@case("pool_gapped_volumes")
+def gapped_volumes() -> Naive:
+    """ceil((5 - 2) / 2) + 1, ceil((6 + 2 - 3) / 2) + 1, ceil((9 - 5) / 3) + 1; of the rows' 4 the last starts at 5."""
+    x = random(1, 2, 3, 5, 6, 9)
+    top, mask = gapped_maxima(x, (2, 2, 3), (2, 2, 3), (0, 1, 0), (1, 2, 2), (3, 4, 3))
+    fields = (
+        "kernel_size: 2 kernel_size: 2 kernel_size: 3 stride: 2 stride: 2 stride: 3 pad: 0 pad: 1 pad: 0 "
+        "dilation: 1 dilation: 2 dilation: 2"
+    )
+    text = layer("Pooling", f"pooling_param {{ pool: MAX {fields} }}", tops="out mask")
+    return Naive(text, {"x": x}, {("it", "out"): top, ("it", "mask"): mask})
+
+
+@case("pool_gapped_padded_apart")
+def padded_apart() -> Naive:
+    """Rows have no pad: their window behind the image stays, as BVLC's does not once columns have one."""
+    x = random(1, 2, 3, 4, 7)
+    top, mask = gapped_maxima(x, (1, 2), (4, 2), (0, 1), (1, 3), (2, 4))
+    assert (mask[:, :, 1] == -1).all()
+    params = "pooling_param { kernel_h: 1 kernel_w: 2 stride_h: 4 stride_w: 2 pad_w: 1 dilation: 1 dilation: 3 }"
+    text = layer("Pooling", params, tops="out mask")
+    return Naive(text, {"x": x}, {("it", "out"): top, ("it", "mask"): mask})
+
+
+@case("pool_gapped_average")
+def gapped_average() -> Naive:
+    """Greentea's AvePoolForwardSK: it shortens a window until it ends in the padded image, and counts its values."""
+    x = random(1, 2, 3, 6, 8)
+    (kernel_h, kernel_w), (stride_h, stride_w), pad, dilation = (3, 2), (3, 2), 1, 2
+    y = np.empty((2, 3, 2, 5), np.float32)  # ceil((6 + 2 - 5) / 3) + 1 and ceil((8 + 2 - 3) / 2) + 1
+    for n, c, ph, pw in np.ndindex(*y.shape):
+        hstart, wstart = ph * stride_h - pad, pw * stride_w - pad
+        hend, wend = hstart + (kernel_h - 1) * dilation + 1, wstart + (kernel_w - 1) * dilation + 1
+        while hend > 6 + pad:
+            hend -= dilation
+        while wend > 8 + pad:
+            wend -= dilation
+        total, pool_size = 0.0, 0
+        for h in range(hstart, hend, dilation):
+            for w in range(wstart, wend, dilation):
+                if 0 <= h < 6 and 0 <= w < 8:
+                    total += float(x[n, c, h, w])
+                pool_size += 1
+        y[n, c, ph, pw] = total / pool_size
+    fields = "kernel_h: 3 kernel_w: 2 stride: 3 stride: 2 pad: 1 dilation: 2"
+    return Naive(layer("Pooling", f"pooling_param {{ pool: AVE {fields} }}"), {"x": x}, {("it", "out"): y})

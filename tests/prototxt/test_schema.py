@@ -79,6 +79,8 @@ FACTS: list[tuple[str, str, int, object]] = [
     ("InnerProductParameter", "normalize", 7, False),  # happynear
     ("ConvolutionParameter", "kernel_shape", 7778, None),  # video-caffe
     ("PoolingParameter", "stride_shape", 7779, None),  # video-caffe
+    ("MemoryDataParameter", "dim", 5, []),  # Greentea
+    ("MergeCropParameter", "operation", 1, 0),  # Greentea
     ("Convolution3DParameter", "temporal_pad", 12, 0),  # C3D 1.1
     ("Pooling3DParameter", "kernel_depth", 5, 0),  # C3D 1.1
     ("DeformableConvolutionParameter", "dilation", 18, []),  # unsky

@@ -1,7 +1,7 @@
 """Forks' layers that cut images into pieces and put pieces together.
 
 Facts from the sources of waifu2x-caffe's fork (crop_center_layer.cpp), of JAA-Net's (division_layer.cpp,
-combination_layer.cpp) and of RCF's (auto_crop_layer.cpp).
+combination_layer.cpp), of RCF's (auto_crop_layer.cpp) and of Greentea's (mergecrop_layer.cpp, mergecrop_layer.cu).
 """
 
 from __future__ import annotations
@@ -73,4 +73,44 @@ def combination(call: Call) -> list[Array]:
             y + rows <= size[2] and x + columns <= size[3], f"the piece at {y}, {x} leaves {size[2]}×{size[3]}"
         )
         top[:, :, y : y + rows, x : x + columns] = bottom
+    return [top]
+
+
+def _merge_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    p = call.param.mergecrop_param
+    return [Sensitivity(2 if p.operation == p.ADD else 1, (1.0, 1.0))]
+
+
+@register("MergeCrop", bottoms=2, error=_merge_error)
+def merge_crop(call: Call) -> list[Array]:
+    """The first bottom's values and those around the middle of the second, which is as large or larger.
+
+    The kernel finds a top channel's bottom by its number within the item, over the first bottom's channels, modulo 2,
+    and the channel in it by its number in the whole batch.
+    """
+    p = call.param.mergecrop_param
+    a, b = call.bottoms
+    call.require(a.ndim == b.ndim and a.ndim > 2, f"needs bottoms of the same axes, 3 or more: {a.ndim}, {b.ndim}")
+    call.require(a.shape[0] == b.shape[0], f"has batches of {a.shape[0]} and {b.shape[0]}")
+    call.require(max(len(p.forward), len(p.backward)) <= 2, "has more than 2 forward or backward")
+    window = []
+    for small, large in zip(a.shape[2:], b.shape[2:], strict=True):
+        call.require(large >= small, f"crops {large} to {small}")
+        first = (large - small) // 2
+        window.append(slice(first, first + small))
+    middle = b[(slice(None), slice(None), *window)]
+    shown = (*p.forward, *(True, True)[len(p.forward) :])
+    parts = [part if on else part * np.float32(0) for part, on in zip((a, middle), shown, strict=True)]
+    if p.operation == p.ADD:
+        call.require(a.shape[1] == b.shape[1], f"adds {a.shape[1]} channels to {b.shape[1]}")
+        return [np.ascontiguousarray(parts[0] + parts[1])]
+    channels = a.shape[1] + b.shape[1]
+    size = (a.shape[0], channels, *a.shape[2:])
+    call.room(size)
+    top: Array = np.empty(size, np.float32)
+    for item in range(a.shape[0]):
+        for channel in range(channels):
+            which = channel // a.shape[1] % 2
+            source = parts[which]
+            top[item, channel] = source[item, (item * channels + channel) % source.shape[1]]
     return [top]

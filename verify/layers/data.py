@@ -20,6 +20,8 @@ def stated_shape(layer: NetLayer, place: int) -> Shape | None:
 
 def _of_memory(layer: NetLayer, place: int) -> Shape | None:
     p = layer.param.memory_data_param
+    if p.dim:  # Greentea's fork
+        return tuple(p.dim) if place == 0 else tuple(size if axis == 0 else 1 for axis, size in enumerate(p.dim))
     return (p.batch_size, p.channels, p.height, p.width) if place == 0 else (p.batch_size,)
 
 

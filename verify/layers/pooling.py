@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+from verify.layers.shared.gapped import gapped, gapped_error
 from verify.layers.shared.rounding import of_sum
 
 LOWEST = np.float32(np.finfo(np.float32).min)
@@ -199,6 +200,8 @@ def weighted_error(x: Array, axes: tuple[Axis, Axis]) -> Sensitivity:
 
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     p = call.param.pooling_param
+    if p.dilation:
+        return gapped_error(call, tops)
     rows, columns = _axes(call)
     if p.pool == p.STOCHASTIC:
         return [weighted_error(call.x, (rows, columns))]
@@ -211,6 +214,8 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 def pooling(call: Call) -> list[Array]:
     """MAX (a second top gets the positions), AVE, AVE_EXC_PAD, or STOCHASTIC; sizes round up but for FLOOR."""
     p = call.param.pooling_param
+    if p.dilation:
+        return gapped(call)
     call.require(not p.output_shift_instead_division and not p.saturate, "computes in whole numbers, not in floats")
     call.require(p.axis in (1, -3), f"has its channels at axis {p.axis}, expected 1")
     axes = _axes(call)

@@ -252,6 +252,10 @@ class Layer(Traits):
         """The numbers of the one top where they hang on none that is fed; `inputs` has those of bottoms, if known."""
         return None
 
+    def tables(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Shape]:
+        """Of a layer that tabulates, the shapes that its tables grow with; by default its bottoms' and tops'."""
+        return [*inputs, *outputs]
+
     def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         """Multiplications with an addition each, for all items of the batch."""
         return 0

@@ -247,8 +247,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("norm_param", _NORM, openvino=204, cambricon=302),
         *_same("norm_param", _NORM | {4: "fix_scale", 5: "eps"}, fcn_ssd=134),
     ),
-    "PSROIPooling": _same("psroi_pooling_param", cascade_rcnn=148, ncnn=149, inisis=149, intel=153, latte=171, openvino=207, ascend=207,
-                          happynear=220),
+    "PSROIPooling": _same("psroi_pooling_param", cascade_rcnn=148, ncnn=149, inisis=149, intel=153, latte=171,
+                          openvino=207, ascend=207, happynear=220),
     "Pad": _same("pad_param",
                  {1: "pad_type", 2: "pad_u", 3: "pad_d", 4: "pad_l", 5: "pad_r", 6: "pad_value"}, inisis=504),
     "Permute": (

@@ -193,7 +193,7 @@ class _Builder:
         shapes = [value.shape for value in bottoms]
         tops = infer_tops(layer, bottoms)
         if layer.tabulates:
-            check_tables([*shapes, *tops])
+            check_tables(layer.tables(shapes, tops))
         parameters = layer.parameters(shapes)
         self.unread += ((index, field) for field in self.wordings.unread(source, record))
         check_duplicate_tops(source)

@@ -54,14 +54,10 @@ def check_counts(source: NetLayer, cls: type[Layer]) -> None:
 
 
 def check_tables(shapes: Sequence[Shape]) -> None:
-    """NetError for a blob whose numbers would stand in the model and are too many; no table follows a free size."""
-
-    def tabulated(shape: Shape) -> int:
-        return int(count(size for size in shape if not is_free(size)))
-
-    largest = max(shapes, key=tabulated)
+    """NetError for a blob whose numbers would stand in the model and are too many."""
+    largest = max(shapes, key=count)
     said = f"{format_shape(largest)}: its numbers stand in the model, which takes at most {LARGEST_TABULATED} of them"
-    require(tabulated(largest) <= LARGEST_TABULATED, f"a blob of the layer is {said}")
+    require(int(count(largest)) <= LARGEST_TABULATED, f"a blob of the layer is {said}")
 
 
 def check_duplicate_tops(source: NetLayer) -> None:

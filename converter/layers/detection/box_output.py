@@ -92,11 +92,16 @@ class FieldBoxes(Layer):
         require(not free, "the batch and the sizes of the features can't be left free: the fields follow them")
         sizes = self.sizes(inputs)
         require(len({images for images, *_ in sizes}) == 1, "the bottoms differ in how many images they are of")
-        count = sum(rows * columns * len(level.widths) for level, (_, rows, columns) in zip(self.levels, sizes))
+        count = self._count(sizes)
         require(count > 0, "there are no fields: a bottom or a list of sizes is empty")
         most = sizes[0][0] * min(count, self.before or count, self.after or count)
         found = FreeDim(most, self.found)
         return [(found, 5, 1, 1), (found, 6, 1, 1)]
+
+    def _count(self, sizes: Sequence[tuple[int, int, int]]) -> int:
+        """How many boxes an image has."""
+        levels = zip(self.levels, sizes, strict=True)
+        return sum(rows * columns * len(level.widths) for level, (_, rows, columns) in levels)
 
     def bounds(self) -> tuple[float, float, float, float]:
         """What the offsets are kept within: of the centre, then of the logarithm of the growth."""
@@ -135,7 +140,9 @@ class FieldBoxes(Layer):
 
     def _decoded(self, g: OnnxOps, offsets: str, fields: Sequence[npt.NDArray[np.float32]]) -> tuple[str, str]:
         """Corners, images × boxes × 4, and whether each box is large enough."""
-        size, middle, edge = (g.constant(table, hint) for table, hint in zip(fields, ("size", "middle", "edge")))
+        size, middle, edge = (
+            g.constant(table, hint) for table, hint in zip(fields, ("size", "middle", "edge"), strict=True)
+        )
         if self.std:
             offsets = g.op("Mul", offsets, g.constant(np.asarray(self.std, f32), "std"))
             offsets = g.op("Add", offsets, g.constant(np.asarray(self.mean, f32), "mean"))
@@ -158,14 +165,12 @@ class FieldBoxes(Layer):
         across, down = (g.op("Squeeze", g.slice(fits, 2, i, i + 1), g.ints([2])) for i in (0, 1))
         return g.op("Concat", near, far, axis=2), g.op("And", across, down)
 
-    def _of_image(
-        self, g: OnnxOps, image: int, scores: str, boxes: str, sizes: Sequence[tuple[int, int, int]]
-    ) -> str:
+    def _of_image(self, g: OnnxOps, image: int, scores: str, boxes: str, sizes: Sequence[tuple[int, int, int]]) -> str:
         """The rows of one image: its number, corners and score."""
         if sizes[0][0] > 1:
             scores, boxes = (g.slice(x, 0, image, image + 1) for x in (scores, boxes))
         scores, boxes = (g.op("Squeeze", x, g.ints([0])) for x in (scores, boxes))
-        count = sum(rows * columns * len(level.widths) for level, (_, rows, columns) in zip(self.levels, sizes))
+        count = self._count(sizes)
         ranks = min(count, self.before or count)
         ordered = turned_around(g, scores, 0) if self.last_first else scores
         best, order = g.multi("TopK", ordered, g.ints([ranks], "ranks"), outputs=2, axis=0)
@@ -185,7 +190,7 @@ class FieldBoxes(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         t.helper("field_overlaps", FIELD_BOXES["field_overlaps"])
         t.helper("FieldBoxes", FIELD_BOXES["FieldBoxes"])
-        levels = [[level.stride, *(list(pair) for pair in zip(level.widths, level.heights))] for level in self.levels]
+        levels = [[level.stride, *map(list, zip(level.widths, level.heights, strict=True))] for level in self.levels]
         words: dict[str, Any] = {
             "floor": self.floor,
             "limit": self.limit,
@@ -334,7 +339,9 @@ def normalisation(source: NetLayer, *, positive: bool) -> tuple[tuple[float, ...
     p = source.param.bbox_reg_param
     mean, std = (tuple(map(shortest, getattr(p, name))) for name in ("bbox_mean", "bbox_std"))
     if not (mean and std):
-        source.without_effect("bbox_mean and bbox_std count together", "bbox_reg_param.bbox_mean", "bbox_reg_param.bbox_std")
+        source.without_effect(
+            "bbox_mean and bbox_std count together", "bbox_reg_param.bbox_mean", "bbox_reg_param.bbox_std"
+        )
         return (), ()
     for name, values in (("bbox_mean", mean), ("bbox_std", std)):
         if len(values) != 4:

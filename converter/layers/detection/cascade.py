@@ -106,7 +106,9 @@ class ScaleRoute(Layer):
                 raise fault(source, f"{name} is {value:g}; expected a number above 0", section, name)
         if high < low:
             raise fault(source, f"high_scale {high:g} is below low_scale {low:g}", section, "high_scale")
-        middle = f32(np.sqrt(low * high)) if has_low and has_high else low if has_low else high if has_high else f32(256)
+        middle = (
+            f32(np.sqrt(low * high)) if has_low and has_high else low if has_low else high if has_high else f32(256)
+        )
         name = re.sub(r"\W", "_", f"routed_by_{source.name}")
         return cls(shortest(float(low)), shortest(float(high)), shortest(float(middle)), name)
 
@@ -115,7 +117,9 @@ class ScaleRoute(Layer):
         fits = 2 <= len(regions) <= 4 and int(regions[1]) == int(count(regions[1:])) == 5
         require(fits, f"the first bottom is {format_shape(regions)}; expected rows of 5")
         require(int(regions[0]) > 0, "there are no regions")
-        found = FreeDim(int(regions[0]), self.found)
+        found = FreeDim(
+            -(-int(regions[0]) // 4), self.found
+        )  # as if four of them shared the regions out, as in a pyramid
         tops: list[Shape] = []
         for shape in inputs:
             fits = 1 <= len(shape) <= 4 and int(shape[0]) == int(regions[0])

@@ -63,7 +63,9 @@ def overlapping_none(
             whole = inner.op("Sub", inner.op("Add", area, mine[area]), share)
         real = inner.op("And", meet, inner.op("And", valid, mine[valid]))
         share = inner.op("Where", real, inner.op("Div", share, whole), zero)
-        gone = inner.op("And", inner.op("Greater", share, inner.scalar(limit, "limit")), inner.op("Greater", rank, number))
+        gone = inner.op(
+            "And", inner.op("Greater", share, inner.scalar(limit, "limit")), inner.op("Greater", rank, number)
+        )
         gone = inner.op("And", gone, inner.op("Greater", mine[kept], zero))
         return inner.op("Where", gone, zero, kept)
 

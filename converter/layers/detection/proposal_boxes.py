@@ -96,7 +96,14 @@ def fitting(g: OnnxOps, boxes: str, image: str, least: float, sides: Sequence[in
 
 
 def suppressed(
-    g: OnnxOps, boxes: str, eligible: str | None, ranks: int | None, limit: float, most: int | None, *, ends: float = 1.0
+    g: OnnxOps,
+    boxes: str,
+    eligible: str | None,
+    ranks: int | None,
+    limit: float,
+    most: int | None,
+    *,
+    ends: float = 1.0,
 ) -> str:
     """Places of the boxes that stay, in their order.
 

@@ -50,6 +50,12 @@ def check_regions(features: Shape, rois: Shape) -> None:
     require(fits, f"the second bottom is {format_shape(rois)}; expected rows of 5: {values}")
 
 
+def tables_of_regions(inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Shape]:
+    """What the tables of a layer that pools regions grow with: each size by itself, where no number can be known."""
+    shapes = [*inputs, *outputs]
+    return [(size,) for shape in shapes for size in shape] if is_free(inputs[1][0]) else shapes
+
+
 def regions_as_rows(g: OnnxOps, rois: str, shape: Shape) -> str:
     """The regions as R×5, where they are R×5×1×1 perhaps."""
     return rois if len(shape) == 2 else g.op("Reshape", rois, g.ints([-1, 5], "shape"))
@@ -110,6 +116,9 @@ class ROIPooling(Layer):
             return [(features[0], features[1], *self.pooled)]
         check_regions(features, rois)
         return [(rois[0], features[1], *self.pooled)]
+
+    def tables(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Shape]:
+        return tables_of_regions(inputs, outputs)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         features, regions = (v.shape for v in node.inputs)

@@ -20,6 +20,7 @@ from converter.layers.detection.roi import (
     read_pooled,
     read_scale,
     regions_as_rows,
+    tables_of_regions,
     torch_padded,
     torch_rows,
 )
@@ -95,6 +96,9 @@ class ROIAlign(Layer):
         check_regions(features, rois)
         more = self.fork == "cascade_rcnn"
         return [(rois[0], features[1], self.pooled[0] + more, self.pooled[1] + more)]
+
+    def tables(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Shape]:
+        return tables_of_regions(inputs, outputs)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         features = node.inputs[0].shape

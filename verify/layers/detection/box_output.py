@@ -50,7 +50,7 @@ def _rules(call: Call) -> _Rules:
     pixels = call.layer.kind == "BoxGroupOutput"
     p = call.param.box_group_output_param if pixels else call.param.box_output_param
     reach, growth = F(p.field_xyr), F(p.field_whr)
-    call.require(reach > 0 and growth > 0, "needs field_xyr and field_whr above 0")
+    call.require(p.field_xyr > 0 and p.field_whr > 0, "needs field_xyr and field_whr above 0")
     bounds = (
         F(-1) / reach, F(1) / reach, F(math.log(F(1) / growth)), F(math.log(growth))
     )  # fmt: skip
@@ -70,9 +70,7 @@ def normalised(call: Call, offsets: Array) -> Array:
     return moved
 
 
-def _level(
-    call: Call, rules: _Rules, scores: Array, offsets: Array, field: tuple[int, int], stride: int
-) -> _Boxes:
+def _level(call: Call, rules: _Rules, scores: Array, offsets: Array, field: tuple[int, int], stride: int) -> _Boxes:
     """The boxes of one field: scores H×W, offsets 4×H×W."""
     rows, columns = scores.shape
     moves = normalised(call, offsets.reshape(4, -1).T)
@@ -142,9 +140,8 @@ def _find(call: Call) -> tuple[Array, float]:
     rules = _rules(call)
     found, error = [np.zeros((0, 6), F)], 0.0
     for n, fields in enumerate(_fields(call, rules)):
-        corners, off, extent, scores = (
-            np.concatenate([getattr(boxes, name) for boxes in fields]) for name in ("corners", "off", "extent", "scores")
-        )
+        names = ("corners", "off", "extent", "scores")
+        corners, off, extent, scores = (np.concatenate([getattr(each, name) for each in fields]) for name in names)
         counts = scores >= rules.floor
         doubts = counts & (np.abs(extent - rules.least) <= 2 * (off[:, :2] + off[:, 2:])).any(axis=1)
         counts &= (extent >= rules.least).all(axis=1)
@@ -161,9 +158,7 @@ def _find(call: Call) -> tuple[Array, float]:
     return np.concatenate(found), error
 
 
-def suppress_fields(
-    boxes: Array, off: Wide, limit: np.float32, mode: str, *, pixels: bool
-) -> tuple[list[int], bool]:
+def suppress_fields(boxes: Array, off: Wide, limit: np.float32, mode: str, *, pixels: bool) -> tuple[list[int], bool]:
     """Places of the boxes that share no more than the limit with any kept before them, and whether that was close.
 
     Args:

@@ -1,4 +1,7 @@
-"""Regions moved and shared out by size, in float32 as in Cascade R-CNN (decode_bbox_layer.cpp, scale_route_layer.cpp)."""
+"""Regions moved and shared out by size, in float32 as in Cascade R-CNN.
+
+Facts from decode_bbox_layer.cpp, bbox_util.cpp and scale_route_layer.cpp.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +57,14 @@ def _route(call: Call) -> tuple[list[int], bool]:
     p = call.param.scale_route_param
     has_low, has_high = p.HasField("low_scale"), p.HasField("high_scale")
     low, high = F(p.low_scale), F(p.high_scale) if has_high else np.finfo(F).max
-    call.require(low > 0 or not has_low, "needs a low_scale above 0")
-    call.require(high >= low, "needs a high_scale of low_scale at least")
+    call.require(bool(low > 0) or not has_low, "needs a low_scale above 0")
+    call.require(bool(high >= low), "needs a high_scale of low_scale at least")
     middle = F(256)
     if has_low and has_high:
         middle = np.sqrt(low * high)
     elif has_low or has_high:
         middle = low if has_low else high
-    call.require(middle > 0, "needs a high_scale above 0")
+    call.require(bool(middle > 0), "needs a high_scale above 0")
     regions = _rows(call, 0, 5)
     width, height = regions[:, 3] - regions[:, 1], regions[:, 4] - regions[:, 2]
     area = np.where((width < 0) | (height < 0), F(0), (width + F(1)) * (height + F(1)))

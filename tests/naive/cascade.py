@@ -133,14 +133,14 @@ def groups() -> Naive:
                     x0, y0, width, height = field_of(offset, fields[i][k], (x, y), stride, (1, 4))
                     x1, y1 = min(x0 + width - 1, columns * stride), min(y0 + height - 1, rows * stride)
                     x0, y0 = max(x0, 0), max(y0, 0)
-                    if score >= 0.2 and x1 - x0 + 1 >= 6 and y1 - y0 + 1 >= 6:
+                    if score >= 0.2 and x1 - x0 + 1 >= 4 and y1 - y0 + 1 >= 4:
                         found.append((score, [x0, y0, x1, y1]))
         found.sort(key=lambda pair: -pair[0])
-        images.append(left(found, 30, 12, 0.3, "IOU", 1))
-        assert 5 < len(images[n]) < len(found)
+        images.append(left(found, 30, 12, 0.4, "IOU", 1))
+        assert 3 < len(images[n]) < len(found), [len(images[n]), len(found)]
     text = (
-        "box_group_output_param { fg_thr: 0.2 iou_thr: 0.3 field_whr: 4 field_xyr: 1 max_nms_num: 30 "
-        "max_post_nms_num: 12 min_size: 6 "
+        "box_group_output_param { fg_thr: 0.2 iou_thr: 0.4 field_whr: 4 field_xyr: 1 max_nms_num: 30 "
+        "max_post_nms_num: 12 min_size: 4 "
         "box_group_param { field_w: 20 field_w: 9 field_h: 14 field_h: 31 stride: 8 } "
         "box_group_param { field_w: 24 field_w: 40 field_w: 16 field_h: 24 field_h: 16 field_h: 40 stride: 16 } }"
     )

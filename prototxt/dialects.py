@@ -116,8 +116,13 @@ def _boxes_of_textboxes(layer: NetLayer) -> str:
     return "" if name is None else f"{name} has offsets for twice SSD's boxes"
 
 
+def _detections_of_textboxes(layer: NetLayer) -> str:
+    name = next(iter(layer.neighbours.once(_heads_of_twice_the_boxes).values()), None)
+    return "" if name is None else f"the net's PriorBox is TextBoxes': {name} has offsets for twice SSD's boxes"
+
+
 def _heads_of_twice_the_boxes(layers: Sequence[LayerParameter]) -> dict[tuple[str, ...], str]:
-    """Tops of a PriorBox -> the Convolution beside it whose offsets are for twice the boxes, as are another's scores."""
+    """Tops of a PriorBox -> the Convolution beside it that has offsets for twice the boxes, as another has scores."""
     classes = {other.detection_output_param.num_classes for other in layers if other.type == "DetectionOutput"}
     heads: dict[str, dict[int, str]] = {}
     for other in layers:
@@ -125,7 +130,9 @@ def _heads_of_twice_the_boxes(layers: Sequence[LayerParameter]) -> dict[tuple[st
             heads.setdefault(other.bottom[0], {}).setdefault(other.convolution_param.num_output, other.name)
     found = {}
     for other in layers:
-        if other.type != "PriorBox" or len(other.bottom) != 2 or len(classes) != 1:
+        p = other.prior_box_param
+        others = p.denser_prior_boxes or p.faceboxes or len(p.offset_h) or len(p.width) or len(p.box_width)
+        if other.type != "PriorBox" or len(other.bottom) != 2 or len(classes) != 1 or others:
             continue
         boxes, beside = _plain_boxes(other), heads.get(other.bottom[0], {})
         pairs = {times: (4 * boxes * times, boxes * times * min(classes)) for times in (1, 2)}
@@ -178,6 +185,18 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("intel", "the blank is the last class, the top streams × time × 1 × 1"),
         Dialect("chwick", "the blank is the last class, the top time × streams × 1 × 1"),
         Dialect("caffe_ocr", "no marks, and the blank is class 0", _one_bottom),
+    ),
+    "DetectionOutput": (
+        Dialect(
+            "ssd",
+            "boxes come out as they were decoded; if there are none, a row of -1 for each image, behind its number",
+            usual=lambda layer: True,
+        ),
+        Dialect(
+            "textboxes1",
+            "boxes come out clipped to the image; if there are none, one row of -1 for all images",
+            _detections_of_textboxes,
+        ),
     ),
     "Interp": (
         Dialect(

@@ -1,7 +1,7 @@
 """Prior boxes, which detections are offsets to: SSD's, and those of the forks that changed its prior_box_layer.cpp.
 
-Facts from the layers of SSD, TextBoxes, TextBoxes++, FaceBoxes, Synopsys and Intel (prior_box_clustered_layer.cpp), and from
-OpenCV's reader of such nets (dnn's prior_box_layer.cpp), which alone knows `width` and `offset_h` in a PriorBox.
+Facts from the layers of SSD, TextBoxes, TextBoxes++, FaceBoxes, Synopsys and Intel (prior_box_clustered_layer.cpp), and
+from OpenCV's reader of such nets (dnn's prior_box_layer.cpp), which alone knows `width` and `offset_h` in a PriorBox.
 """
 
 from __future__ import annotations

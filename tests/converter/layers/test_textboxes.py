@@ -14,7 +14,10 @@ from tests.converter.layers.test_rarer_agreement import Array, Feeds, random
 from tests.golden import run_onnx, run_torch
 from verify import run
 
-INPUTS = 'input: "x" input_shape { dim: 1 dim: 3 dim: 2 dim: 3 } input: "image" input_shape { dim: 1 dim: 3 dim: 30 dim: 60 } '
+INPUTS = """
+input: "x" input_shape { dim: 1 dim: 3 dim: 2 dim: 3 }
+input: "image" input_shape { dim: 1 dim: 3 dim: 30 dim: 60 }
+"""
 PRIORS = (
     'layer {{ name: "priors" type: "PriorBox" bottom: "x" bottom: "image" top: "priors" prior_box_param {{ {} }} }} '
 )

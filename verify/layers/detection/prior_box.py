@@ -154,7 +154,7 @@ def _at_place(
             call.require(p.max_size[index] > given, f"max_size {p.max_size[index]} is not above min_size {given}")
             larger = [math.sqrt(least * (p.max_size[index] if textboxes else int(p.max_size[index])))]
         if dense:
-            yield from _dense(grid, x, y, least)
+            yield from _dense(grid, x, y, int(least))
         elif p.tf and least == 60:
             x0, y0, x1, y1 = grid.corners(x, y, least, least)
             yield _ordered(call, (x0 + 0.05, y0 + 0.05, x1 - 0.05, y1 - 0.05))

@@ -125,6 +125,44 @@ def _statistics_of_the_batch(layer: NetLayer) -> str:
     return found or ("it has tops for mean and variance" if len(layer.tops) > 1 else "")
 
 
+def _boxes_of_textboxes(layer: NetLayer) -> str:
+    """TextBoxes has no field of its own: its heads have offsets and scores for twice the boxes that SSD makes."""
+    name = layer.neighbours.once(_heads_of_twice_the_boxes).get(layer.tops)
+    return "" if name is None else f"{name} has offsets for twice SSD's boxes"
+
+
+def _detections_of_textboxes(layer: NetLayer) -> str:
+    name = next(iter(layer.neighbours.once(_heads_of_twice_the_boxes).values()), None)
+    return "" if name is None else f"the net's PriorBox is TextBoxes': {name} has offsets for twice SSD's boxes"
+
+
+def _heads_of_twice_the_boxes(layers: Sequence[LayerParameter]) -> dict[tuple[str, ...], str]:
+    """Tops of a PriorBox -> the Convolution beside it that has offsets for twice the boxes, as another has scores."""
+    classes = {other.detection_output_param.num_classes for other in layers if other.type == "DetectionOutput"}
+    heads: dict[str, dict[int, str]] = {}
+    for other in layers:
+        if other.type == "Convolution" and len(other.bottom) == 1:
+            heads.setdefault(other.bottom[0], {}).setdefault(other.convolution_param.num_output, other.name)
+    found = {}
+    for other in layers:
+        p = other.prior_box_param
+        others = p.denser_prior_boxes or p.faceboxes or len(p.offset_h) or len(p.width) or len(p.box_width)
+        if other.type != "PriorBox" or len(other.bottom) != 2 or len(classes) != 1 or others:
+            continue
+        boxes, beside = _plain_boxes(other), heads.get(other.bottom[0], {})
+        pairs = {times: (4 * boxes * times, boxes * times * min(classes)) for times in (1, 2)}
+        if set(pairs[2]) <= beside.keys() and not set(pairs[1]) <= beside.keys():
+            found[tuple(other.top)] = beside[pairs[2][0]]
+    return found
+
+
+def _plain_boxes(layer: LayerParameter) -> int:
+    """How many boxes SSD has at each place for one min_size, as far as min_size and what goes with it say."""
+    p = layer.prior_box_param
+    ratios = [ratio for ratio in p.aspect_ratio if abs(ratio - 1) >= 1e-6]
+    return len(p.min_size) * (1 + len(ratios) * (2 if p.flip else 1)) + len(p.max_size)
+
+
 def _engine_of_intel(layer: NetLayer) -> str:
     p = layer.param.batch_norm_param
     if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
@@ -171,6 +209,18 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("chwick", "the blank is the last class, the top time × streams × 1 × 1"),
         Dialect("caffe_ocr", "no marks, and the blank is class 0", _one_bottom),
     ),
+    "DetectionOutput": (
+        Dialect(
+            "ssd",
+            "boxes come out as they were decoded; if there are none, a row of -1 for each image, behind its number",
+            usual=lambda layer: True,
+        ),
+        Dialect(
+            "textboxes1",
+            "boxes come out clipped to the image; if there are none, one row of -1 for all images",
+            _detections_of_textboxes,
+        ),
+    ),
     "Interp": (
         Dialect(
             "deeplab",
@@ -194,6 +244,12 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "PriorBox": (
         Dialect("ssd", "one square for each min_size", usual=lambda layer: True),
         Dialect("faceboxes", "16 squares of 32 and 4 of 64, all a pixel smaller than min_size", _boxes_of_faceboxes),
+        Dialect(
+            "textboxes1",
+            "each box a second time at the lower edge of its place, clipped unless clip says otherwise; sizes keep "
+            "their fractions",
+            _boxes_of_textboxes,
+        ),
     ),
     "ROIAlign": (
         Dialect(

@@ -89,8 +89,9 @@ NONE: dict[str, tuple[str, ...]] = {
         "denseblock_param.moving_average_fraction",
         "denseblock_param.dropout_amount",
         "denseblock_param.use_dropout",
+        "DecodeBBox: decode_bbox_param.gt_iou_thr",
     ),
-    "of a loss, which the layer is not": ("Softmax: loss_param.*",),
+    "of a loss, which the layer is not": ("Softmax: loss_param.*", "bbox_reg_param.cls_aware"),
 }
 """Without effect in both phases, or read outside the layer."""
 

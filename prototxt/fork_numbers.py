@@ -25,6 +25,7 @@ FORKS: dict[str, str] = {
     "caffe_ocr": "senlinuc/caffe_ocr",
     "caffemex": "liuyuisanai/CaffeMex_v2",
     "cambricon": "Cambricon/caffe",
+    "cascade_rcnn": "zhaoweicai/cascade-rcnn",
     "cc4": "dlunion/CC4.0",
     "chen": "the Upsample layer of ChenYingpeng/caffe-yolov3, as in PerfXLab/caffe",
     "chwick": "ChWick/caffe",
@@ -184,6 +185,14 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_own("batch_norm_param", {4: "affine"}, "xieguotian"),
     ),
     "Bias": _same("bias_param", venkai=142, happynear=150, tsn=161),
+    "BoxGroupOutput": (
+        *_same("box_group_output_param", cascade_rcnn=158),
+        *_same("bbox_reg_param", cascade_rcnn=150),
+    ),
+    "BoxOutput": (
+        *_same("box_output_param", mscnn=151),
+        *_same("bbox_reg_param", mscnn=154),
+    ),
     "CTCGreedyDecoder": (
         *_same("ctc_decoder_param", chwick=149, textboxes=149),
         *_same("ctc_decoder_param", None, {"blank_index": 0}, caffe_ocr=158, latte=158),
@@ -199,6 +208,10 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "ConvolutionDepthwise": _CONVOLUTION,
     "Crop": _same("crop_param", happynear=152),
     "CropCenter": _same("crop_center_param", waifu2x=149),
+    "DecodeBBox": (
+        *_same("bbox_reg_param", cascade_rcnn=150, mscnn=154),
+        *_same("decode_bbox_param", cascade_rcnn=155, mscnn=155),
+    ),
     "Deconvolution": _CONVOLUTION,
     "DenseBlock": _same("denseblock_param", tongcheng=147, caffe_ocr=147, latte=148),
     "DepthwiseConvolution": _CONVOLUTION,
@@ -239,8 +252,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("norm_param", _NORM, openvino=204, cambricon=302),
         *_same("norm_param", _NORM | {4: "fix_scale", 5: "eps"}, fcn_ssd=134),
     ),
-    "PSROIPooling": _same("psroi_pooling_param", ncnn=149, inisis=149, intel=153, latte=171, openvino=207, ascend=207,
-                          happynear=220),
+    "PSROIPooling": _same("psroi_pooling_param", cascade_rcnn=148, ncnn=149, inisis=149, intel=153, latte=171,
+                          openvino=207, ascend=207, happynear=220),
     "Pad": _same("pad_param",
                  {1: "pad_type", 2: "pad_u", 3: "pad_d", 4: "pad_l", 5: "pad_r", 6: "pad_value"}, inisis=504),
     "Permute": (
@@ -265,7 +278,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "Proposal": _same("proposal_param", houkai=151, openvino=201, happynear=219, inisis=1000),
     "RNN": _RECURRENT,
     "ROIPooling": (
-        *_same("roi_pooling_param", mscnn=147),
+        *_same("roi_pooling_param", mscnn=147, cascade_rcnn=147),
         *_same("roi_pooling_param", _ROI, happynear=143, tsn=150, textboxes=150, latte=150, houkai=152, cc4=164,
                openvino=208),
         *_same("roi_pooling_param", _ROI, happynear=204),
@@ -295,6 +308,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "Reverse": _same("reverse_param", chwick=147, textboxes=147, yutkin=149, cc4=151, ascend=157, caffe_ocr=160,
                      latte=160, kendryte=204, sophgo=309),
     "Scale": _same("scale_param", venkai=143, happynear=148, tsn=160),
+    "ScaleRoute": _same("scale_route_param", cascade_rcnn=154),
     "SeLu": _same("selu_param", latte=184),
     "SeLuDropout": _same("selu_dropout_param", latte=185),
     "ShuffleChannel": (

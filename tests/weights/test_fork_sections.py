@@ -107,6 +107,13 @@ READ = [
      "roi_pooling_param { pooled_h: 7 pooled_w: 6 spatial_scale: 0.5 }"),
     ("Convolution", 106, whole(1, 3) + whole(4, 3) + whole(18, 2),
      "convolution_param { num_output: 3 kernel_size: 3 dilation: 2 }"),
+    ("BoxOutput", 151, real(2, 0.25) + whole(4, 5) + whole(5, 6) + whole(6, 8) + whole(10, 9),
+     "box_output_param { iou_thr: 0.25 field_h: 5 field_w: 6 downsample_rate: 8 max_post_nms_num: 9 }"),
+    ("BoxGroupOutput", 158, prefixed(4, whole(1, 5) + whole(2, 6) + whole(3, 8)) + real(9, 2.5),
+     "box_group_output_param { box_group_param { field_h: 5 field_w: 6 stride: 8 } min_size: 2.5 }"),
+    ("BoxGroupOutput", 150, real(1, 0.5) + real(2, 0.25), "bbox_reg_param { bbox_mean: 0.5 bbox_std: 0.25 }"),
+    ("DecodeBBox", 154, real(1, 0.5) + real(2, 0.25), "bbox_reg_param { bbox_mean: 0.5 bbox_std: 0.25 }"),
+    ("ScaleRoute", 154, real(1, 2.5) + real(2, 7.5), "scale_route_param { low_scale: 2.5 high_scale: 7.5 }"),
     ("PReLU", 131, prefixed(1, FILLER + whole(99, 1)), 'prelu_param { filler { type: "constant" value: 1 } }'),
 ]  # fmt: skip
 

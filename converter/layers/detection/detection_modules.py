@@ -81,3 +81,11 @@ class RefinedDetectionOutput(DetectionOutput):
         boxes = self.boxes(offsets.reshape(images, count, -1), prior, variance)
         return self.rows(boxes.expand(-1, -1, scores.shape[2], -1), scores)
 '''
+
+CLIPPED_ROWS = '''
+def clipped_rows(rows):
+    """Rows with their corners within the image, or one of -1 where nothing was found (TextBoxes)."""
+    if rows[0, 0, 0, 1] < 0:
+        return torch.full_like(rows[:, :, :1], -1)
+    return torch.cat([rows[..., :3], rows[..., 3:].clamp(0, 1)], dim=-1)
+'''

@@ -26,7 +26,7 @@ from converter.layers.detection.box_decoding import (
 from converter.layers.detection.boxes import above
 from converter.layers.detection.detection_bottoms import Bottoms, DetectionValues, Refined, Regions
 from converter.layers.detection.detection_levels import Levels
-from converter.layers.detection.detection_modules import DETECTION_OUTPUT, NOTHING_FOUND, REFINED, SHAPED
+from converter.layers.detection.detection_modules import CLIPPED_ROWS, DETECTION_OUTPUT, NOTHING_FOUND, REFINED, SHAPED
 from converter.layers.detection.suppression import (
     LOWEST,
     MOST_LIMITS,
@@ -63,7 +63,8 @@ class DetectionOutput(Layer):
 
     How many are found is known only when the net runs, so that axis is free. Forks hand over other bottoms (`reads`:
     detection_bottoms.py, detection_levels.py). TextBoxes++ has a shape beside each box, decoded with it and given
-    behind its corners: four points (`use_polygon`), or two points and a height (`use_polygon: false`).
+    behind its corners: four points (`use_polygon`), or two points and a height (`use_polygon: false`). TextBoxes clips
+    the corners of what it gives to the image, and has one row of -1 alone if there are none.
     """
 
     types = ("DetectionOutput",)
@@ -78,6 +79,7 @@ class DetectionOutput(Layer):
     top_k: int | None = None
     keep_top_k: int | None = None
     found: str = "found"
+    clips: bool = False
 
     @classmethod
     def read(cls, source: NetLayer) -> DetectionOutput:
@@ -98,6 +100,7 @@ class DetectionOutput(Layer):
             top_k if top_k >= 0 else None,
             p.keep_top_k if p.keep_top_k >= 0 else None,
             re.sub(r"\W", "_", f"detections_of_{source.name}"),
+            source.dialect == "textboxes1",
         )
 
     @property
@@ -111,7 +114,7 @@ class DetectionOutput(Layer):
             most = min(most, self.keep_top_k)
         columns = 3 + self.reads.values
         if self._finds_nothing():
-            return [(1, 1, images, columns)]
+            return [(1, 1, 1 if self.clips else images, columns)]
         return [(1, 1, FreeDim(int(images) * most, self.found), columns)]
 
     def _read(self, bottoms: Sequence[Any]) -> Sequence[Any]:
@@ -153,6 +156,8 @@ class DetectionOutput(Layer):
         kept = scores if classes == 1 else g.op("Reshape", scores, g.ints([groups, 1, alone], "shape"))
         kept = self._suppressed(g, boxes, kept, ranks, table)
         kept = self._best(g, g.op("Reshape", kept, g.ints([of_images, width or -1], "shape")), width, table)
+        if self.clips:
+            corners = g.op("Min", g.op("Max", corners, g.scalar(0.0, "zero")), g.scalar(1.0, "one"))
         return g.unsqueeze(self._rows(g, images, kept, corners, table), [0, 1])
 
     def _suppressed(self, g: OnnxOps, boxes: str, scores: str, ranks: str, table: Sequence[int] | None) -> str:
@@ -213,7 +218,7 @@ class DetectionOutput(Layer):
         flat = g.op("Reshape", scores, g.ints([-1], "shape"))
         kept = g.op("Cast", g.op("Greater", flat, g.scalar(LOWEST, "lowest")), to=FLOAT)
         nothing = g.op("Sub", g.scalar(1.0), g.reduce("ReduceMax", kept, [0]))
-        if images != 1:
+        if images != 1 and not self.clips:
             many = g.ints([images], "images") if isinstance(images, int) else g.unsqueeze(images, [0])
             nothing = g.op("Expand", nothing, many)
         found = g.op("Squeeze", g.op("NonZero", g.op("Concat", kept, nothing, axis=0)), g.ints([0]))
@@ -242,7 +247,9 @@ class DetectionOutput(Layer):
         return g.op("Reshape", pairs, g.ints([-1, 2], "shape"))
 
     def _blanks(self, g: OnnxOps, images: int | str) -> str:
-        """A row of its number and -1 for each image."""
+        """A row of its number and -1 for each image; TextBoxes has one of -1 alone."""
+        if self.clips:
+            return g.constant(np.full((1, 3 + self.reads.values), -1, np.float32), "blank")
         pads = g.ints([0, 0, 0, 2 + self.reads.values], "pads")
         return g.op("Pad", g.unsqueeze(_numbers(g, images), [1]), pads, g.scalar(-1.0))
 
@@ -250,7 +257,7 @@ class DetectionOutput(Layer):
         bottoms = self.reads.torch(t, node, *self._read(x))
         if self._finds_nothing():
             t.helper("nothing_found", NOTHING_FOUND)
-            return f"nothing_found(len({x[0]}), {3 + self.reads.values}).to({x[0]})"
+            return self._torch_rows(t, f"nothing_found(len({x[0]}), {3 + self.reads.values}).to({x[0]})")
         decode, source = DECODERS[self.code_type]
         t.helper(decode, source)
         t.helper("box_overlaps", OVERLAPS)
@@ -272,7 +279,11 @@ class DetectionOutput(Layer):
             cls = t.helper("ShapeDetectionOutput", SHAPED)
             words.update(shape=Verbatim(shape), values=self.reads.values)
         given = {name: value for name, value in words.items() if value is not None}
-        return f"{t.module(cls, Verbatim(decode), _span(self.labels), **given)}({', '.join(bottoms)})"
+        module = t.module(cls, Verbatim(decode), _span(self.labels), **given)
+        return self._torch_rows(t, f"{module}({', '.join(bottoms)})")
+
+    def _torch_rows(self, t: TorchOps, rows: str) -> str:
+        return f"{t.helper('clipped_rows', CLIPPED_ROWS)}({rows})" if self.clips else rows
 
 
 def _numbers(g: OnnxOps, images: int | str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SECTION = "prior_box_param"
 f32 = np.float32
+TWICE = "textboxes1"
+"""The fork that has each box a second time though no field says it."""
 
 
 class Prior(NamedTuple):
@@ -107,7 +109,8 @@ class PriorBox(Priors):
     for each aspect ratio, of min_size's area: 1 and ratios already seen are left out, `flip` adds the inverse of each.
     SSD keeps the sizes as whole numbers: 450.6 counts as 450.
 
-    TextBoxes++ (`denser_prior_boxes`) puts behind each box the same one at the lower edge of its place. Synopsys' fork
+    TextBoxes++ (`denser_prior_boxes`) puts behind each box the same one at the lower edge of its place; so does
+    TextBoxes without a word, which keeps fractions of sizes and clips unless told otherwise. Synopsys' fork
     (`tf`) has the box of sqrt(min · max) last, and takes 0.05 of the image off each side of a square of 60; `yx_order`
     has y before x; `box_width` and `box_height` list the boxes. OpenCV lists them in `width` and `height`, and places
     for each box in `offset_h` and `offset_w`; it keeps fractions of sizes, and clips unless told otherwise. FaceBoxes'
@@ -121,6 +124,7 @@ class PriorBox(Priors):
         p = source.param.prior_box_param
         by_opencv = bool(len(p.width) or len(p.height) or len(p.offset_h) or len(p.offset_w))
         dense = p.faceboxes or source.dialect == "faceboxes"
+        twice = source.dialect == TWICE
         if dense and p.yx_order:
             raise unsupported(source, "yx_order, which FaceBoxes' squares do not follow", SECTION, "yx_order")
         if len(p.width) or len(p.height):
@@ -128,10 +132,10 @@ class PriorBox(Priors):
         elif len(p.box_width) or len(p.box_height):
             priors = listed_boxes(source, "box_width", "box_height")
         else:
-            priors = _sized_boxes(source, p, whole=not by_opencv, dense=dense)
+            priors = _sized_boxes(source, p, whole=not (by_opencv or twice), dense=dense)
         return cls(
             priors,
-            p.clip or (by_opencv and not p.HasField("clip")),
+            p.clip or ((by_opencv or twice) and not p.HasField("clip")),
             variance_of(source),
             image_of(source),
             step_of(source),
@@ -225,7 +229,7 @@ def _ratios(p: PriorBoxParameter) -> tuple[float, ...]:
 def _offsets(source: NetLayer, p: PriorBoxParameter) -> tuple[tuple[float, float], ...]:
     """Where in its place a box stands, down and across, for each time that it does."""
     if not (len(p.offset_h) or len(p.offset_w)):
-        lower = ((1.0, p.offset),) if p.denser_prior_boxes else ()
+        lower = ((1.0, p.offset),) if p.denser_prior_boxes or source.dialect == TWICE else ()
         return ((p.offset, p.offset), *lower)
     if p.HasField("offset"):
         raise fault(source, "offset beside offset_h and offset_w; expected one or the others", SECTION, "offset")

@@ -95,14 +95,23 @@ def fitting(g: OnnxOps, boxes: str, image: str, least: float, sides: Sequence[in
     return boxes, g.op("And", width, height)
 
 
-def suppressed(g: OnnxOps, boxes: str, eligible: str | None, ranks: int | None, limit: float, most: int | None) -> str:
+def suppressed(
+    g: OnnxOps,
+    boxes: str,
+    eligible: str | None,
+    ranks: int | None,
+    limit: float,
+    most: int | None,
+    *,
+    ends: float = 1.0,
+) -> str:
     """Places of the boxes that stay, in their order.
 
     NonMaxSuppression sorts by scores and leaves open what happens between equal ones and in which order it answers: it
     is given the ranks in place of scores, and the answer is sorted. It measures from corner to corner, so the far
-    corners are moved to where their pixel ends.
+    corners are moved to where their pixel ends, by `ends`.
     """
-    far = g.op("Add", boxes, g.constant(np.asarray([0, 0, 1, 1], np.float32), "ends"))
+    far = g.op("Add", boxes, g.constant(np.asarray([0, 0, ends, ends], np.float32), "ends")) if ends else boxes
     if ranks is not None:
         rank = g.constant(np.arange(ranks, 0, -1, dtype=np.float32), "ranks")
     else:

@@ -50,9 +50,16 @@ def _detect(call: Call, parts: Detections, image: int) -> Array:
 
 
 def rows_of(call: Call, parts: Detections) -> list[Array]:
-    """1×1×found×columns: the rows of all images. When nothing is found: one an image, its number and then -1."""
+    """1×1×found×columns: the rows of all images. When nothing is found: one an image, its number and then -1.
+
+    TextBoxes clips what comes out, and has a single row of -1 when nothing does.
+    """
+    textboxes = call.layer.dialect == "textboxes1"
     images = range(parts.scores.shape[0])
     rows = np.concatenate([_detect(call, parts, image) for image in images])
+    if textboxes:
+        found = np.concatenate([rows[:, :3], rows[:, 3:].clip(0, 1)], axis=1)
+        return [(found if len(found) else np.full((1, rows.shape[1]), -1, f32))[None, None]]
     if not len(rows):
         rows = np.full((len(images), rows.shape[1]), -1, f32)
         rows[:, 0] = images

@@ -1,7 +1,7 @@
 """Prior boxes, which detections are offsets to: SSD's, and those of the forks that changed its prior_box_layer.cpp.
 
-Facts from the layers of SSD, TextBoxes++, FaceBoxes, Synopsys and Intel (prior_box_clustered_layer.cpp), and from
-OpenCV's reader of such nets (dnn's prior_box_layer.cpp), which alone knows `width` and `offset_h` in a PriorBox.
+Facts from the layers of SSD, TextBoxes, TextBoxes++, FaceBoxes, Synopsys and Intel (prior_box_clustered_layer.cpp), and
+from OpenCV's reader of such nets (dnn's prior_box_layer.cpp), which alone knows `width` and `offset_h` in a PriorBox.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def prior_box(call: Call) -> list[Array]:
             corners += _opencv(call, grid, row, column, ratios)
         else:
             corners += _at_place(call, grid, row, column, ratios, dense=dense)
-    clip = p.clip if p.HasField("clip") or not listed_by_opencv else True
+    clips = listed_by_opencv or call.layer.dialect == "textboxes1"
+    clip = p.clip if p.HasField("clip") or not clips else True
     return _top(call, corners, clip=clip)
 
 
@@ -139,20 +140,21 @@ def _at_place(
     call.require(len(p.max_size) in (0, len(p.min_size)), "needs one max_size for each min_size")
     x, y = grid.centre(row, column, (p.offset, p.offset))
     lower = grid.centre(row, column, (1.0, p.offset))[1]
+    textboxes = call.layer.dialect == "textboxes1"
 
     def box(width: float, height: float) -> Iterator[tuple[float, ...]]:
         yield _ordered(call, grid.corners(x, y, width, height))
-        if p.denser_prior_boxes:
+        if p.denser_prior_boxes or textboxes:
             yield _ordered(call, grid.corners(x, lower, width, height))
 
     for index, given in enumerate(p.min_size):
-        least = int(given)
+        least = given if textboxes else int(given)
         larger: list[float] = []
         if p.max_size:
             call.require(p.max_size[index] > given, f"max_size {p.max_size[index]} is not above min_size {given}")
-            larger = [math.sqrt(least * int(p.max_size[index]))]
+            larger = [math.sqrt(least * (p.max_size[index] if textboxes else int(p.max_size[index])))]
         if dense:
-            yield from _dense(grid, x, y, least)
+            yield from _dense(grid, x, y, int(least))
         elif p.tf and least == 60:
             x0, y0, x1, y1 = grid.corners(x, y, least, least)
             yield _ordered(call, (x0 + 0.05, y0 + 0.05, x1 - 0.05, y1 - 0.05))

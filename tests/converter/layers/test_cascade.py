@@ -1,0 +1,161 @@
+"""MS-CNN's and Cascade R-CNN's layers: opsets, close calls, what comes of no box, tables, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converter.api import prepare
+from converter.graph import format_shape
+from converter.layers.detection.field_overlaps import quick
+from converter.options import Options
+from converter.targets.onnx_model import newest_opset
+from prototxt import parse_net
+from tests.converter.layers.test_rarer_agreement import Array, Feeds, answers, layer, net_of, random, refusal
+from tests.golden import assert_close
+from tests.naive.base import cases
+from verify import run
+
+NAIVE = ("box_output", "box_output_of_nothing", "box_output_of_equal_scores", "box_group_output", "decode_bbox")
+NEWEST = newest_opset()
+
+
+def heads(params: str, tops: str = "rois") -> str:
+    return layer("BoxOutput", f"box_output_param {{ {params} }}", "head", tops)
+
+
+def pairs(params: str, tops: str = "rois scored") -> str:
+    return layer("BoxGroupOutput", f"box_group_output_param {{ {params} }}", "prob box", tops)
+
+
+def route(params: str, bottoms: str = "regions", tops: str = "out") -> str:
+    return layer("ScaleRoute", f"scale_route_param {{ {params} }}", bottoms, tops)
+
+
+def all_three(text: str, feeds: Feeds, folder: Path, opset: int = 13) -> list[Feeds]:
+    """What the interpreter, onnxruntime and torch make of it."""
+    tops = parse_net(text).layers[-1].tops
+    blobs = run(net_of(text, feeds), None, feeds).blobs
+    return [{top: blobs[top] for top in tops}, *answers(text, feeds, folder, opset=opset)]
+
+
+@pytest.mark.parametrize("opset", [18, 22, NEWEST])
+@pytest.mark.parametrize("name", [*NAIVE, "scale_route", "scale_route_to_the_closest", "scale_route_of_all"])
+def test_every_opset_gives_what_the_loops_give(name: str, opset: int, tmp_path: Path) -> None:
+    made = cases()[name]()
+    for got in answers(made.text, dict(made.feeds), tmp_path, opset=opset):
+        for (_, top), wanted in made.answers.items():
+            assert got[top].shape == wanted.shape
+            assert_close(got[top], np.asarray(wanted, np.float32), top, 1e-5)
+
+
+def stacked(gap: float) -> Feeds:
+    """Two fields of 8×8 pixels, the second `gap` pixels below the first one's last row."""
+    prob = np.asarray([0.1, 0.2], np.float32).reshape(2, 1, 1, 1)
+    box = np.zeros((2, 4, 1, 1), np.float32)
+    box[1, 1] = (7 + gap) / 8
+    return {"prob": prob, "box": box}
+
+
+@pytest.mark.parametrize(("gap", "rows"), [(-0.5, 1), (0.0, 2), (0.5, 2)])
+def test_boxes_of_one_row_of_pixels_in_common_share_nothing(gap: float, rows: int, tmp_path: Path) -> None:
+    """The first box is of rows 4 to 11 in an image of 64; half a row more in common is 1.5 · 8 of 128 - 12: 0.103."""
+    field = "box_group_param { field_w: 8 field_w: 8 field_h: 8 field_h: 8 stride: 16 }"
+    text = pairs(f"{field} iou_thr: 0.05 min_size: 2 field_xyr: 1")
+    for got in all_three(text, stacked(gap), tmp_path):
+        assert got["rois"].shape == (rows, 5, 1, 1)
+        np.testing.assert_allclose(got["rois"][0].ravel(), [0, 4, 4, 11, 11])
+        np.testing.assert_allclose(got["scored"][0, 5].ravel(), [0.9], rtol=1e-6)
+
+
+def test_an_image_without_boxes_has_no_rows_beside_one_that_has_some(tmp_path: Path) -> None:
+    head = random(5, 3, 6, 3, 4)
+    head[[0, 2], 1] = head[[0, 2], 0] - 1
+    for got in all_three(heads("field_w: 20 field_h: 16 downsample_rate: 16", "rois scored"), {"head": head}, tmp_path):
+        assert set(got["rois"][:, 0].ravel()) == {1}
+        np.testing.assert_array_equal(got["scored"][:, :5], got["rois"])
+
+
+def test_which_boxes_come_out_of_iofu_hangs_on_the_better_one(tmp_path: Path) -> None:
+    """A box of 8×8 within one of 16×16: its whole area, but a quarter of the other's."""
+    head = np.zeros((1, 6, 2, 1), np.float32)
+    small = np.log(0.5)
+    for better in (0, 1):
+        head[0, 1, :, 0] = [2 - better, 1 + better]
+        head[0, 2:, 0, 0] = [0, 0.5, 0, 0]
+        head[0, 2:, 1, 0] = [0, -0.5, small, small]
+        text = heads("field_w: 16 field_h: 16 downsample_rate: 16 iou_thr: 0.5 min_size: 4 nms_type: 'IOFU'")
+        for got in all_three(text, {"head": head}, tmp_path):
+            assert len(got["rois"]) == (1 if better else 2), better
+
+
+@pytest.mark.parametrize(
+    ("mode", "limit", "least", "pixels", "wanted"),
+    [
+        ("IOU", 0.5, 15, True, True),
+        ("IOU", 0.05, 15, True, False),
+        ("IOU", 0.05, 15, False, True),
+        ("IOU", 0.5, 0, False, False),
+        ("IOU", 1.5, 15, False, False),
+        ("IOMU", 0.5, 15, False, False),
+    ],
+)
+def test_where_the_operator_does_it(mode: str, limit: float, least: float, pixels: bool, wanted: bool) -> None:
+    assert quick(mode, limit, least, pixels=pixels) == wanted
+
+
+def test_the_number_of_regions_is_free_and_pooling_them_needs_no_table() -> None:
+    text = heads("field_w: 60 field_h: 60 downsample_rate: 8 max_nms_num: 2000") + layer(
+        "ROIPooling", "roi_pooling_param { pooled_h: 7 pooled_w: 7 spatial_scale: 0.25 }", "features rois"
+    ).replace('"it"', '"pool"')
+    shapes = {"head": (1, 9, 72, 240), "features": (1, 512, 144, 480)}
+    inputs = "".join(
+        f'input: "{name}" input_shape {{ {" ".join(f"dim: {d}" for d in dims)} }} ' for name, dims in shapes.items()
+    )
+    graph = prepare(parse_net(inputs + text), None, Options()).graph
+    assert [format_shape(value.shape) for value in graph.outputs] == ["regions_of_it×512×7×7"]
+
+
+def test_routes_have_an_axis_of_their_own() -> None:
+    feeds: Feeds = {"regions": random(1, 12, 5), "beside": random(2, 12, 3, 4)}
+    graph = prepare(net_of(route("low_scale: 9", "regions beside", "a b"), feeds), None, Options()).graph
+    assert [format_shape(v.shape) for v in graph.outputs] == ["routed_by_it×5×1×1", "routed_by_it×3×4×1"]
+
+
+HEAD = {"head": random(3, 1, 6, 3, 4)}
+FIELD = "field_w: 20 field_h: 16 downsample_rate: 16"
+GROUP: Feeds = {"prob": random(3, 2, 2, 3, 4), "box": random(4, 2, 4, 3, 4)}
+FIELDS = "box_group_param { field_w: 20 field_w: 8 field_h: 16 field_h: 8 stride: 16 }"
+FOUR: Array = random(6, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "feeds", "why"),
+    [
+        (heads("field_w: 20 field_h: 16"), HEAD, "0 downsample_rate for 1 bottoms; expected one for each"),
+        (heads(f"{FIELD} field_xyr: 0"), HEAD, "field_xyr is 0; expected a number above 0"),
+        (heads(f"{FIELD} field_whr: -1"), HEAD, "field_whr is -1; expected a number above 0"),
+        (heads(FIELD), {"head": random(3, 1, 5, 3, 4)}, "2 classes or more and 4 offsets"),
+        (heads(FIELD)[:-2] + " bbox_reg_param { bbox_mean: 0 bbox_std: 1 } }", HEAD, "1 bbox_mean; expected 4"),
+        (pairs(f"{FIELDS} {FIELDS}"), GROUP, "2 box_group_param for 2 bottoms; expected one for each two"),
+        (pairs("box_group_param { field_w: 20 stride: 16 }"), GROUP, "1 field_w and 0 field_h; expected as many"),
+        (pairs(FIELDS), {**GROUP, "prob": random(3, 2, 2, 4, 3)}, "expected M×classes×H×W and M×4×H×W"),
+        (pairs(FIELDS), {n: v[:1] for n, v in GROUP.items()}, "for 2 fields; expected as many for each image"),
+        (layer("DecodeBBox", "", "a b"), {"a": random(1, 4, 4), "b": FOUR}, "expected rows of 8"),
+        (layer("DecodeBBox", "", "a b"), {"a": random(1, 3, 8), "b": FOUR}, "3 rows of offsets for 4 regions"),
+        (layer("DecodeBBox", "", "a b b"), {"a": random(1, 4, 8), "b": FOUR}, "in phase TRAIN alone"),
+        (route("low_scale: 9 high_scale: 3"), {"regions": FOUR}, "high_scale 3 is below low_scale 9"),
+        (route("low_scale: 0"), {"regions": FOUR}, "low_scale is 0; expected a number above 0"),
+        (route("low_scale: 9", "regions regions", "out"), {"regions": FOUR}, "2 bottoms and 1 tops; expected as many"),
+        (route("low_scale: 9"), {"regions": random(1, 4, 6)}, "expected rows of 5"),
+    ],
+)
+def test_what_is_refused(text: str, feeds: Feeds, why: str) -> None:
+    assert why in refusal(text, feeds)
+
+
+def test_features_of_a_free_size_are_refused() -> None:
+    said = refusal(heads(FIELD), HEAD, input_shapes={"head": (1, 6, "H", "W")})
+    assert "can't be left free: the fields follow them" in said

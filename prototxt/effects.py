@@ -26,6 +26,7 @@ NONE: dict[str, tuple[str, ...]] = {
     "of a backward pass": (
         "propagate_down",
         "eltwise_param.stable_prod_grad",
+        "channel_scale_param.do_backward_*",
         "lstm_param.clipping_threshold",
         "mergecrop_param.backward",
         "normalize_param.bp_norm",

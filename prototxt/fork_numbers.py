@@ -47,6 +47,7 @@ FORKS: dict[str, str] = {
     "iresnet": "leonzfa/iResNet",
     "kendryte": "kendryte/caffe",
     "latte": "fireae/caffe_latte",
+    "lsoftmax": "wy1iu/LargeMargin_Softmax_Loss",
     "mobilenetv2": "the ReLU6 layer published for MobileNetV2",
     "mscnn": "zhaoweicai/mscnn",
     "mycaffe": "yanhuama/mycaffe",
@@ -197,6 +198,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("ctc_decoder_param", chwick=149, textboxes=149),
         *_same("ctc_decoder_param", None, {"blank_index": 0}, caffe_ocr=158, latte=158),
     ),
+    "ChannelScale": _same("channel_scale_param", happynear=237),
     "Clip": _same("clip_param", sophgo=165, synopsys=248),
     "Concat": _own("concat_param", {3: "-engine", 4: "per_fla_fuse"}, "intel"),
     "ContinuationIndicator": (
@@ -231,6 +233,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "ELU": _same("elu_param", happynear=149),
     "Eltwise": _own("eltwise_param", {4: "-engine"}, "intel"),
+    "Flip": _same("flip_param", happynear=212),
     "HardSigmoid": _same("hardsigmoid_param", synopsys=258, inisis=501),
     "Im2col": _CONVOLUTION,
     "InnerProduct": _own("inner_product_param", {7: "-engine"}, "intel"),
@@ -242,6 +245,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("interp_param", _INTERP | {7: "align_corners", 8: "-engine"}, cambricon=100016),
     ),
     "LSTM": _RECURRENT,
+    "LargeMarginInnerProduct": _same("largemargin_inner_product_param", lsoftmax=202, happynear=227),
     "Lstm": _same("lstm_param", _LSTM, cc4=148, yutkin=148, caffe_lstm=201, latte=201, sophgo=310, caffe_ocr=8266711),
     "MaxUnPool": _same("max_unpool_param", inisis=506),
     "MergeCrop": tuple(

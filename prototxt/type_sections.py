@@ -21,6 +21,7 @@ _READERS = {
     "box_group_output_param": "BoxGroupOutput",
     "box_output_param": "BoxOutput",
     "brelu_param": "BReLU",
+    "channel_scale_param": "ChannelScale",
     "clip_param": "Clip",
     "combination_param": "Combination",
     "concat_param": "Concat",
@@ -46,12 +47,14 @@ _READERS = {
     "embed_param": "Embed",
     "exp_param": "Exp",
     "flatten_param": "Flatten",
+    "flip_param": "Flip",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
     "inner_product_param": "InnerProduct",
     "input_param": "Input",
     "interp_param": "Interp",
     "label_specific_add_param": "LabelSpecificAdd",
+    "largemargin_inner_product_param": "LargeMarginInnerProduct",
     "layer_norm_param": "LayerNorm",
     "log_param": "Log",
     "lrn_param": "LRN",
@@ -113,7 +116,7 @@ _READERS = {
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
 _SECTIONLESS = (
-    "AbsVal Add Axpy BNLL BatchReindex Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize LSTMUnit "
+    "AbsVal Add AutoCrop Axpy BNLL BatchReindex Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize LSTMUnit "
     "Mish Mul Silence Split"
 )
 

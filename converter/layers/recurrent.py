@@ -32,7 +32,7 @@ MOST_STEPS = 10_000
 
 
 @dataclass
-class _Sequence:
+class UnrolledSequence:
     """The ONNX values of one unrolling: per step 1×N×…, and the weights turned for a product from the right."""
 
     inputs: list[str]
@@ -113,22 +113,22 @@ class _Recurrent(Layer):
         matrices = [count(p.shape) for p in self.parameters(inputs) if len(p.shape) == 2]
         return count(inputs[0][:2]) * sum(matrices)
 
-    def _onnx_sequence(self, g: OnnxOps, node: Node, x: Sequence[str]) -> _Sequence:
+    def _onnx_sequence(self, g: OnnxOps, node: Node, x: Sequence[str]) -> UnrolledSequence:
         shapes = [v.shape for v in node.inputs]
         steps, streams = int(shapes[0][0]), shapes[0][1]
         values = count(shapes[0][2:])
         flat = x[0] if len(shapes[0]) == 3 else g.reshape(x[0], shapes[0], (*shapes[0][:2], values))
-        gates = g.op("Add", g.op("MatMul", flat, _turned(g, node, "weight_x")), g.weight(node.tensors["bias"]))
+        gates = g.op("Add", g.op("MatMul", flat, turned(g, node, "weight_x")), g.weight(node.tensors["bias"]))
         if self.static:
             known = (streams, count(shapes[2][1:]))
             static = x[2] if len(shapes[2]) == 2 else g.reshape(x[2], shapes[2], known)
-            gates = g.op("Add", gates, g.op("MatMul", static, _turned(g, node, "weight_static")))
+            gates = g.op("Add", gates, g.op("MatMul", static, turned(g, node, "weight_static")))
         cont = g.unsqueeze(x[1], [2])
         state = (1, streams, self.num_output)
         firsts = list(zip(x[len(x) - self.states :], shapes[len(x) - self.states :], strict=True))
         given = [n if tuple(s) == state else g.reshape(n, s, state) for n, s in firsts] if self.expose_hidden else []
-        recurrent = _turned(g, node, "weight_h") if given or steps > 1 else ""
-        return _Sequence(_steps(g, gates, steps), _steps(g, cont, steps), recurrent, given)
+        recurrent = turned(g, node, "weight_h") if given or steps > 1 else ""
+        return UnrolledSequence(in_steps(g, gates, steps), in_steps(g, cont, steps), recurrent, given)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         name = type(self).__name__
@@ -153,12 +153,12 @@ class _Recurrent(Layer):
     _torch_class: ClassVar[str]
 
 
-def _turned(g: OnnxOps, node: Node, name: str) -> str:
+def turned(g: OnnxOps, node: Node, name: str) -> str:
     tensor = node.tensors[name]
     return g.weight(tensor.map(lambda w: w.T, tensor.shape[::-1]))
 
 
-def _steps(g: OnnxOps, x: str, steps: int) -> list[str]:
+def in_steps(g: OnnxOps, x: str, steps: int) -> list[str]:
     """A blob cut into its time steps, each 1×N×…"""
     marks = g.value(x)
     if marks is not None:
@@ -174,6 +174,23 @@ def _going_on(g: OnnxOps, cont: str, x: str) -> str:
 
 def _joined(g: OnnxOps, steps: list[str]) -> str:
     return steps[0] if len(steps) == 1 else g.op("Concat", *steps, axis=0)
+
+
+def onnx_lstm(g: OnnxOps, run: UnrolledSequence, size: int) -> list[str]:
+    """T×N×size of one LSTM, and the last h and c."""
+    h, c = run.states or ("", "")
+    sizes = g.ints([size] * 4, "sizes")
+    out = []
+    for gates, cont in zip(run.inputs, run.cont, strict=True):
+        if h:
+            gates = g.op("Add", gates, g.op("MatMul", _going_on(g, cont, h), run.recurrent))
+        i, f, o, new = g.multi("Split", gates, sizes, outputs=4, axis=2)
+        fresh = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
+        kept = g.op("Mul", _going_on(g, cont, g.op("Sigmoid", f)), c) if c else ""
+        c = g.op("Add", kept, fresh) if kept else fresh
+        h = g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c))
+        out.append(h)
+    return [_joined(g, out), h, c]
 
 
 @register
@@ -196,20 +213,7 @@ class LSTM(_Recurrent):
         return [first, first, *others[1:]] if others else [first]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
-        run = self._onnx_sequence(g, node, x)
-        h, c = run.states or ("", "")
-        sizes = g.ints([self.num_output] * 4, "sizes")
-        out = []
-        for gates, cont in zip(run.inputs, run.cont, strict=True):
-            if h:
-                gates = g.op("Add", gates, g.op("MatMul", _going_on(g, cont, h), run.recurrent))
-            i, f, o, new = g.multi("Split", gates, sizes, outputs=4, axis=2)
-            fresh = g.op("Mul", g.op("Sigmoid", i), g.op("Tanh", new))
-            kept = g.op("Mul", _going_on(g, cont, g.op("Sigmoid", f)), c) if c else ""
-            c = g.op("Add", kept, fresh) if kept else fresh
-            h = g.op("Mul", g.op("Sigmoid", o), g.op("Tanh", c))
-            out.append(h)
-        return [_joined(g, out), h, c][: len(node.outputs)]
+        return onnx_lstm(g, self._onnx_sequence(g, node, x), self.num_output)[: len(node.outputs)]
 
     _torch_class = '''
 class LSTM(nn.Module):
@@ -265,7 +269,7 @@ class RNN(_Recurrent):
                 part = g.op("Add", part, g.op("MatMul", _going_on(g, cont, h), run.recurrent))
             h = g.op("Tanh", part)
             out.append(h)
-        product = g.op("MatMul", _joined(g, out), _turned(g, node, "weight_o"))
+        product = g.op("MatMul", _joined(g, out), turned(g, node, "weight_o"))
         return [g.op("Tanh", g.op("Add", product, g.weight(node.tensors["bias_o"]))), h][: len(node.outputs)]
 
     _torch_class = '''

@@ -14,7 +14,15 @@ def lstm(draw: Draw) -> Drawn:
     hidden, clip = draw(st.integers(1, 5)), draw(maybe(st.sampled_from([0.5, 5.0])))
     gaussian = "{ type: 'gaussian' std: 0.5 }"
     params = f"{fields(num_output=hidden, clipping_threshold=clip)} weight_filler {gaussian} bias_filler {gaussian}"
-    return Drawn(layer("Lstm", f"lstm_param {{ {params} }}"), {"x": normal(draw, *shape(draw, 3, least=1, most=8))})
+    steps, streams, *values = shape(draw, draw(st.integers(2, 5)), least=1, most=8)
+    feeds = {"x": normal(draw, steps, streams, *values)}
+    if len(values) != 1:
+        params += f" {fields(batch_size=streams if streams > 1 else draw(maybe(st.just(1))))}"
+        feeds["x"] = feeds["x"].reshape(steps * streams, *values, *[1] * (len(values) == 2))
+    if draw(st.booleans()):
+        marks = generator(draw).choice(np.float32(draw(st.sampled_from(((0, 1), (0, -0.5), (1,))))), steps * streams)
+        feeds["marks"] = marks.reshape(-1, *[1] * draw(st.integers(0, 3)))
+    return Drawn(layer("Lstm", f"lstm_param {{ {params} }}", " ".join(feeds)), feeds)
 
 
 @drawn("ContinuationIndicator")

@@ -36,6 +36,33 @@ def lstm() -> Naive:
     return Naive(text, {"x": x}, {("it", "out"): y}, {"it": [weight, recurrent, bias]})
 
 
+@case("lstm_of_rows_with_marks")
+def lstm_of_rows() -> Naive:
+    """lstm_layer.cpp of junhyukoh/caffe-lstm: 4 steps of 3 streams; a stream's mark of step t is the value t + n."""
+    x, weight, recurrent, bias = random(6, 12, 2, 1), random(7, 8, 2), random(8, 8, 2), random(9, 8)
+    clip = np.float32([1, 0, 2, 1, 0, 1, 0, 0, 1, 0, 0, 0])
+
+    def sigmoid(v: float) -> float:
+        return 1 / (1 + math.exp(-v))
+
+    y = np.zeros((12, 2))
+    for n in range(3):
+        h, c = [0.0, 0.0], [0.0, 0.0]
+        for t in range(4):
+            goes_on = clip[t + n] != 0
+            gates = [float(bias[r]) + float(weight[r] @ x[3 * t + n, :, 0]) for r in range(8)]
+            if goes_on:
+                gates = [gate + sum(float(recurrent[r, k]) * h[k] for k in range(2)) for r, gate in enumerate(gates)]
+            for d in range(2):
+                forget = sigmoid(gates[2 + d]) if goes_on else 0.0
+                c[d] = forget * c[d] + sigmoid(gates[d]) * math.tanh(gates[6 + d])
+            h = [sigmoid(gates[4 + d]) * math.tanh(c[d]) for d in range(2)]
+            y[3 * t + n] = h
+    text = layer("Lstm", "lstm_param { num_output: 2 batch_size: 3 }", "x clip")
+    feeds = {"x": x, "clip": clip.reshape(12, 1)}
+    return Naive(text, feeds, {("it", "out"): y}, {"it": [weight, recurrent, bias]})
+
+
 @case("continuation_indicator")
 def indicator() -> Naive:
     """Marks for the LSTM behind it, which begins anew with each row of 0."""

@@ -2,6 +2,7 @@
 
 It maps them into memory, where a model that it reads is there twice at times. TensorProto's fields that say so:
 
+    2 data_type       7 for int64
     9 raw_data        is taken out
     13 external_data  key and value: location (the file's name), offset, length
     14 data_location  1
@@ -18,9 +19,12 @@ from pathlib import Path
 from weights.pieces import PiecewiseFile
 from weights.wire import LENGTH, VARINT, Wire, encoded, prefixed
 
-GRAPH, INITIALIZER, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 9, 13, 14
+GRAPH, INITIALIZER, DATA_TYPE, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 2, 9, 13, 14
 SMALL = 1 << 10
 """Bytes of a tensor that are handed over: sizes and axes, which a graph cannot be made ready without."""
+INT64, LARGEST_SIZES = 7, 1 << 17
+"""Sizes can be many: a Split into the steps of a long sequence has one for each."""
+_SIZES = encoded(DATA_TYPE << 3 | VARINT) + encoded(INT64)
 
 
 def mapped(path: Path) -> bytes:
@@ -52,8 +56,11 @@ def _graph(wire: Wire, start: int, end: int, name: str) -> Iterator[bytes]:
 
 
 def _tensor(wire: Wire, start: int, end: int, name: str) -> Iterator[bytes]:
+    small = SMALL
     for first, number, begin, stop in _records(wire, start, end):
-        if number != RAW_DATA or stop - begin < SMALL:
+        if number == DATA_TYPE and wire.piece(first, stop) == _SIZES:
+            small = LARGEST_SIZES
+        if number != RAW_DATA or stop - begin < small:
             yield wire.piece(first, stop)
         else:
             where = {"location": name, "offset": str(begin), "length": str(stop - begin)}

@@ -21,10 +21,11 @@ MARKS = np.ones((5, 1), np.float32)
 
 REFUSED = [
     (layer("Lstm"), "num_output is 0; expected at least 1"),
-    (
-        layer("Lstm", "lstm_param { num_output: 2 }", "flat"),
-        "the bottom is 3×4; expected time × streams × values",
-    ),
+    (layer("Lstm", "lstm_param { num_output: 2 batch_size: 2 }", "flat"), "3 rows for batch_size 2; expected a multi"),
+    (layer("Lstm", "lstm_param { num_output: 2 batch_size: 0 }", "flat"), "batch_size is 0; expected at least 1"),
+    (layer("Lstm", "lstm_param { num_output: 2 batch_size: 1 }"), "batch_size for a bottom of 3 axes, which forks"),
+    (layer("Lstm", "lstm_param { num_output: 2 }", "x flat"), "is 3×4; expected 5 marks along its first axis"),
+    (layer("Lstm", "lstm_param { num_output: 2 }", "x few"), "is 4; expected 5 marks along its first axis"),
     (layer("ContinuationIndicator", "continuation_indicator_param { batch_size: 2 }", ""), "time_step is 0; expected"),
     (
         layer("ContinuationIndicator", "continuation_indicator_param { time_step: 2 }", ""),
@@ -47,7 +48,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "message"), REFUSED, ids=[message for _, message in REFUSED])
 def test_what_cannot_be_is_refused_with_its_values(text: str, message: str) -> None:
-    known = {"x": SCORES, "marks": MARKS, "flat": random(1, 3, 4)}
+    known = {"x": SCORES, "marks": MARKS, "flat": random(1, 3, 4), "few": random(1, 4)}
     said = refusal(text, {name: feed for name, feed in known.items() if f'bottom: "{name}"' in text})
     assert message in said
     assert "layer 'it'" in said

@@ -55,6 +55,7 @@ def test_a_layer_that_a_training_refuses_is_not_said_to_train() -> None:
     assert said == {
         **dict.fromkeys(("BN", "BilinearInterpolate", "DenseBlock"), "no"),
         **dict.fromkeys(("BatchNorm", "ELU", "LabelSpecificAdd", "Normalize", "Pooling", "SPP"), "in part"),
+        **dict.fromkeys(("UnPooling", "Unpooling"), "in part"),
     }
     assert BY_NAME["BilinearInterpolate"].why_untrained == "its fork has no backward pass for it"
 

@@ -64,7 +64,7 @@ def _farthest(call: Call) -> float:
     return largest(wide(call.x) - _of_batch(call)[0].reshape(1, -1, 1, 1))
 
 
-@register("BN", error=_error, keeps_shape=True)
+@register("BN", error=_error)
 def bn(call: Call) -> list[Array]:
     """slope · (x - mean) / sqrt(variance + eps) + bias.
 

@@ -43,7 +43,7 @@ class Line(NamedTuple):
         return Line(1 / self.step, -self.start / self.step)
 
 
-class Place(NamedTuple):
+class BlobPlace(NamedTuple):
     """Where a blob's pixels are.
 
     Attributes:
@@ -59,7 +59,7 @@ class Place(NamedTuple):
     lost: str = ""
     enlarged: bool = False
 
-    def through(self, rows: Line, columns: Line, *, enlarged: bool) -> Place:
+    def through(self, rows: Line, columns: Line, *, enlarged: bool) -> BlobPlace:
         """The place of what a layer makes of the blob."""
         return self._replace(
             rows=rows.after(self.rows), columns=columns.after(self.columns), enlarged=enlarged or self.enlarged
@@ -74,7 +74,7 @@ def cut_off(layer: NetLayer) -> tuple[int, int]:
         UnsupportedError: a layer in between of which Caffe does not know where its pixels lie.
     """
     places = layer.neighbours.once(read_crops).places
-    first, second = (places.get(blob, Place(blob)) for blob in layer.bottoms[:2])
+    first, second = (places.get(blob, BlobPlace(blob)) for blob in layer.bottoms[:2])
     if first.origin != second.origin:
         lost = first.lost or second.lost
         if lost:
@@ -97,7 +97,7 @@ def _about(layer: NetLayer, error: NetError) -> NetError:
     return error
 
 
-class Reading(NamedTuple):
+class CropReading(NamedTuple):
     """How the Crops of a net are to be read that state nothing.
 
     Attributes:
@@ -106,12 +106,12 @@ class Reading(NamedTuple):
         would_differ: whether they would cut elsewhere there.
     """
 
-    places: Mapping[str, Place]
+    places: Mapping[str, BlobPlace]
     evidence: str
     would_differ: bool
 
 
-def read_crops(layers: Sequence[LayerParameter]) -> Reading:
+def read_crops(layers: Sequence[LayerParameter]) -> CropReading:
     """BVLC's Crop begins at 0 where nothing is stated; a net of FCN's branch has whole offsets throughout.
 
     That alone shows little: it shows FCN's where a Deconvolution enlarges what is cut, as in all nets of that kind.
@@ -121,10 +121,12 @@ def read_crops(layers: Sequence[LayerParameter]) -> Reading:
     cuts = [_seen_cut(places, layer) for layer in silent]
     would_differ = None not in cuts and any(any(cut or ()) for cut in cuts)
     if not would_differ or not any(_is_enlarged(places, layer) for layer in silent):
-        return Reading(_places(layers, lined_up=False) if silent else places, "", would_differ)
+        return CropReading(_places(layers, lined_up=False) if silent else places, "", would_differ)
     layer, (rows, columns) = next((layer, cut) for layer, cut in zip(silent, cuts, strict=True) if cut and any(cut))
     given = f"{rows} and {columns} for {layer.bottom[0]!r} and {layer.bottom[1]!r}"
-    return Reading(places, f"no offsets are stated, and the layers before give whole ones throughout: {given}", True)
+    return CropReading(
+        places, f"no offsets are stated, and the layers before give whole ones throughout: {given}", True
+    )
 
 
 def state_cuts(net: NetParameter) -> list[str]:
@@ -145,25 +147,25 @@ def states_no_cut(layer: LayerParameter) -> bool:
     return layer.type == "Crop" and not layer.HasField("crop_param")
 
 
-def _places(layers: Sequence[LayerParameter], *, lined_up: bool) -> dict[str, Place]:
+def _places(layers: Sequence[LayerParameter], *, lined_up: bool) -> dict[str, BlobPlace]:
     """Blob -> place, as the layer that first writes it gives it: those in place come later and are passed over."""
-    places: dict[str, Place] = {}
+    places: dict[str, BlobPlace] = {}
     for layer in layers:
-        before = places.get(layer.bottom[0], Place(layer.bottom[0])) if layer.bottom else None
+        before = places.get(layer.bottom[0], BlobPlace(layer.bottom[0])) if layer.bottom else None
         lines = _lines(layer, places, lined_up=lined_up)
         for top in layer.top:
             if top in places:
                 continue
             if before is None:
-                places[top] = Place(top)
+                places[top] = BlobPlace(top)
             elif lines is None:
-                places[top] = Place(top, lost=f"layer {layer.name!r} ({layer.type})")
+                places[top] = BlobPlace(top, lost=f"layer {layer.name!r} ({layer.type})")
             else:
                 places[top] = before.through(*lines, enlarged=_enlarges(layer))
     return places
 
 
-def _seen_cut(places: Mapping[str, Place], layer: LayerParameter) -> tuple[int, int] | None:
+def _seen_cut(places: Mapping[str, BlobPlace], layer: LayerParameter) -> tuple[int, int] | None:
     """What FCN's branch would cut off for a layer's bottoms; None where it would stop."""
     if len(layer.bottom) != 2 or any(blob not in places for blob in layer.bottom):
         return None
@@ -176,17 +178,17 @@ def _seen_cut(places: Mapping[str, Place], layer: LayerParameter) -> tuple[int, 
     return int(-lines[0].start), int(-lines[1].start)
 
 
-def _is_enlarged(places: Mapping[str, Place], layer: LayerParameter) -> bool:
+def _is_enlarged(places: Mapping[str, BlobPlace], layer: LayerParameter) -> bool:
     """Whether a Deconvolution enlarges what one of a layer's bottoms is made of."""
     return any(blob in places and places[blob].enlarged for blob in layer.bottom)
 
 
-def _from_to(first: Place, second: Place) -> tuple[Line, Line]:
+def _from_to(first: BlobPlace, second: BlobPlace) -> tuple[Line, Line]:
     """From the pixels of one blob to those of another of the same origin, rows and columns."""
     return second.rows.after(first.rows.inverse()), second.columns.after(first.columns.inverse())
 
 
-def _lines(layer: LayerParameter, places: Mapping[str, Place], *, lined_up: bool) -> tuple[Line, Line] | None:
+def _lines(layer: LayerParameter, places: Mapping[str, BlobPlace], *, lined_up: bool) -> tuple[Line, Line] | None:
     """What a layer does to the places along both axes; None for one that does not say."""
     if layer.type in KEEPS_PLACES:
         return Line(), Line()
@@ -199,7 +201,7 @@ def _lines(layer: LayerParameter, places: Mapping[str, Place], *, lined_up: bool
     return None if cut is None else (Line(start=Fraction(-cut[0])), Line(start=Fraction(-cut[1])))
 
 
-def _cut(layer: LayerParameter, places: Mapping[str, Place], *, lined_up: bool) -> tuple[int, int] | None:
+def _cut(layer: LayerParameter, places: Mapping[str, BlobPlace], *, lined_up: bool) -> tuple[int, int] | None:
     """What a cropping layer cuts off."""
     if layer.type == "AutoCrop" or (lined_up and states_no_cut(layer)):
         return _seen_cut(places, layer)

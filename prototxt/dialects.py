@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter
-from prototxt.coordinates import read_crops, states_no_cut
 from prototxt.errors import RequestError
 from prototxt.recording import is_repeated
 
@@ -112,10 +111,14 @@ def _have_faceboxes_squares(layers: Sequence[LayerParameter]) -> bool:
 
 
 def _lines_up(layer: NetLayer) -> str:
+    from prototxt.coordinates import read_crops, states_no_cut  # and fractions, which no other layer needs
+
     return layer.neighbours.once(read_crops).evidence if states_no_cut(layer.param) else ""
 
 
 def _cuts_as_elsewhere(layer: NetLayer) -> bool:
+    from prototxt.coordinates import read_crops, states_no_cut
+
     return not states_no_cut(layer.param) or not layer.neighbours.once(read_crops).would_differ
 
 

@@ -28,8 +28,8 @@ MAY_IMPORT = {
 AT_MOST = {"converter": 14, "verify": 12, "verify/evaluation": 4, "resnet_convert": 23}
 """How many modules a folder has beside its folders, before a newcomer no longer finds the way; `__init__` apart."""
 
-TYPES_ONLY = {("prototxt.dialects", "prototxt.net")}
-"""The one pair of modules that may import each other: a layer's dialect is asked for through the net."""
+TYPES_ONLY = {("prototxt.dialects", "prototxt.net"), ("prototxt.coordinates", "prototxt.net")}
+"""Modules that may know another by its types alone: a layer's dialect is asked for through the net."""
 
 SHARED_NAMES = {
     *("Array", "Wide", "Shape", "Labels", "File", "T", "M", "F"),  # arrays, sizes, paths and type variables

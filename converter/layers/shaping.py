@@ -23,7 +23,6 @@ from converter.matching.operation import Operation
 from converter.node import REFUSED, Layer, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LayerParameter
-from prototxt.coordinates import cut_off
 from prototxt.errors import NetError
 
 if TYPE_CHECKING:
@@ -256,6 +255,8 @@ class Crop(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Crop:
         if source.dialect == "fcn" and len(source.bottoms) == 2:
+            from prototxt.coordinates import cut_off  # and fractions, which no other layer here needs
+
             return cls(2, cut_off(source))
         p = source.param.crop_param
         return cls(p.axis, tuple(p.offset))

@@ -100,7 +100,7 @@ def test_the_other_layers_tell_the_fork_of_one_that_both_have(tmp_path: Path) ->
     kinds = [layer.type for layer in read(tmp_path, record(41, prefixed(43, whole(3, 8))), accuracy).layers]
     assert kinds[1:] == ["Interp", "SegAccuracy"]
     kinds = [layer.type for layer in read(tmp_path, MASKED, accuracy, BN).layers]
-    assert kinds[1:] == ["Pooling", "Crop", "BN"]
+    assert kinds[1:] == ["Pooling", "AutoCrop", "BN"]
     net = read(tmp_path, record(40, bottoms=TWO))
     assert isinstance(net.layers[-1].fault, UnsupportedError)
     assert "type, which has no value 40" in str(net.layers[-1].fault)

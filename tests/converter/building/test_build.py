@@ -50,7 +50,7 @@ CASES = {
     ),
     "no top": (
         DATA + 'layer { name: "r" type: "ReLU" bottom: "data" }',
-        "net.prototxt:2:1: error: layer 'r' (ReLU): 0 tops; expected 1",
+        "net.prototxt:2:1: error: layer 'r' (ReLU): 0 tops; expected 1 to 2",
     ),
     "unknown types, all of them": (
         DATA

@@ -39,7 +39,7 @@ def lstm() -> Naive:
 @case("lstm_of_rows_with_marks")
 def lstm_of_rows() -> Naive:
     """lstm_layer.cpp of junhyukoh/caffe-lstm: 4 steps of 3 streams; a stream's mark of step t is the value t + n."""
-    x, weight, recurrent, bias = random(6, 12, 2, 1), random(7, 8, 2), random(8, 8, 2), random(9, 8)
+    x, weight, recurrent, bias = random(6, 12, 2, 1, 1), random(7, 8, 2), random(8, 8, 2), random(9, 8)
     clip = np.float32([1, 0, 2, 1, 0, 1, 0, 0, 1, 0, 0, 0])
 
     def sigmoid(v: float) -> float:
@@ -50,7 +50,7 @@ def lstm_of_rows() -> Naive:
         h, c = [0.0, 0.0], [0.0, 0.0]
         for t in range(4):
             goes_on = clip[t + n] != 0
-            gates = [float(bias[r]) + float(weight[r] @ x[3 * t + n, :, 0]) for r in range(8)]
+            gates = [float(bias[r]) + float(weight[r] @ x[3 * t + n, :, 0, 0]) for r in range(8)]
             if goes_on:
                 gates = [gate + sum(float(recurrent[r, k]) * h[k] for k in range(2)) for r, gate in enumerate(gates)]
             for d in range(2):

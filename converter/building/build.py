@@ -236,7 +236,7 @@ class _Builder:
 
     def _read(self, source: NetLayer, bottom: str) -> Value:
         if bottom not in self.current:
-            raise NetError(f"bottom {bottom!r} is made by no layer before this one{self._maker(bottom)}")
+            raise NetError(f"bottom {bottom!r} is made by no layer before this one{self._maker(source, bottom)}")
         return self.current[bottom]
 
     def _now(self, top: Value) -> Value:
@@ -265,11 +265,11 @@ class _Builder:
                     message = f"its blob {name!r} is written over by layer {layer!r} before, in place on"
                     raise UnsupportedError(f"{message} {node.outputs[0].blob!r}; no converted model does that")
 
-    def _maker(self, blob: str) -> str:
+    def _maker(self, source: NetLayer, blob: str) -> str:
         """Who might have been meant to make a blob that is not there."""
         if not self.hints:
             return ""
-        later = [x.name for x in self.net.layers if blob in x.tops]
+        later = [x.name for x in self.net.layers if blob in x.tops and x is not source]
         if later:
             return f"; layer {later[0]!r}, which makes it, stands behind this one"
         others = [x for x in self.net.left_out if blob in x.tops]

@@ -16,6 +16,7 @@ from converter.options import Options
 from converter.targets.torch_model import Training, emit_torch, live_module
 from converter.training.module import training_graph
 from prototxt import Net, parse_net
+from prototxt.caffe_pb2 import UnpoolingParameter
 from prototxt.errors import UnsupportedError
 from tests.drawn.base import Drawn, net_text, strategies
 from tests.drawn.conditioning import assert_close_as_conditioned
@@ -55,7 +56,12 @@ def untrainable(net: Net) -> bool:
     behind = layer.param.batch_norm_param.HasField("add_eps_before_sqrt")
     odd = layer.type == "BatchNorm" and behind and not layer.param.batch_norm_param.add_eps_before_sqrt
     odd |= layer.type == "ELU" and getattr(layer.param.elu_param, "lambda") != 1
-    return stochastic or odd or layer.type in ("BN", "DenseBlock", "BilinearInterpolate")
+    odd |= layer.param.unpooling_param.unpool == UnpoolingParameter.TILE
+    scale, merge = layer.param.channel_scale_param, layer.param.mergecrop_param
+    odd |= not (scale.do_forward and scale.do_backward_feature and scale.do_backward_scale)
+    fore, back = (*merge.forward, True, True), (*merge.backward, *(True, False)[len(merge.backward) :])
+    odd |= any(b and not f for f, b in zip(fore, back, strict=False))
+    return stochastic or odd or layer.type in ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock")
 
 
 def assert_agree(case: Drawn) -> None:

@@ -52,6 +52,12 @@ CASES = {
         DATA + 'layer { name: "r" type: "ReLU" bottom: "data" }',
         "net.prototxt:2:1: error: layer 'r' (ReLU): 0 tops; expected 1 to 2",
     ),
+    "a blob that only the layer itself writes": (
+        'layer { name: "d" type: "Input" top: "data" include { phase: TRAIN } }\n'
+        + 'layer { name: "r" type: "ReLU" bottom: "data" top: "data" }',
+        "net.prototxt:2:1: error: layer 'r' (ReLU): bottom 'data' is made by no layer before this one; layer 'd' "
+        "(net.prototxt:1:1) makes it, but its include and exclude rules leave it out (see --phase and --stage)",
+    ),
     "unknown types, all of them": (
         DATA
         + 'layer { name: "a" type: "Convolutoin" bottom: "data" top: "x" }\n'

@@ -81,7 +81,7 @@ def check_output(module: Any, output: str | os.PathLike[str] | None) -> None:
 
 
 def write_weights(module: Any, path: Path) -> None:
-    """Let Keras write its model's weights into an empty file.
+    """Let Keras write its model's weights into a new file.
 
     The HDF5 library can end the process where a disk is full, so there has to be room before it begins.
 
@@ -91,7 +91,7 @@ def write_weights(module: Any, path: Path) -> None:
     model = module.model
     needed = sum(4 * math.prod(variable.shape) + _ROOM for variable in model.variables) + _ROOM * len(model.layers)
     if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
+        with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, needed)
     model.save_weights(path)
 

@@ -33,5 +33,6 @@ def put_off() -> Iterator[None]:
 def take_up() -> None:
     """Look for cycles from here on, where that was put off."""
     if _put_off:
+        gc.freeze()  # what is there already is still in use
         gc.set_threshold(THRESHOLD, 20, 20)
         gc.enable()

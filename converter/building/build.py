@@ -24,7 +24,6 @@ from converter.building.tops import (
     check_tables,
     infer_tops,
 )
-from converter.building.unknown import unknown_type
 from converter.building.value_names import give_unique_names, rename_superseded
 from converter.folding import PerChannel
 from converter.graph import FreeDim, Graph, Shape, format_shape
@@ -128,15 +127,17 @@ class _Builder:
         wanted = wanted_layers(self.net.layers, self.asked) if self.asked and not self.training else set()
         self.wanted = wanted or set(range(len(self.net.layers)))
         for index, source in enumerate(self.net.layers):
+            cls = known.get(source.kind) or self._data_of_unknown_type(source)
+            if cls is None or (source.fault and not self._is_fed(source, cls)):
+                self._lose(source, index, self._why_not(index, cls, known))
+                continue
             try:
-                if source.fault:
-                    raise source.fault
-                self._add(source, index, known.get(source.kind) or self._unknown(source, known))
+                self._add(source, index, cls)
             except CaffeModelError as error:
                 if error.layer is None:
                     error.layer, error.layer_type = source.name, source.type
                 error.position = error.position or source.position
-                self._lose(source, index, error)
+                self._lose(source, index, [error])
         self._check_input_names()
         raise_all(self.errors)
 
@@ -154,25 +155,48 @@ class _Builder:
                 self.lost.update(other.blob for other in there if self.current.get(other.blob) is other)
         self.lost.update(source.tops)
 
-    def _lose(self, source: NetLayer, index: int, error: CaffeModelError) -> None:
-        """Note an error of what the outputs need; a loss that nobody asked for is left out in any case."""
+    def _lose(self, source: NetLayer, index: int, errors: Sequence[CaffeModelError]) -> None:
+        """Note errors of what the outputs need; a loss that nobody asked for is left out in any case."""
         self._lose_tops(source)
         self.failed += 1
         left_out = not self.asked and _is_loss(source) and self.read_blobs.isdisjoint(source.tops)
         if index in self.wanted and not left_out:
-            self.errors.append(error)
-            if len(self.errors) == MOST_ERRORS:
+            self.errors += errors
+            if len(self.errors) >= MOST_ERRORS:
                 raise_all(self.errors)
         else:
-            log.info("%s", error)
+            log.info("%s", "\n".join(map(str, errors)))
 
-    def _unknown(self, source: NetLayer, known: Mapping[str, type[Layer]]) -> type[Layer]:
+    def _data_of_unknown_type(self, source: NetLayer) -> type[Layer] | None:
         """The class for a layer of an unknown type: only one that brings data in can be served."""
-        if source.bottoms or not any(top in self.input_shapes for top in source.tops):
-            raise unknown_type(source, known if self.hints else {})
+        if not self._has_shape_asked(source):
+            return None
         from converter.layers.data import UnknownData
 
         return UnknownData
+
+    def _has_shape_asked(self, source: NetLayer) -> bool:
+        return not source.bottoms and any(top in self.input_shapes for top in source.tops)
+
+    def _is_fed(self, source: NetLayer, cls: type[Layer]) -> bool:
+        """Whether a layer's fields count for nothing: the caller says what it is to bring in."""
+        return cls.role == "input" and self._has_shape_asked(source)
+
+    def _why_not(self, index: int, cls: type[Layer] | None, known: Mapping[str, type[Layer]]) -> list[CaffeModelError]:
+        """What is wrong with a layer that cannot be read: its fields, its type, or both."""
+        source = self.net.layers[index]
+        faults = [] if source.fault is None else [*source.fault.each]
+        if cls is None and (source.type or not faults):
+            from prototxt.unknown_types import unknown_type
+
+            faults.append(unknown_type(source, *((known, self._ends(index)) if self.hints else ())))
+        return faults
+
+    def _ends(self, index: int) -> list[str]:
+        """Bottoms of a layer with which a net could end in its place: layers made them, and none writes them again."""
+        made = [blob for blob in self.net.layers[index].bottoms if blob in self.current and blob not in self.lost]
+        again = {top for layer in self.net.layers[index:] for top in layer.tops}
+        return [blob for blob in made if self.current[blob].producer is not None and blob not in again]
 
     def _add(self, source: NetLayer, index: int, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):

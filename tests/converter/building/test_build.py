@@ -64,14 +64,14 @@ CASES = {
         + 'layer { name: "b" type: "ReLU" bottom: "x" top: "y" }\n'
         + 'layer { name: "c" type: "Quux" bottom: "data" top: "z" }',
         "net.prototxt:2:19: error: layer 'a' (Convolutoin): unknown layer type 'Convolutoin'; did you mean "
-        "Convolution?\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer type 'Quux'",
+        "Convolution? If not, --plugin FILE.py supplies it\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer "
+        "type 'Quux'; --plugin FILE.py supplies it",
     ),
     "a type that no public source defines": (
         DATA + 'layer { name: "y" type: "Yolo" bottom: "data" bottom: "data" top: "y" }',
         "net.prototxt:2:19: error: layer 'y' (Yolo): unknown layer type 'Yolo': no public source defines it for a net "
         "alone: in TensorRT-Yolov3's plugin its classes, anchors, sizes and threshold are constants of the program "
-        "(YoloConfigs.h), which differ from one version to the next; --plugin FILE.py supplies it, or --outputs "
-        "data gives what it reads",
+        "(YoloConfigs.h), which differ from one version to the next; --plugin FILE.py supplies it",
     ),
     "shapes of a sum": (
         DATA

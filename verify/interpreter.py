@@ -377,19 +377,19 @@ def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
     """Report every missing feed, unknown type and wrong count of bottoms before anything is computed."""
     errors: list[CaffeModelError] = []
     lost: set[str] = set()
+    last = {top: place for place, item in enumerate(order) for top in item.layer.tops}
     for place, item in enumerate(order):
         if not _is_fed(item.layer, given):
-            wrong = _why_not(item.layer, given, lost, order[place:])
+            there = [blob for blob in item.layer.bottoms if blob not in given and blob not in lost]
+            wrong = _why_not(item.layer, given, [blob for blob in there if last[blob] < place])
             errors += wrong
             if wrong or not lost.isdisjoint(item.layer.bottoms):
                 lost.update(item.layer.tops)
     raise_all(errors)
 
 
-def _why_not(
-    layer: NetLayer, given: Mapping[str, Array], lost: Collection[str], rest: Sequence[Wired]
-) -> Sequence[CaffeModelError]:
-    """What keeps a layer from being run; `lost` are blobs that layers before it do not make, `rest` begins with it."""
+def _why_not(layer: NetLayer, given: Mapping[str, Array], ends: Sequence[str]) -> Sequence[CaffeModelError]:
+    """What keeps a layer from being run; `ends` are those of its bottoms with which the net could end here."""
     rule = find(layer.kind)
     faults = [] if layer.fault is None else [*layer.fault.each]
     if faults and (rule is not None or not layer.type):
@@ -399,8 +399,6 @@ def _why_not(
         names = listed(list(map(repr, missing)))
         return [*faults, _fault(RequestError, layer, f"{names} must be fed: the net does not hold its values")]
     if rule is None:
-        again = {top for item in rest for top in item.layer.tops}
-        ends = [blob for blob in layer.bottoms if not (blob in given or blob in lost or blob in again)]
         return [*faults, _unknown(layer, ends)]
     return rule.faults(layer)
 

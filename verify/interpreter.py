@@ -391,15 +391,14 @@ def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
 def _why_not(layer: NetLayer, given: Mapping[str, Array], ends: Sequence[str]) -> Sequence[CaffeModelError]:
     """What keeps a layer from being run; `ends` are those of its bottoms with which the net could end here."""
     rule = find(layer.kind)
-    faults = [] if layer.fault is None else [*layer.fault.each]
-    if faults and (rule is not None or not layer.type):
-        return faults
+    if layer.fault is not None and (rule is not None or not layer.type):
+        return layer.fault.each
     missing = [top for top in layer.tops if top not in given]
     if not layer.bottoms and (rule is None or rule.always_fed or len(missing) < len(layer.tops)):
         names = listed(list(map(repr, missing)))
-        return [*faults, _fault(RequestError, layer, f"{names} must be fed: the net does not hold its values")]
+        return [_fault(RequestError, layer, f"{names} must be fed: the net does not hold its values")]
     if rule is None:
-        return [*faults, _unknown(layer, ends)]
+        return [_unknown(layer, ends)]
     return rule.faults(layer)
 
 

@@ -183,14 +183,13 @@ class _Builder:
         return cls.role == "input" and self._has_shape_asked(source)
 
     def _why_not(self, index: int, cls: type[Layer] | None, known: Mapping[str, type[Layer]]) -> list[CaffeModelError]:
-        """What is wrong with a layer that cannot be read: its fields, its type, or both."""
+        """What is wrong with a layer that cannot be read: its type, whose own fields are unknown with it, or fields."""
         source = self.net.layers[index]
-        faults = [] if source.fault is None else [*source.fault.each]
-        if cls is None and (source.type or not faults):
-            from prototxt.unknown_types import unknown_type
+        if source.fault is not None and (cls is not None or not source.type):
+            return [*source.fault.each]
+        from prototxt.unknown_types import unknown_type
 
-            faults.append(unknown_type(source, *((known, self._ends(index)) if self.hints else ())))
-        return faults
+        return [unknown_type(source, *((known, self._ends(index)) if self.hints else ()))]
 
     def _ends(self, index: int) -> list[str]:
         """Bottoms of a layer with which a net could end in its place: layers made them, and none writes them again."""
@@ -450,10 +449,15 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 
 
 def _is_loss(source: NetLayer) -> bool:
-    """Whether a layer only measures; one of an unknown type says so by its name."""
+    """Whether a layer only measures, or writes down; one of an unknown type shows it.
+
+    It says what its tops weigh in the objective, or its name tells, or it has no tops.
+    """
     known = registry().get(source.kind)
     if known is not None:
         return known.role == "loss"
+    if any(source.param.loss_weight) or not source.tops:
+        return True
     from converter.layers.measures import sounds_like_a_measure
 
     return sounds_like_a_measure(source.kind)

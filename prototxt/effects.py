@@ -47,6 +47,8 @@ NONE: dict[str, tuple[str, ...]] = {
     "a part of the objective, read where a module is trained": ("loss_weight",),
     "what is printed or saved beside the answer": (
         "debug",
+        "visualise",
+        "visualise_channel",
         "recurrent_param.debug_info",
         "detection_output_param.visualize",
         "detection_output_param.visualize_threshold",

@@ -99,6 +99,7 @@ class _Builder:
     inputs: list[Value] = field(default_factory=list)
     current: dict[str, Value] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    barred: set[str] = field(default_factory=set)  # of those, the ones that no size of an input would bring back
     losses: set[int] = field(default_factory=set)
     errors: list[CaffeModelError] = field(default_factory=list)
     unread: list[tuple[int, Unread]] = field(default_factory=list)  # by the layer's place in the net
@@ -146,8 +147,13 @@ class _Builder:
         """Whether it is worth a search what was meant: not for more errors than are shown."""
         return self.failed < MOST_SHOWN
 
-    def _lose_tops(self, source: NetLayer) -> None:
-        """Nobody can read a layer's tops, nor what it would have written over in place."""
+    def _lose_tops(self, source: NetLayer, *, at_fault: bool) -> None:
+        """Nobody can read a layer's tops, nor what it would have written over in place.
+
+        `at_fault` says whether that is why, and not a layer before it.
+        """
+        if source.bottoms and (at_fault or not self.barred.isdisjoint(source.bottoms)):
+            self.barred.update(source.tops)
         for top in [top for place, top in enumerate(source.tops) if is_in_place(source, place)]:
             value = self.current.get(top)
             if value is not None and top not in self.lost:
@@ -157,7 +163,7 @@ class _Builder:
 
     def _lose(self, source: NetLayer, index: int, errors: Sequence[CaffeModelError]) -> None:
         """Note errors of what the outputs need; a loss that nobody asked for is left out in any case."""
-        self._lose_tops(source)
+        self._lose_tops(source, at_fault=True)
         self.failed += 1
         left_out = not self.asked and _is_loss(source) and self.read_blobs.isdisjoint(source.tops)
         if index in self.wanted and not left_out:
@@ -193,13 +199,14 @@ class _Builder:
 
     def _ends(self, index: int) -> list[str]:
         """Bottoms of a layer with which a net could end in its place: layers made them, and none writes them again."""
-        made = [blob for blob in self.net.layers[index].bottoms if blob in self.current and blob not in self.lost]
-        again = {top for layer in self.net.layers[index:] for top in layer.tops}
-        return [blob for blob in made if self.current[blob].producer is not None and blob not in again]
+        layers = self.net.layers
+        made = {top for layer in layers[:index] if layer.bottoms for top in layer.tops}
+        made -= self.barred.union(*(layer.tops for layer in layers[index:]))
+        return [blob for blob in layers[index].bottoms if blob in made]
 
     def _add(self, source: NetLayer, index: int, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):
-            self._lose_tops(source)
+            self._lose_tops(source, at_fault=False)
             return
         named = [self._read(source, bottom) for bottom in source.bottoms]
         bottoms = [self._now(value) for value in named]

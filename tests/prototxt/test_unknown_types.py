@@ -89,6 +89,18 @@ def test_the_second_of_two_cannot_be_cut_at_what_the_first_makes() -> None:
         assert ["--outputs" in message for message in said] == [True, False]
 
 
+def test_a_net_that_lacks_a_size_too_is_told_where_to_cut_it() -> None:
+    text = f'layer {{ name: "d" type: "Input" top: "x" }}\n{TANH}layer {{ type: "Quux" bottom: "y" top: "z" }}'
+    with pytest.raises(CaffeModelError) as caught:
+        build(parse_net(text), None)
+    assert [word in each.message for each in caught.value.each for word in ("--input-shape x", "--outputs y")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
 def test_a_type_that_is_unknown_has_unknown_fields_and_that_says_it_all() -> None:
     text = 'layer { name: "q" type: "Quux" bottom: "y" top: "z" quux_param { a: 1 } relu_param { quux: 1 } }'
     net = parse_net(DATA + TANH + text, by_layer=True)

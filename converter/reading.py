@@ -9,11 +9,11 @@ from prototxt import Net, load_net
 from weights import holds_weights, is_caffemodel, load_structure, refuse_swapped
 
 
-def load_parsed(net: File, options: Options, weights: File | None = None, *, cut: bool = False) -> Net:
+def load_parsed(net: File, options: Options, weights: File | None = None) -> Net:
     """The prototxt, parsed, upgraded and filtered as the options say; of a binary file the net that it holds.
 
-    `weights` is only looked at to tell swapped arguments. With outputs, or where a model says what it holds of the net
-    (`cut`), unknown fields and values stop only who needs their layer.
+    `weights` is only looked at to tell swapped arguments. Unknown fields and values of a layer stop only who needs it;
+    a net that is trained needs all.
     """
     if is_caffemodel(net):
         from converter.building.settling import settled
@@ -36,7 +36,7 @@ def load_parsed(net: File, options: Options, weights: File | None = None, *, cut
         level=options.level,
         stages=options.stages,
         allow_unknown=options.allow_unknown,
-        by_layer=cut or (bool(options.outputs) and not options.train),
+        by_layer=not options.train,
         dialects=options.dialects,
     )
 

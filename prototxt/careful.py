@@ -17,8 +17,8 @@ from google.protobuf.message import Message
 
 from prototxt.caffe_pb2 import NetParameter, SolverParameter
 from prototxt.change import warn_of
-from prototxt.check import MOST_FAULTS, Checker
-from prototxt.errors import CaffeModelError, Position, PrototxtError, raise_all
+from prototxt.check import Checker, raise_faults
+from prototxt.errors import Position, PrototxtError
 from prototxt.repair import Edit, repair
 from prototxt.repeated import spread
 from prototxt.scan import Field, Lines, scan
@@ -46,7 +46,8 @@ def parse_carefully(
     edits = repair(root, lines) + spread(root)
     checker = Checker(lines, allow_unknown=allow_unknown, by_layer=by_layer is not None)
     checker.check(root, cast(Descriptor, cls.DESCRIPTOR))
-    raise_all(_with_last_word(checker.errors, path))
+    if checker.errors:
+        raise_faults([*checker.errors, *(fault for _, fault in checker.by_layer or ())], path)
     warn_of(log, path, _left_out(checker, lines))
     left_out = [*chain.from_iterable(checker.unknown.values()), *(field for field, _ in checker.unreadable)]
     if by_layer is not None:
@@ -86,12 +87,6 @@ def _refuse_other_kind(root: Field, cls: type[Message], path: str) -> None:
         raise PrototxtError(f"this is a solver, not a net{hint}", position=Position(path))
     if cls is SolverParameter and {child.name for child in root.children} & {"layer", "layers"}:
         raise PrototxtError("this is a net, not a solver", position=Position(path))
-
-
-def _with_last_word(errors: list[PrototxtError], path: str) -> list[CaffeModelError]:
-    if len(errors) < MOST_FAULTS:
-        return [*errors]
-    return [*errors, PrototxtError(f"{MOST_FAULTS} faults are shown; there may be more", position=Position(path))]
 
 
 def _left_out(checker: Checker, lines: Lines) -> Iterator[str]:

@@ -7,12 +7,12 @@ text_format reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from prototxt.errors import MOST_ERRORS, PrototxtError
+from prototxt.errors import MOST_ERRORS, CaffeModelError, Position, PrototxtError, raise_all
 from prototxt.names import from_bytes, is_utf8
 from prototxt.recording import is_repeated
 from prototxt.scan import Field, Lines
@@ -39,6 +39,7 @@ _ENTRIES = {"LayerParameter": "a layer", "V1LayerParameter": "a layer", "V0Layer
 _DECIMALS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 
 
+_UNKNOWN = "unknown field"
 _LAYERS = ("LayerParameter", "V1LayerParameter")
 _RULES = ("include", "exclude")
 
@@ -62,7 +63,6 @@ class Checker:
         self.allow_unknown = allow_unknown
         self.by_layer: list[tuple[Field, PrototxtError]] | None = [] if by_layer else None
         self._in_section = False
-        self._told = False
         self.errors: list[PrototxtError] = []
         self.unknown: dict[tuple[str, str], list[Field]] = {}
         self.unreadable: list[tuple[Field, str]] = []
@@ -144,10 +144,8 @@ class Checker:
             return
         close = near(child.name, _fields(descriptor))
         hint = f"; did you mean {close!r}?" if close else ""
-        hint += "" if self._told else " (--allow-unknown leaves such fields out)"
-        self._told = self.by_layer is None
         where = path[:-1] or _ENTRIES.get(descriptor.name, "")
-        name = f"unknown field {shortened(child.name)!r}{f' in {where}' if where else ''}"
+        name = f"{_UNKNOWN} {shortened(child.name)!r}{f' in {where}' if where else ''}"
         self._fault(child.offset, name + hint, child)
 
     def _fault(self, offset: int, message: str, left_out: Field | None = None) -> None:
@@ -159,6 +157,26 @@ class Checker:
             self.by_layer.append((left_out, error))
         else:
             self.errors.append(error)
+
+
+def raise_faults(faults: Sequence[PrototxtError], path: str) -> None:
+    """Raise some faults of a file in the order of its text, at most `MOST_FAULTS`; nothing for none."""
+    found: list[CaffeModelError] = [*advised(sorted(faults, key=lambda fault: fault.position or ()))[:MOST_FAULTS]]
+    if len(found) == MOST_FAULTS:
+        last = f"{MOST_FAULTS} faults are shown; there may be more"
+        found.append(PrototxtError(last, position=Position(path)))
+    raise_all(found)
+
+
+def advised(faults: Sequence[PrototxtError]) -> list[PrototxtError]:
+    """The same; the first of an unknown field says what can be done about all of them."""
+    told = list(faults)
+    for index, fault in enumerate(told):
+        if fault.message.startswith(_UNKNOWN):
+            message = f"{fault.message} (--allow-unknown leaves such fields out)"
+            told[index] = PrototxtError(message, position=fault.position)
+            break
+    return told
 
 
 def near(name: str, known: Iterable[str]) -> str | None:

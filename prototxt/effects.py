@@ -47,6 +47,8 @@ NONE: dict[str, tuple[str, ...]] = {
     "a part of the objective, read where a module is trained": ("loss_weight",),
     "what is printed or saved beside the answer": (
         "debug",
+        "visualise",
+        "visualise_channel",
         "recurrent_param.debug_info",
         "detection_output_param.visualize",
         "detection_output_param.visualize_threshold",
@@ -92,7 +94,15 @@ NONE: dict[str, tuple[str, ...]] = {
         "denseblock_param.use_dropout",
         "DecodeBBox: decode_bbox_param.gt_iou_thr",
     ),
-    "of a loss, which the layer is not": ("Softmax: loss_param.*", "bbox_reg_param.cls_aware"),
+    "of a loss, which the layer is not": (
+        "Softmax: loss_param.*",
+        "Softmax: softmax_param.hard_*",
+        "Softmax: softmax_param.class_weight",
+        "Softmax: softmax_param.cutting_point",
+        "Softmax: softmax_param.normalize_type",
+        "Softmax: softmax_param.label_smooth_factor",
+        "bbox_reg_param.cls_aware",
+    ),
 }
 """Without effect in both phases, or read outside the layer."""
 
@@ -116,6 +126,15 @@ SOME: dict[str, tuple[str, ...]] = {
         "*.output_shift_instead_division",
     ),
     "with it Intel's Caffe computes in 8-bit numbers, and here all are floats": ("quantization_param.*",),
+    "with it happynear's fork holds the stored factors to a range": ("scale_param.min_value", "scale_param.max_value"),
+    "with it the lowest scores are the best ones": ("accuracy_param.min_is_better",),
+    "with it happynear's fork counts other losses, or weighs them otherwise": (
+        "softmax_param.hard_*",
+        "softmax_param.class_weight",
+        "softmax_param.cutting_point",
+        "softmax_param.normalize_type",
+        "softmax_param.label_smooth_factor",
+    ),
     "of another fork than SSD's": (
         "detection_output_param.normalized_bbox",
         "detection_output_param.clip",

@@ -115,7 +115,7 @@ class UnreadError(UnsupportedError):
 class ForksDifferError(UnsupportedError):
     """A section of a binary file that several forks explain, each otherwise."""
 
-    def __init__(self, message: str, dialects: Sequence[str], **place: Any) -> None:
+    def __init__(self, message: str, dialects: Sequence[str] = (), **place: Any) -> None:
         super().__init__(message, **place)
         self.dialects = tuple(dialects)
 
@@ -158,9 +158,13 @@ class ErrorGroup(CaffeModelError):  # noqa: N818 (it is several)
         return tuple(single for error in self.errors for single in error.each)
 
 
+def together(errors: Sequence[CaffeModelError]) -> CaffeModelError | None:
+    """None for no fault, the fault itself for one, `ErrorGroup` for several."""
+    return ErrorGroup(errors) if len(errors) > 1 else next(iter(errors), None)
+
+
 def raise_all(errors: Sequence[CaffeModelError]) -> None:
-    """Raise nothing for no fault, the fault itself for one, `ErrorGroup` for several."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ErrorGroup(errors)
+    """Raise some faults `together`; nothing for none."""
+    error = together(errors)
+    if error is not None:
+        raise error

@@ -77,6 +77,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "InfogainLoss": "loss",
     "InnerProduct": "inner_product",
     "Input": "data",
+    "Insanity": "activation_forks",
     "InstanceNorm": "item_norms",
     "Interp": "resize",
     "L2Normalize": "normalize",

@@ -238,6 +238,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "Im2col": _CONVOLUTION,
     "InnerProduct": _own("inner_product_param", {7: "-engine"}, "intel"),
     "Input": _same("input_param", happynear=153),
+    "Insanity": _same("insanity_param", happynear=202),
     "Interp": (
         *_same("interp_param", _INTERP, pspnet=143, ssd_windows=147, deeplab=153, sophgo=161, latte=162, caffe_ocr=162,
                cc4=166, ncnn=205, openvino=217, tsn=301),

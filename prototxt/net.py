@@ -6,6 +6,7 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from google.protobuf.message import Message
 
 from prototxt.caffe_pb2 import LayerParameter, NetParameter
 from prototxt.dialects import check_asked, dialect_of, readings
-from prototxt.errors import CaffeModelError, NetError, Position, PrototxtError
+from prototxt.errors import CaffeModelError, NetError, Position, PrototxtError, together
 from prototxt.parse import parse, read_text
 from prototxt.phase import filter_net, net_state
 from prototxt.places import Places
@@ -157,13 +158,12 @@ class NetLayer:
         written = None if self._written is None else self._written.span
         return written if written and written[1] > written[0] else None
 
-    def fault_among(self, faults: Sequence[tuple[Field, CaffeModelError]]) -> CaffeModelError | None:
-        """The first of some faults of fields, in the order of the text, that stands within this layer."""
+    def faults_among(self, faults: Sequence[tuple[Field, PrototxtError]]) -> list[PrototxtError]:
+        """Those of some faults of fields, in the order of the text, that stand within this layer."""
         if self._written is None:
-            return None
-        start, end = self._written.span
-        index = bisect_left(faults, start, key=lambda fault: fault[0].offset)
-        return faults[index][1] if index < len(faults) and faults[index][0].offset < end else None
+            return []
+        first, last = (bisect_left(faults, edge, key=lambda fault: fault[0].offset) for edge in self._written.span)
+        return [fault for _, fault in faults[first:last]]
 
     def where(self, *path: str | int) -> Position:
         """The place of a field of this layer, by its name of today whatever form the file has.
@@ -209,13 +209,22 @@ class Net:
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets the layers and what forks were asked for, not the places in the text."""
         asked = dict(self.layers[0].asked) if self.layers else {}
-        return _from_bytes, (self.path, self.message.SerializeToString(), asked, self.notes, self.lenient)
+        faults = tuple(layer.fault for layer in self.layers)
+        return _from_bytes, (self.path, self.message.SerializeToString(), asked, self.notes, self.lenient, faults)
 
 
-def _from_bytes(path: str, data: bytes, asked: Mapping[str, str], notes: tuple[str, ...], lenient: bool) -> Net:
+def _from_bytes(
+    path: str,
+    data: bytes,
+    asked: Mapping[str, str],
+    notes: tuple[str, ...],
+    lenient: bool,
+    faults: tuple[CaffeModelError | None, ...],
+) -> Net:
     message = NetParameter.FromString(data)
     around = Position(path), asked, Neighbours(message.layer)
-    layers = tuple(NetLayer(param, *around) for param in message.layer)
+    made = (NetLayer(param, *around) for param in message.layer)
+    layers = tuple(layer.replaced(fault=fault) for layer, fault in zip(made, faults, strict=True))
     return Net(path, message.name, layers, message, notes, lenient=lenient)
 
 
@@ -236,7 +245,8 @@ def load_net(
         phase: TEST or TRAIN.
         level, stages: the rest of Caffe's net state, against which include and exclude rules are held.
         allow_unknown: leave out fields that the schema lacks or nobody reads, with a warning, instead of refusing them.
-        by_layer: let a layer's unknown fields and values stop only who needs the layer (`NetLayer.fault`).
+        by_layer: let a layer's unknown fields and values stop only who needs the layer (`NetLayer.fault`). Those of
+            layers that take no part in the phase stop nobody.
         dialects: layer type -> fork, where forks differ and the file's own evidence shall not decide; the type "" goes
             for all.
 
@@ -274,12 +284,34 @@ def parse_net(
     dialects: Mapping[str, str] | None = None,
 ) -> Net:
     """Like `load_net`, from text; `path` is its name in messages."""
-    unknown: list[tuple[Field, PrototxtError]] = []
-    found = unknown if by_layer else None
+    found: list[tuple[Field, PrototxtError]] = []
     message, root, lines = parse(text, NetParameter, path, allow_unknown=allow_unknown, by_layer=found)
-    net = _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
-    layers = tuple(layer.replaced(fault=layer.fault_among(unknown)) for layer in net.layers) if unknown else net.layers
-    return replace(net, layers=layers, lenient=allow_unknown)
+    try:
+        net = _build(message, Places(path, root, lines), phase, level, stages, dialects or {})
+    except CaffeModelError:
+        _raise_faults([fault for _, fault in found], path)  # where there are any, they may be why
+        raise
+    if found:
+        net = _answering(net, found, by_layer=by_layer)
+    return replace(net, lenient=allow_unknown)
+
+
+def _answering(net: Net, found: Sequence[tuple[Field, PrototxtError]], *, by_layer: bool) -> Net:
+    """The net, whose layers answer for the faults of their fields; unless `by_layer`, the first to ask is here."""
+    from prototxt.check import advised
+
+    faults = [layer.faults_among(found) for layer in net.layers]
+    if not by_layer:
+        _raise_faults(list(chain.from_iterable(faults)), net.path)
+    layers = (layer.replaced(fault=together(advised(own))) for layer, own in zip(net.layers, faults, strict=True))
+    return replace(net, layers=tuple(layers))
+
+
+def _raise_faults(faults: Sequence[PrototxtError], path: str) -> None:
+    if faults:
+        from prototxt.check import raise_faults  # whatever found a fault has loaded it
+
+        raise_faults(faults, path)
 
 
 def net_from_message(

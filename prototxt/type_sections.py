@@ -52,6 +52,7 @@ _READERS = {
     "hardsigmoid_param": "HardSigmoid",
     "inner_product_param": "InnerProduct",
     "input_param": "Input",
+    "insanity_param": "Insanity",
     "interp_param": "Interp",
     "label_specific_add_param": "LabelSpecificAdd",
     "largemargin_inner_product_param": "LargeMarginInnerProduct",

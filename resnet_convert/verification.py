@@ -110,7 +110,7 @@ def pages_of(path: File, count: int) -> list[Path]:
 def opened(request: NetRequest) -> Iterator[tuple[Net, Weights | None]]:
     """The net that a request names, and its weights while the block runs."""
     load_plugins(request.plugins)
-    net = load_parsed(request.net, request.to_options(), request.weights, cut=True)
+    net = load_parsed(request.net, request.to_options(), request.weights)
     path = weights_of(request.net, request.weights)
     if path is None:
         yield net, None

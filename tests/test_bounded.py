@@ -137,7 +137,10 @@ def test_unknown_types_by_the_thousand_are_one_message_of_bounded_length() -> No
     assert len(caught.value.errors) == MOST_ERRORS
     lines = str(caught.value).splitlines()
     assert len(lines) == MOST_SHOWN + 1
-    assert lines[0] == "n.prototxt:2:20: error: layer 'l0' (Strange0): unknown layer type 'Strange0'"
+    assert (
+        lines[0]
+        == "n.prototxt:2:20: error: layer 'l0' (Strange0): unknown layer type 'Strange0'; --plugin FILE.py supplies it"
+    )
     assert lines[-1] == "error: and 900 more"
 
 

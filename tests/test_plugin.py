@@ -60,7 +60,10 @@ def test_its_numbers_are_those_of_its_formula(tmp_path: Path) -> None:
 def test_nothing_is_loaded_unless_it_is_named() -> None:
     done = convert(EXAMPLE / "net.prototxt")
     assert done.returncode == 1
-    assert "net.prototxt:13:3: error: unknown field 'vignette_param' in a layer" in done.stderr
+    wanted = (
+        "net.prototxt:10:3: error: layer 'dark' (Vignette): unknown layer type 'Vignette'; --plugin FILE.py supplies it"
+    )
+    assert wanted in done.stderr
 
 
 def test_a_section_of_a_plugin_is_held_to_its_fields(tmp_path: Path) -> None:

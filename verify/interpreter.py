@@ -26,7 +26,7 @@ from prototxt.words import format_shape, listed
 from verify.keys import Key
 from verify.layers import find
 from verify.layers.parameters import Parameters, match_parameters
-from verify.layers.registry import Array, Call, Sensitivity, largest
+from verify.layers.registry import Array, Call, Sensitivity, known_types, largest
 from verify.memory import Block, Held, block_of
 from verify.wiring import Wired, wire
 from weights import Weights
@@ -376,27 +376,36 @@ def _is_fed(layer: NetLayer, given: Mapping[str, Array]) -> bool:
 def _check_types(order: Sequence[Wired], given: Mapping[str, Array]) -> None:
     """Report every missing feed, unknown type and wrong count of bottoms before anything is computed."""
     errors: list[CaffeModelError] = []
-    for item in order:
-        layer, rule = item.layer, find(item.layer.kind)
-        if _is_fed(layer, given):
-            continue
-        if layer.fault:
-            errors.append(layer.fault)
-            continue
-        missing = [top for top in layer.tops if top not in given]
-        if not layer.bottoms and (rule is None or rule.always_fed or len(missing) < len(layer.tops)):
-            names = listed(list(map(repr, missing)))
-            errors.append(_fault(RequestError, layer, f"{names} must be fed: the net does not hold its values"))
-        elif rule is None:
-            errors.append(_fault(UnsupportedError, layer, _unknown(layer)))
-        else:
-            errors += rule.faults(layer)
+    lost: set[str] = set()
+    last = {top: place for place, item in enumerate(order) for top in item.layer.tops}
+    for place, item in enumerate(order):
+        if not _is_fed(item.layer, given):
+            there = [blob for blob in item.layer.bottoms if blob not in given and blob not in lost]
+            wrong = _why_not(item.layer, given, [blob for blob in there if last[blob] < place])
+            errors += wrong
+            if wrong or not lost.isdisjoint(item.layer.bottoms):
+                lost.update(item.layer.tops)
     raise_all(errors)
 
 
-def _unknown(layer: NetLayer) -> str:
-    what = "this layer type" if layer.kind == layer.type else layer.kind.replace("Python", "the Python layer", 1)
-    return f"the interpreter does not know {what}"
+def _why_not(layer: NetLayer, given: Mapping[str, Array], ends: Sequence[str]) -> Sequence[CaffeModelError]:
+    """What keeps a layer from being run; `ends` are those of its bottoms with which the net could end here."""
+    rule = find(layer.kind)
+    if layer.fault is not None and (rule is not None or not layer.type):
+        return layer.fault.each
+    missing = [top for top in layer.tops if top not in given]
+    if not layer.bottoms and (rule is None or rule.always_fed or len(missing) < len(layer.tops)):
+        names = listed(list(map(repr, missing)))
+        return [_fault(RequestError, layer, f"{names} must be fed: the net does not hold its values")]
+    if rule is None:
+        return [_unknown(layer, ends)]
+    return rule.faults(layer)
+
+
+def _unknown(layer: NetLayer, ends: Sequence[str] = ()) -> UnsupportedError:
+    from prototxt.unknown_types import unknown_type
+
+    return unknown_type(layer, known_types(), ends, reader="the interpreter")
 
 
 def _fault(kind: type[CaffeModelError], layer: NetLayer, message: str) -> CaffeModelError:
@@ -454,7 +463,7 @@ def _run_layer(call: Call) -> list[Array]:
     """The tops of one layer."""
     layer, rule = call.layer, find(call.layer.kind)
     if rule is None:
-        raise _fault(UnsupportedError, layer, _unknown(layer))
+        raise _unknown(layer)
     with _as_faults(call):
         made = [np.asarray(top) for top in rule.forward(call)]  # numpy makes a number of a blob without axes
         call.parameters.check_taken()

@@ -5,8 +5,11 @@
     gaussian            N(mean, std²); sparse = k ≥ 0 keeps each with probability k / outputs, the rest are 0
     positive_unitball   U(0, 1), each output's values divided by their sum
     xavier              U(-a, a), a = sqrt(3 / n)
-    msra                N(0, 2 / n)
+    msra                N(0, 2 / n), in forks N(0, 2 / (n (1 + alpha²)) msra_coeff²)
     bilinear            upsampling kernels: (1 - |x / f - c|) (1 - |y / f - c|), f = ceil(k / 2), c = (k - 1) / 2f
+    diagonal            diag_val[i], 1 past its end, over the kernel's size, from channel i to output i; 0 elsewhere
+
+The forks' are happynear's alpha (for slopes of alpha below 0), iResNet's msra_coeff, and FlowNet2's diagonal.
 
 n is fan_in, fan_out or their mean by `variance_norm`; fan_in = count / shape[0], fan_out = count / shape[1], for
 a vector count / 1. For InnerProduct, whose weights are outputs × inputs, that is what the names say. The
@@ -89,7 +92,8 @@ def _xavier(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> 
 
 
 def _msra(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
-    return _normal(0, sqrt(2 / _fan(filler, shape)), shape, rng)
+    variance = 2 / _fan(filler, shape) / (1 + filler.alpha**2)
+    return _normal(0, sqrt(variance) * filler.msra_coeff, shape, rng)
 
 
 def _bilinear(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
@@ -101,6 +105,16 @@ def _bilinear(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -
     return np.broadcast_to(np.outer(ramp, ramp), shape)
 
 
+def _diagonal(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
+    if len(shape) < 2:
+        raise RequestError(f"the diagonal filler needs outputs and channels, not {format_shape(shape)}")
+    values = np.zeros(shape, np.float32)
+    stated = filler.diag_val[: min(shape[:2])]
+    for place in range(min(shape[:2])):
+        values[place, place] = (stated[place] if place < len(stated) else 1) / prod(shape[2:])
+    return values
+
+
 _Filler = Callable[["FillerParameter", Shape, "np.random.Generator"], _Floats]
 _FILLERS: Final[dict[str, _Filler]] = {
     "constant": _constant,
@@ -110,6 +124,7 @@ _FILLERS: Final[dict[str, _Filler]] = {
     "xavier": _xavier,
     "msra": _msra,
     "bilinear": _bilinear,
+    "diagonal": _diagonal,
 }
 
 

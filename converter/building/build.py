@@ -24,7 +24,6 @@ from converter.building.tops import (
     check_tables,
     infer_tops,
 )
-from converter.building.unknown import unknown_type
 from converter.building.value_names import give_unique_names, rename_superseded
 from converter.folding import PerChannel
 from converter.graph import FreeDim, Graph, Shape, format_shape
@@ -100,6 +99,7 @@ class _Builder:
     inputs: list[Value] = field(default_factory=list)
     current: dict[str, Value] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    barred: set[str] = field(default_factory=set)  # of those, the ones that no size of an input would bring back
     losses: set[int] = field(default_factory=set)
     errors: list[CaffeModelError] = field(default_factory=list)
     unread: list[tuple[int, Unread]] = field(default_factory=list)  # by the layer's place in the net
@@ -128,15 +128,17 @@ class _Builder:
         wanted = wanted_layers(self.net.layers, self.asked) if self.asked and not self.training else set()
         self.wanted = wanted or set(range(len(self.net.layers)))
         for index, source in enumerate(self.net.layers):
+            cls = known.get(source.kind) or self._data_of_unknown_type(source)
+            if cls is None or (source.fault and not self._is_fed(source, cls)):
+                self._lose(source, index, self._why_not(index, cls, known))
+                continue
             try:
-                if source.fault:
-                    raise source.fault
-                self._add(source, index, known.get(source.kind) or self._unknown(source, known))
+                self._add(source, index, cls)
             except CaffeModelError as error:
                 if error.layer is None:
                     error.layer, error.layer_type = source.name, source.type
                 error.position = error.position or source.position
-                self._lose(source, index, error)
+                self._lose(source, index, [error])
         self._check_input_names()
         raise_all(self.errors)
 
@@ -145,8 +147,13 @@ class _Builder:
         """Whether it is worth a search what was meant: not for more errors than are shown."""
         return self.failed < MOST_SHOWN
 
-    def _lose_tops(self, source: NetLayer) -> None:
-        """Nobody can read a layer's tops, nor what it would have written over in place."""
+    def _lose_tops(self, source: NetLayer, *, at_fault: bool) -> None:
+        """Nobody can read a layer's tops, nor what it would have written over in place.
+
+        `at_fault` says whether that is why, and not a layer before it.
+        """
+        if source.bottoms and (at_fault or not self.barred.isdisjoint(source.bottoms)):
+            self.barred.update(source.tops)
         for top in [top for place, top in enumerate(source.tops) if is_in_place(source, place)]:
             value = self.current.get(top)
             if value is not None and top not in self.lost:
@@ -154,29 +161,52 @@ class _Builder:
                 self.lost.update(other.blob for other in there if self.current.get(other.blob) is other)
         self.lost.update(source.tops)
 
-    def _lose(self, source: NetLayer, index: int, error: CaffeModelError) -> None:
-        """Note an error of what the outputs need; a loss that nobody asked for is left out in any case."""
-        self._lose_tops(source)
+    def _lose(self, source: NetLayer, index: int, errors: Sequence[CaffeModelError]) -> None:
+        """Note errors of what the outputs need; a loss that nobody asked for is left out in any case."""
+        self._lose_tops(source, at_fault=True)
         self.failed += 1
         left_out = not self.asked and _is_loss(source) and self.read_blobs.isdisjoint(source.tops)
         if index in self.wanted and not left_out:
-            self.errors.append(error)
-            if len(self.errors) == MOST_ERRORS:
+            self.errors += errors
+            if len(self.errors) >= MOST_ERRORS:
                 raise_all(self.errors)
         else:
-            log.info("%s", error)
+            log.info("%s", "\n".join(map(str, errors)))
 
-    def _unknown(self, source: NetLayer, known: Mapping[str, type[Layer]]) -> type[Layer]:
+    def _data_of_unknown_type(self, source: NetLayer) -> type[Layer] | None:
         """The class for a layer of an unknown type: only one that brings data in can be served."""
-        if source.bottoms or not any(top in self.input_shapes for top in source.tops):
-            raise unknown_type(source, known if self.hints else {})
+        if not self._has_shape_asked(source):
+            return None
         from converter.layers.data import UnknownData
 
         return UnknownData
 
+    def _has_shape_asked(self, source: NetLayer) -> bool:
+        return not source.bottoms and any(top in self.input_shapes for top in source.tops)
+
+    def _is_fed(self, source: NetLayer, cls: type[Layer]) -> bool:
+        """Whether a layer's fields count for nothing: the caller says what it is to bring in."""
+        return cls.role == "input" and self._has_shape_asked(source)
+
+    def _why_not(self, index: int, cls: type[Layer] | None, known: Mapping[str, type[Layer]]) -> list[CaffeModelError]:
+        """What is wrong with a layer that cannot be read: its type, whose own fields are unknown with it, or fields."""
+        source = self.net.layers[index]
+        if source.fault is not None and (cls is not None or not source.type):
+            return [*source.fault.each]
+        from prototxt.unknown_types import unknown_type
+
+        return [unknown_type(source, *((known, self._ends(index)) if self.hints else ()))]
+
+    def _ends(self, index: int) -> list[str]:
+        """Bottoms of a layer with which a net could end in its place: layers made them, and none writes them again."""
+        layers = self.net.layers
+        made = {top for layer in layers[:index] if layer.bottoms for top in layer.tops}
+        made -= self.barred.union(*(layer.tops for layer in layers[index:]))
+        return [blob for blob in layers[index].bottoms if blob in made]
+
     def _add(self, source: NetLayer, index: int, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):
-            self._lose_tops(source)
+            self._lose_tops(source, at_fault=False)
             return
         named = [self._read(source, bottom) for bottom in source.bottoms]
         bottoms = [self._now(value) for value in named]
@@ -426,10 +456,15 @@ def _no_outputs(net: Net, losses: Sequence[str]) -> NetError:
 
 
 def _is_loss(source: NetLayer) -> bool:
-    """Whether a layer only measures; one of an unknown type says so by its name."""
+    """Whether a layer only measures, or writes down; one of an unknown type shows it.
+
+    It says what its tops weigh in the objective, or its name tells, or it has no tops.
+    """
     known = registry().get(source.kind)
     if known is not None:
         return known.role == "loss"
+    if any(source.param.loss_weight) or not source.tops:
+        return True
     from converter.layers.measures import sounds_like_a_measure
 
     return sounds_like_a_measure(source.kind)

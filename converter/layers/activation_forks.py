@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.layers.base import OnnxOps, TorchOps, fault, register, shortest, unsupported
+from converter.graph import Shape, format_shape
+from converter.layers.activation import ReLU
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest, unsupported
 from converter.node import Layer
 from prototxt import NetLayer
 from prototxt.param_dict import dict_of
@@ -81,6 +84,36 @@ class SeLuDropout(Layer):
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         # alpha is lambda * alpha of SeLu, to which nn.AlphaDropout is tied.
         return f"{t.module('nn.AlphaDropout', self.dropout_ratio)}({x[0]})"
+
+
+@register
+class Insanity(ReLU):
+    """x above 0, else x / m, where m is the logarithmic mean of the bounds `lb` and `ub` (happynear's fork).
+
+    m = (ub - lb) / (log|ub| - log|lb|) at test time; in training each value is divided by a number of its own, drawn
+    between the bounds (insanity_layer.cpp).
+    """
+
+    types = ("Insanity",)
+    tops = (1, 1)
+    reads_first = True
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Insanity:
+        p = source.param.insanity_param
+        low, high = np.float32(p.lb), np.float32(p.ub)
+        if not low < high or low * high == 0:
+            message = f"lb is {low:g} and ub {high:g}; expected numbers other than 0, the second above the first"
+            raise fault(source, message, "insanity_param", "lb" if p.HasField("lb") else "ub")
+        return cls(shortest((np.log(abs(high)) - np.log(abs(low))) / (high - low)))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) >= 2, f"the bottom is {format_shape(inputs[0])}; expected N×C×…")
+        return [inputs[0]]
+
+    @property
+    def untrainable(self) -> str:
+        return "in training what it divides by is drawn at random for each value"
 
 
 @register

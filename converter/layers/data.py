@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape
@@ -10,7 +11,7 @@ from converter.layers import base
 from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register
 from converter.node import Layer
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import LayerParameter, ResizeParameter
+from prototxt.caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
 
 if TYPE_CHECKING:
     from converter.node import Node
@@ -58,9 +59,9 @@ class Input(DataLayer):
         return [own if shape is None else shape for shape, own in zip(asked, self.shapes, strict=True)]
 
 
-def image(batch: int, channels: int, crop: int, height: int = 0, width: int = 0) -> Shape | None:
+def image(batch: int, channels: int, height: int, width: int) -> Shape | None:
     """The shape of an image batch, None unless every size is stated."""
-    shape = (batch, channels, crop or height, crop or width)
+    shape = (batch, channels, height, width)
     return shape if all(shape) else None
 
 
@@ -69,6 +70,18 @@ def resized(layer: LayerParameter) -> tuple[int, int]:
     stated = layer.transform_param.resize_param
     fixed = len(stated) == 1 and stated[0].prob == 1 and stated[0].resize_mode != ResizeParameter.FIT_SMALL_SIZE
     return (stated[0].height, stated[0].width) if fixed else (0, 0)
+
+
+def sized(layer: LayerParameter, height: int = 0, width: int = 0) -> tuple[int, int]:
+    """Height and width of the crop that `transform_param` states, else those that the images have been given.
+
+    `crop_size` is both; a side of its own has it in SSD's and happynear's forks (`crop_h`), and in Cysu's and DeepLab's
+    (`crop_height`).
+    """
+    t = layer.transform_param
+    rows = t.crop_h if t.HasField("crop_h") else t.crop_height or t.crop_size
+    columns = t.crop_w if t.HasField("crop_w") else t.crop_width or t.crop_size
+    return rows or height, columns or width
 
 
 def channels_of(layer: LayerParameter) -> int:
@@ -83,7 +96,7 @@ def channels_of(layer: LayerParameter) -> int:
 
 @register
 class Data(DataLayer):
-    """Images of a database; `crop_size` gives their size where it is set, in SSD's AnnotatedData `resize_param` too.
+    """Images of a database; a crop gives their size where it is set, in SSD's AnnotatedData `resize_param` too.
 
     (Caffe: data_layer.cpp; SSD: annotated_data_layer.cpp.)
     """
@@ -94,7 +107,7 @@ class Data(DataLayer):
     def read(cls, source: NetLayer) -> Data:
         p = source.param
         size = resized(p) if p.type == "AnnotatedData" else (0, 0)
-        images = image(p.data_param.batch_size, channels_of(p), p.transform_param.crop_size, *size)
+        images = image(p.data_param.batch_size, channels_of(p), *sized(p, *size))
         label = (p.data_param.batch_size,) if p.data_param.batch_size and p.type == "Data" else None
         return cls(padded([images, label], len(source.tops)))
 
@@ -107,8 +120,8 @@ class ImageData(DataLayer):
 
     @classmethod
     def read(cls, source: NetLayer) -> ImageData:
-        p, t = source.param.image_data_param, source.param.transform_param
-        images = image(p.batch_size, 3 if p.is_color else 1, t.crop_size, p.new_height, p.new_width)
+        p = source.param.image_data_param
+        images = image(p.batch_size, 3 if p.is_color else 1, *sized(source.param, p.new_height, p.new_width))
         return cls(padded([images, (p.batch_size,)], len(source.tops)))
 
 
@@ -126,7 +139,7 @@ class MemoryData(DataLayer):
                 raise fault(source, f"dim is {min(p.dim)}; expected at least 1", "memory_data_param", "dim")
             labels = (p.dim[0], *[1] * (len(p.dim) - 1))
             return cls(padded([tuple(p.dim), labels], len(source.tops)))
-        images = image(p.batch_size, p.channels, 0, p.height, p.width)
+        images = image(p.batch_size, p.channels, p.height, p.width)
         return cls(padded([images, (p.batch_size,)], len(source.tops)))
 
 
@@ -140,7 +153,7 @@ class WindowData(DataLayer):
     def read(cls, source: NetLayer) -> WindowData:
         p = source.param
         crop = p.transform_param.crop_size or p.window_data_param.crop_size
-        images = image(p.window_data_param.batch_size, 3, crop)
+        images = image(p.window_data_param.batch_size, 3, crop, crop)
         return cls(padded([images, (p.window_data_param.batch_size,)], len(source.tops)))
 
 
@@ -204,19 +217,21 @@ class ParameterLayer(Layer):
     gives_blob = True
     bottoms = (0, 0)
     shape: Shape = ()
+    filler: FillerParameter | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, source: NetLayer) -> ParameterLayer:
-        shape = tuple(source.param.parameter_param.shape.dim)
+        p = source.param.parameter_param
+        shape = tuple(p.shape.dim)
         if any(d < 1 for d in shape):
             raise fault(source, f"dim {min(shape)}; expected at least 1", "parameter_param", "shape", "dim")
-        return cls(shape)
+        return cls(shape, base.filler(p, "blob_filler"))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [self.shape]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[base.Parameter, ...]:
-        return (base.Parameter("value", self.shape),)
+        return (base.Parameter("value", self.shape, self.filler),)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         return g.weight(node.tensors["value"])

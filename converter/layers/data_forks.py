@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converter.graph import Shape
 from converter.layers.base import register
-from converter.layers.data import DataLayer, channels_of, image, padded, resized
+from converter.layers.data import DataLayer, channels_of, image, padded, resized, sized
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import VideoDataParameter
 
@@ -24,8 +24,8 @@ class DenseImageData(DataLayer):
         p = source.param.dense_image_data_param
         height, width = p.crop_height or p.new_height, p.crop_width or p.new_width
         smaller = max(1, p.label_divide_factor)
-        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
-        labels = image(p.batch_size, 1, 0, height // smaller, width // smaller)
+        images = image(p.batch_size, 3 if p.is_color else 1, height, width)
+        labels = image(p.batch_size, 1, height // smaller, width // smaller)
         return cls(padded([images, labels], len(source.tops)))
 
 
@@ -40,11 +40,11 @@ class ImageSegData(DataLayer):
 
     @classmethod
     def read(cls, source: NetLayer) -> ImageSegData:
-        p, t = source.param.image_data_param, source.param.transform_param
-        height, width = t.crop_size or p.new_height, t.crop_size or p.new_width
-        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
-        labels = image(p.batch_size, 1, 0, height, width)
-        return cls(padded([images, labels, image(p.batch_size, 1, 0, 1, 2)], len(source.tops)))
+        p = source.param.image_data_param
+        height, width = sized(source.param, p.new_height, p.new_width)
+        images = image(p.batch_size, 3 if p.is_color else 1, height, width)
+        labels = image(p.batch_size, 1, height, width)
+        return cls(padded([images, labels, image(p.batch_size, 1, 1, 2)], len(source.tops)))
 
 
 @register
@@ -58,11 +58,11 @@ class SelectSegBinary(DataLayer):
 
     @classmethod
     def read(cls, source: NetLayer) -> SelectSegBinary:
-        p, t = source.param.image_data_param, source.param.transform_param
-        height, width = t.crop_size or p.new_height, t.crop_size or p.new_width
-        images = image(p.batch_size, 3 if p.is_color else 1, 0, height, width)
-        labels = image(p.batch_size, 1, 0, height, width)
-        classes = image(p.batch_size, source.param.window_cls_data_param.label_dim, 1)
+        p = source.param.image_data_param
+        height, width = sized(source.param, p.new_height, p.new_width)
+        images = image(p.batch_size, 3 if p.is_color else 1, height, width)
+        labels = image(p.batch_size, 1, height, width)
+        classes = image(p.batch_size, source.param.window_cls_data_param.label_dim, 1, 1)
         return cls(padded([images, labels, classes], len(source.tops)))
 
 
@@ -91,10 +91,10 @@ class VideoData(DataLayer):
             return cls(padded([films], len(source.tops)))
         if v.HasField("source"):
             colours = 2 if v.modality == VideoDataParameter.FLOW else 3
-            images = image(v.batch_size, colours * v.new_length * v.num_segments, crop)
+            images = image(v.batch_size, colours * v.new_length * v.num_segments, *sized(p))
             label = (v.batch_size,) if v.batch_size else None
             return cls(padded([images, label], len(source.tops)))
-        return cls(padded([image(p.data_param.batch_size, 3, crop, *resized(p))], len(source.tops)))
+        return cls(padded([image(p.data_param.batch_size, 3, *sized(p, *resized(p)))], len(source.tops)))
 
 
 def _films(batch: int, colours: int, frames: int, crop: int, height: int, width: int) -> Shape | None:
@@ -115,7 +115,7 @@ class LaneData(DataLayer):
     @classmethod
     def read(cls, source: NetLayer) -> LaneData:
         p = source.param
-        images = image(p.data_param.batch_size, channels_of(p), p.transform_param.crop_size, *resized(p))
+        images = image(p.data_param.batch_size, channels_of(p), *sized(p, *resized(p)))
         return cls(padded([images], len(source.tops)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from converter.node import Node
 
 
+_MEASURES = re.compile(r"(Loss|Accuracy|Evaluate)(?![a-z])|WarpCTC$")
+
+
 def sounds_like_a_measure(name: str) -> bool:
-    """Whether the name of a type that nobody registered is one of a layer that only measures."""
-    return name.removesuffix("Layer").endswith(("Loss", "Accuracy", "Evaluate"))
+    """Whether the name of a type that nobody registered is one of a layer that only measures: EuclideanLossHeatmap."""
+    return _MEASURES.search(name.rpartition(".")[2]) is not None
 
 
 @register

@@ -87,7 +87,7 @@ def ported_from(request: PortFromRequest, outputs: Outputs, progress: OnPart | N
     """What `port_from` does; the file gets its name when `outputs` ends."""
     _check(request)
     load_plugins(request.plugins)
-    net = load_parsed(request.net, request.to_options(), cut=True)
+    net = load_parsed(request.net, request.to_options())
     module = built(request.module) if isinstance(request.module, str) else request.module
     return port_module_back(net, module, request, outputs, progress)
 

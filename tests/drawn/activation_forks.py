@@ -28,6 +28,14 @@ def selu_dropout(draw: Draw) -> Drawn:
     return Drawn(layer("SeLuDropout", params), {"x": blob(draw)})
 
 
+@drawn("Insanity")
+@st.composite
+def insanity(draw: Draw) -> Drawn:
+    """Two bounds of one sign or of both, and those that are not said."""
+    low, high = draw(st.sampled_from(((None, None), (3, 5), (0.25, 0.75), (-4, -2), (-0.5, 8), (None, 6.5), (2, None))))
+    return Drawn(layer("Insanity", section("insanity_param", lb=low, ub=high)), {"x": blob(draw, least=2)})
+
+
 @drawn("BReLU")
 @st.composite
 def brelu(draw: Draw) -> Drawn:

@@ -43,7 +43,19 @@ def input_(draw: Draw) -> Drawn:
     return Drawn(text, feeds, tuple(f"of_{n}" for n in names), sized=() if stated else tuple(names))
 
 
-def transformed(draw: Draw, crop: int | None, channels: int | None = None) -> str:
+SIDES = (("crop_h", "crop_w"), ("crop_height", "crop_width"))
+
+
+def cropped_to(draw: Draw, crop: int | tuple[int, int] | None) -> dict[str, int | None]:
+    """A crop: a square by its own name, or two sides by some fork's names, one perhaps the square's."""
+    if not isinstance(crop, tuple):
+        return {"crop_size": crop}
+    stated = dict(zip(draw(st.sampled_from(SIDES)), crop, strict=True))
+    left_out = draw(st.sampled_from([None, *stated]))
+    return stated if left_out is None else {**stated, left_out: None, "crop_size": stated[left_out]}
+
+
+def transformed(draw: Draw, crop: int | tuple[int, int] | None, channels: int | None = None) -> str:
     """A transform_param; it can say how many channels there are by a mean for each, or by a colour flag."""
     colour: dict[str, object] = {}
     if channels is not None:
@@ -54,7 +66,7 @@ def transformed(draw: Draw, crop: int | None, channels: int | None = None) -> st
             colour = {"mean_value": [10 * n for n in range(channels)]}
     return section(
         "transform_param",
-        crop_size=crop,
+        **cropped_to(draw, crop),
         scale=draw(maybe(st.just(0.5))),
         mirror=draw(maybe(st.booleans())),
         **colour,
@@ -64,11 +76,11 @@ def transformed(draw: Draw, crop: int | None, channels: int | None = None) -> st
 def of_database(kind: str) -> st.SearchStrategy[Drawn]:
     @st.composite
     def make(draw: Draw) -> Drawn:
-        batch, channels, size = shape(draw, 3, most=7)
-        stated = draw(st.booleans())
-        transform = transformed(draw, size, channels) if stated else transformed(draw, None)
+        batch, channels, height, width = shape(draw, 4, most=7)
+        crop, stated = (height, width), draw(st.booleans())
+        transform = transformed(draw, crop, channels) if stated else transformed(draw, None)
         database = section("data_param", batch_size=batch, source="a", backend=draw(maybe(st.just("LMDB"))))
-        drawn_net = fed(draw, kind, f"{database} {transform}", (batch, channels, size, size), sized=not stated)
+        drawn_net = fed(draw, kind, f"{database} {transform}", (batch, channels, *crop), sized=not stated)
         if kind == "Data" or "label" not in drawn_net.feeds:
             return drawn_net
         return Drawn(drawn_net.text, drawn_net.feeds, drawn_net.outputs, sized=(*drawn_net.sized, "label"))
@@ -84,7 +96,7 @@ drawn("AnnotatedData")(lambda: of_database("AnnotatedData"))
 @st.composite
 def image_data(draw: Draw) -> Drawn:
     """Images keep their sizes unless they are cropped or resized, and are of colour unless said."""
-    batch, height, width, crop = shape(draw, 4, most=7)
+    batch, height, width, *crop = shape(draw, 5, most=7)
     cropped, resized, colour = draw(maybe(st.just(True))), draw(st.booleans()), draw(maybe(st.booleans()))
     params = section(
         "image_data_param",
@@ -95,9 +107,9 @@ def image_data(draw: Draw) -> Drawn:
         new_height=height if resized else None,
         new_width=width if resized else None,
     )
-    sizes = (crop, crop) if cropped else (height, width)
+    sizes = (crop[0], crop[1]) if cropped else (height, width)
     image = (batch, 1 if colour is False else 3, *sizes)
-    text = f"{params} {transformed(draw, crop if cropped else None)}"
+    text = f"{params} {transformed(draw, sizes if cropped else None)}"
     return fed(draw, "ImageData", text, image, sized=not (cropped or resized))
 
 

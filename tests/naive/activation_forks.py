@@ -30,6 +30,17 @@ def selu_dropout() -> Naive:
     )
 
 
+@case("insanity")
+def insanity() -> Naive:
+    """happynear's insanity_layer.cpp in phase TEST: max(x, 0) + min(x, 0) / m; m is 3.91523 for 3 and 5."""
+    x = random(5, 2, 3, 4, 5)
+    y = np.empty_like(x)
+    for place in np.ndindex(*x.shape):
+        value = float(x[place])
+        y[place] = max(value, 0.0) + min(value, 0.0) / ((5 - 3) / (math.log(5) - math.log(3)))
+    return Naive(layer("Insanity", "insanity_param { lb: 3 ub: 5 }"), {"x": x}, {("it", "out"): y})
+
+
 @case("brelu")
 def brelu() -> Naive:
     """DehazeNet's brelu_layer.cpp."""

@@ -20,6 +20,7 @@ from prototxt.sections import declare_section
 from prototxt.unread import unread
 from resnet_convert.cli.main import main
 from verify import run
+from weights import ArrayWeights
 
 DATA = 'layer { name: "data" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
 
@@ -157,3 +158,40 @@ def test_the_command_line_says_how_to_go_on(tmp_path: Path, capsys: pytest.Captu
     assert not target.exists()
     assert main([str(net), "-o", str(target), "--allow-unknown"]) == 0
     assert "warning:" in capsys.readouterr().err
+
+
+LABELS = 'layer { name: "labels" type: "Input" top: "t" input_param { shape { dim: 2 } } }\n'
+OF_FORKS = {
+    'type: "SoftmaxWithLoss" bottom: "t" softmax_param { normalize_type: "L2" }': "counts other losses, or weighs",
+    'type: "SoftmaxWithLoss" bottom: "t" softmax_param { hard_ratio: 0.5 hard_mining_label: 1 }': "counts other losses",
+    'type: "Accuracy" bottom: "t" accuracy_param { min_is_better: true }': "the lowest scores are the best ones",
+    'type: "Scale" scale_param { min_value: 0.5 }': "holds the stored factors to a range",
+    'type: "Softmax" softmax_param { normalize_type: "L2" cutting_point: 0.5 class_weight: 2 }': "",
+    'type: "Softmax" softmax_param { normalize_type: "Softmax" label_smooth_factor: 0.5 hard_ratio: 0.5 }': "",
+    'type: "SoftmaxWithLoss" bottom: "t" softmax_param { normalize_type: "Softmax" }': "",
+}
+
+
+@pytest.mark.parametrize("layer", OF_FORKS)
+def test_what_forks_added_is_refused_with_the_reason_where_numbers_hang_on_it(layer: str) -> None:
+    net = parse_net(f'{DATA}{LABELS}layer {{ name: "it" bottom: "x" top: "out" {layer} }}', "net.prototxt")
+    feeds = {"x": np.ones((2, 3), np.float32), "t": np.zeros(2, np.float32)}
+    weights = ArrayWeights({"it": [np.ones(3, np.float32)]}) if "Scale" in layer else None
+    for side in (lambda: prepare(net, weights, Options(outputs=["out"])), lambda: run(net, weights, feeds)):
+        if OF_FORKS[layer]:
+            with pytest.raises(UnreadError, match=OF_FORKS[layer]):
+                side()
+        else:
+            side()
+
+
+def test_what_a_fork_says_of_its_memory_and_processes_moves_no_number() -> None:
+    text = "mem_param { optimize_train: true optimize_test: true exclude_blob: 'x' } richness: 200\n"
+    text += "auto_insert_gathers: false debug_info: true force_backward: true\n" + DATA
+    text += 'layer { name: "it" type: "TanH" bottom: "x" top: "out" }'
+    net = parse_net(text, "net.prototxt")
+    assert net.message.mem_param.exclude_blob == ["x"]
+    graph = prepare(net, None, Options()).graph
+    assert not graph.warnings
+    feeds = {"x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
+    np.testing.assert_allclose(run(net, None, feeds).blobs["out"], np.tanh(feeds["x"]), rtol=1e-6)

@@ -70,6 +70,24 @@ def test_the_fans_of_60_outputs_40_inputs_and_3_by_5_kernels(kind, norm, n):
     assert abs(values.mean()) < 0.01 * sqrt(2 / n) * 2
 
 
+@pytest.mark.parametrize(
+    ("stated", "factor"), [({"alpha": 0.75}, 0.8), ({"msra_coeff": 0.5}, 0.5), ({"alpha": 0.75, "msra_coeff": 2}, 1.6)]
+)
+def test_forks_draw_msra_more_narrowly(stated, factor):
+    """1 / sqrt(1 + 0.75²) is 0.8."""
+    values = filled((60, 40, 3, 5), type="msra", **stated)
+    assert values == pytest.approx(filled((60, 40, 3, 5), type="msra") * factor, rel=1e-5)
+
+
+def test_the_diagonal_is_spread_over_the_kernel():
+    values = filled((4, 3, 2, 5), type="diagonal", diag_val=[0.5, -2])
+    expected = np.zeros((4, 3, 2, 5), np.float32)
+    expected[0, 0], expected[1, 1], expected[2, 2] = 0.05, -0.2, 0.1
+    assert np.array_equal(values, expected)
+    with pytest.raises(RequestError, match="the diagonal filler needs outputs and channels, not 6"):
+        filled((6,), type="diagonal")
+
+
 def test_the_fans_of_a_matrix_and_of_a_vector():
     assert np.abs(filled((50, 2000), type="xavier")).max() <= np.float32(sqrt(3 / 2000))
     assert np.abs(filled((50, 2000), type="xavier", variance_norm="FAN_OUT")).max() > sqrt(3 / 50) * 0.999

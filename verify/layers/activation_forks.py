@@ -1,11 +1,12 @@
 """Forks' layers that work on each value alone.
 
-Facts from the sources of the forks by soeaver (selu_layer.cpp, selu_dropout_layer.cpp), for DehazeNet and FPCNet
-(brelu_layer.cpp), and of ENet's spatial_dropout.py.
+Facts from the sources of the forks by soeaver (selu_layer.cpp, selu_dropout_layer.cpp), by happynear
+(insanity_layer.cpp), for DehazeNet and FPCNet (brelu_layer.cpp), and of ENet's spatial_dropout.py.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,28 @@ def selu_dropout(call: Call) -> list[Array]:
     """A copy, out of training."""
     call.require(not call.train, "draws at random in training")
     return [call.x.copy()]
+
+
+def _mean_divisor(call: Call) -> float:
+    """The logarithmic mean of the bounds: their difference over the logarithm of their ratio."""
+    p = call.param.insanity_param
+    call.require(p.lb < p.ub, f"lb {p.lb:g} is not below ub {p.ub:g}")
+    call.require(p.lb != 0 != p.ub, "has a bound of 0")
+    call.require(call.x.ndim >= 2, "the bottom has no channels")
+    folds = math.log(abs(p.ub / p.lb))
+    return (p.ub - p.lb) / folds if folds else math.inf
+
+
+@register(
+    "Insanity",
+    error=lambda call, tops: [Sensitivity(2, (max(1.0, 1 / abs(_mean_divisor(call))),))],
+    keeps_shape=True,
+)
+def insanity(call: Call) -> list[Array]:
+    """x where x > 0, else x over the logarithmic mean of the bounds, out of training."""
+    call.require(not call.train, "draws at random in training")
+    x = wide(call.x)
+    return [narrow(np.where(x > 0, x, x / _mean_divisor(call)))]
 
 
 @register("BReLU", keeps_shape=True)

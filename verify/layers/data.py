@@ -49,8 +49,16 @@ def _of_list(layer: NetLayer, place: int) -> Shape | None:
 
 def _cropped(layer: NetLayer, batch: int, channels: int) -> Shape | None:
     """Images of a data layer, where batch, channels and crop are all written; else only the files know."""
-    crop = layer.param.transform_param.crop_size
-    return (batch, channels, crop, crop) if batch and channels and crop else None
+    shape = (batch, channels, _side(layer, "crop_h", "crop_height"), _side(layer, "crop_w", "crop_width"))
+    return shape if all(shape) else None
+
+
+def _side(layer: NetLayer, overruling: str, preferred: str) -> int:
+    """One side of the crop: by its own name in two families of forks, else that of the square."""
+    crop = layer.param.transform_param
+    if crop.HasField(overruling):
+        return int(getattr(crop, overruling))
+    return int(getattr(crop, preferred)) or crop.crop_size
 
 
 @register("MemoryData", bottoms=0, always_fed=True, shape=_of_memory)

@@ -64,14 +64,14 @@ CASES = {
         + 'layer { name: "b" type: "ReLU" bottom: "x" top: "y" }\n'
         + 'layer { name: "c" type: "Quux" bottom: "data" top: "z" }',
         "net.prototxt:2:19: error: layer 'a' (Convolutoin): unknown layer type 'Convolutoin'; did you mean "
-        "Convolution?\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer type 'Quux'",
+        "Convolution? If not, --plugin FILE.py supplies it\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer "
+        "type 'Quux'; --plugin FILE.py supplies it",
     ),
     "a type that no public source defines": (
         DATA + 'layer { name: "y" type: "Yolo" bottom: "data" bottom: "data" top: "y" }',
         "net.prototxt:2:19: error: layer 'y' (Yolo): unknown layer type 'Yolo': no public source defines it for a net "
         "alone: in TensorRT-Yolov3's plugin its classes, anchors, sizes and threshold are constants of the program "
-        "(YoloConfigs.h), which differ from one version to the next; --plugin FILE.py supplies it, or --outputs "
-        "data gives what it reads",
+        "(YoloConfigs.h), which differ from one version to the next; --plugin FILE.py supplies it",
     ),
     "shapes of a sum": (
         DATA
@@ -374,6 +374,47 @@ def test_what_is_wrong_with_a_loss_stops_only_who_asks_for_it() -> None:
     assert prepare(parse_net(text), None, Options()).graph.output_names == ["r"]
     assert "layer 'own' (CentreLoss): unknown layer type 'CentreLoss'" in error_of(text, outputs=["own"])
     assert "layer 'loss' (SoftmaxWithLoss)" in error_of(text, outputs=["loss"])
+
+
+LOSSES = {
+    "a loss of a fork, whose section nobody knows": 'type: "CenterLoss" top: "l" center_loss_param { num_output: 3 }',
+    "a loss whose name goes on": 'type: "EuclideanLossHeatmap" top: "l"',
+    "a loss by its file": 'type: "Python" top: "l" python_param { module: "losses" layer: "RBoxLossLayer" }',
+    "a loss by what it weighs": 'type: "Quux" top: "l" loss_weight: 0.5',
+    "what only writes down": 'type: "MatrixWriter" matrix_writer_param { prefix: "a" }',
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_an_unknown_type_is_left_out_with_its_fields(name: str) -> None:
+    labels = 'layer { name: "t" type: "Input" top: "t" }\n'
+    known = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+    loss = f'layer {{ name: "own" bottom: "r" bottom: "t" {LOSSES[name]} }}'
+    net = parse_net(DATA + labels + known + loss, by_layer=True)
+    assert prepare(net, None, Options()).graph.output_names == ["r"]
+
+
+@pytest.mark.parametrize("more", ["", "loss_weight: 0"])
+def test_a_layer_of_an_unknown_type_that_gives_something_is_none(more: str) -> None:
+    text = DATA + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n'
+    text += f'layer {{ name: "own" type: "Lossy" bottom: "r" top: "l" {more} }}'
+    assert "unknown layer type 'Lossy'; --plugin FILE.py supplies it, or --outputs r gives" in error_of(text)
+
+
+FED = (
+    'layer { name: "d" type: "Data" top: "data" top: "label" data_param { quux: 1 } quux_param { a: 1 } }',
+    'layer { name: "d" type: "QuuxData" top: "data" top: "label" quux_param { a: 1 } }',
+    'layer { name: "d" type: "Input" top: "data" input_param { shap { dim: 3 } } }',
+)
+
+
+@pytest.mark.parametrize("data", FED)
+def test_what_a_data_layer_says_in_fields_unknown_stops_nobody_who_says_what_it_brings(data: str) -> None:
+    net = parse_net(data + '\nlayer { name: "r" type: "ReLU" bottom: "data" top: "r" }', by_layer=True)
+    graph = prepare(net, None, Options(input_shapes={"data": (2, 3, 4, 5)})).graph
+    assert [value.shape for value in graph.outputs] == [(2, 3, 4, 5)]
+    with pytest.raises(CaffeModelError, match=r"unknown (field '(quux|shap)'|layer type 'QuuxData')"):
+        prepare(net, None, Options())
 
 
 def test_a_label_follows_the_batch_asked_of_its_image() -> None:

@@ -7,6 +7,7 @@ import pytest
 from converter.layers.base import registry
 from converter.layers.data import DataLayer
 from prototxt import parse_net
+from verify.layers import find
 
 CASES = {
     "DenseImageData": {
@@ -17,6 +18,11 @@ CASES = {
     },
     "ImageSegData": {
         "image_data_param { batch_size: 2 }": [None, None, (2, 1, 1, 2)],
+        "image_data_param { batch_size: 2 } transform_param { crop_width: 480 crop_height: 360 }": [
+            (2, 3, 360, 480),
+            (2, 1, 360, 480),
+            (2, 1, 1, 2),
+        ],
         "image_data_param { batch_size: 2 } transform_param { crop_size: 513 }": [
             (2, 3, 513, 513),
             (2, 1, 513, 513),
@@ -80,3 +86,35 @@ def test_shapes_of_the_tops(kind: str, params: str) -> None:
     layer = registry()[kind].read(source)
     assert isinstance(layer, DataLayer)
     assert list(layer.shapes) == expected
+
+
+CROPS = {
+    "crop_size: 24": (24, 24),
+    "crop_h: 24 crop_w: 36": (24, 36),
+    "crop_size: 24 crop_w: 36": (24, 36),
+    "crop_height: 24 crop_width: 36": (24, 36),
+    "crop_size: 36 crop_height: 24": (24, 36),
+    "crop_size: 36 crop_height: 0": (36, 36),
+}
+"""Those of BVLC's Caffe, of SSD's and happynear's forks, and of Cysu's and DeepLab's, in which 0 is no crop."""
+
+
+@pytest.mark.parametrize("kind", ["Data", "AnnotatedData", "ImageData"])
+@pytest.mark.parametrize("crop", CROPS)
+def test_both_sides_crop_by_whichever_names_the_crop_has(kind: str, crop: str) -> None:
+    transform = f"transform_param {{ {crop} mean_value: 1 mean_value: 2 mean_value: 3 }}"
+    text = f"data_param {{ batch_size: 4 }} image_data_param {{ batch_size: 4 }} {transform}"
+    (source,) = parse_net(f'layer {{ name: "it" type: "{kind}" top: "x" {text} }}').layers
+    layer, rule = registry()[kind].read(source), find(kind)
+    assert isinstance(layer, DataLayer)
+    assert rule is not None
+    assert rule.shape is not None
+    assert layer.shapes[0] == rule.shape(source, 0) == (4, 3, *CROPS[crop])
+
+
+def test_a_crop_of_0_by_the_name_that_outweighs_the_square_is_none() -> None:
+    text = "image_data_param { batch_size: 4 new_height: 30 new_width: 40 } transform_param { crop_size: 24 crop_h: 0 }"
+    (source,) = parse_net(f'layer {{ name: "it" type: "ImageData" top: "x" {text} }}').layers
+    layer = registry()["ImageData"].read(source)
+    assert isinstance(layer, DataLayer)
+    assert layer.shapes[0] == (4, 3, 30, 24)

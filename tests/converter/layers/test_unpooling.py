@@ -59,6 +59,14 @@ REFUSED = {
     layer("SeLuDropout", "\nselu_dropout_param { dropout_ratio: 1 }"): (
         "2:22: error: layer 'it' (SeLuDropout): dropout_ratio is 1; expected a number between 0 and 1"
     ),
+    layer("Insanity", "\ninsanity_param { lb: 5 ub: 5 }"): (
+        "2:18: error: layer 'it' (Insanity): lb is 5 and ub 5; expected numbers other than 0, the second above the "
+        "first"
+    ),
+    layer("Insanity", "\ninsanity_param { ub: 0 lb: -1 }"): (
+        "2:24: error: layer 'it' (Insanity): lb is -1 and ub 0; expected numbers other than 0, the second above the "
+        "first"
+    ),
     layer("BReLU", "\nbrelu_param { minval: 2 maxval: 1 }"): (
         "2:15: error: layer 'it' (BReLU): minval is 2, above maxval, 1"
     ),

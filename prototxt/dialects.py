@@ -194,6 +194,11 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
         Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
         Dialect(
+            "caffe_windows",
+            "four blobs, and var_eps, 1e-10 unless it is stated; so are four of a layer with SegNet's fields",
+            _fields("bn_param", "var_eps", "decay", "moving_average", "use_history_in_test"),
+        ),
+        Dialect(
             "segnet",
             "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
             _statistics_of_the_batch,

@@ -4180,7 +4180,7 @@ class TransposeParameter(_message.Message):
     def __init__(self, dim: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class UnpoolingParameter(_message.Message):
-    __slots__ = ("unpool", "kernel_size", "stride", "pad", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "unpool_size", "unpool_h", "unpool_w")
+    __slots__ = ("unpool", "kernel_size", "stride", "pad", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "unpool_size", "unpool_h", "unpool_w", "output_h", "output_w", "scale")
     class Unpool(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MAX: _ClassVar[UnpoolingParameter.Unpool]
@@ -4202,6 +4202,9 @@ class UnpoolingParameter(_message.Message):
     UNPOOL_SIZE_FIELD_NUMBER: _ClassVar[int]
     UNPOOL_H_FIELD_NUMBER: _ClassVar[int]
     UNPOOL_W_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_H_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_W_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
     unpool: UnpoolingParameter.Unpool
     kernel_size: int
     stride: int
@@ -4215,7 +4218,10 @@ class UnpoolingParameter(_message.Message):
     unpool_size: int
     unpool_h: int
     unpool_w: int
-    def __init__(self, unpool: _Optional[_Union[UnpoolingParameter.Unpool, str]] = ..., kernel_size: _Optional[int] = ..., stride: _Optional[int] = ..., pad: _Optional[int] = ..., kernel_h: _Optional[int] = ..., kernel_w: _Optional[int] = ..., stride_h: _Optional[int] = ..., stride_w: _Optional[int] = ..., pad_h: _Optional[int] = ..., pad_w: _Optional[int] = ..., unpool_size: _Optional[int] = ..., unpool_h: _Optional[int] = ..., unpool_w: _Optional[int] = ...) -> None: ...
+    output_h: int
+    output_w: int
+    scale: int
+    def __init__(self, unpool: _Optional[_Union[UnpoolingParameter.Unpool, str]] = ..., kernel_size: _Optional[int] = ..., stride: _Optional[int] = ..., pad: _Optional[int] = ..., kernel_h: _Optional[int] = ..., kernel_w: _Optional[int] = ..., stride_h: _Optional[int] = ..., stride_w: _Optional[int] = ..., pad_h: _Optional[int] = ..., pad_w: _Optional[int] = ..., unpool_size: _Optional[int] = ..., unpool_h: _Optional[int] = ..., unpool_w: _Optional[int] = ..., output_h: _Optional[int] = ..., output_w: _Optional[int] = ..., scale: _Optional[int] = ...) -> None: ...
 
 class UpsampleDarknetParameter(_message.Message):
     __slots__ = ("stride",)

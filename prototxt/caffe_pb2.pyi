@@ -2618,7 +2618,7 @@ class BlackAugmentationParameter(_message.Message):
     def __init__(self, black: _Optional[_Union[RandomGeneratorParameter, _Mapping[str, _Any]]] = ..., border: _Optional[_Union[RandomGeneratorParameter, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class BNParameter(_message.Message):
-    __slots__ = ("scale_filler", "shift_filler", "bn_mode", "eps", "frozen", "engine", "slope_filler", "bias_filler", "momentum", "icnet", "moving_average")
+    __slots__ = ("scale_filler", "shift_filler", "bn_mode", "eps", "frozen", "engine", "slope_filler", "bias_filler", "momentum", "icnet", "moving_average", "var_eps", "decay", "use_history_in_test")
     class BNMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         LEARN: _ClassVar[BNParameter.BNMode]
@@ -2636,6 +2636,9 @@ class BNParameter(_message.Message):
     MOMENTUM_FIELD_NUMBER: _ClassVar[int]
     ICNET_FIELD_NUMBER: _ClassVar[int]
     MOVING_AVERAGE_FIELD_NUMBER: _ClassVar[int]
+    VAR_EPS_FIELD_NUMBER: _ClassVar[int]
+    DECAY_FIELD_NUMBER: _ClassVar[int]
+    USE_HISTORY_IN_TEST_FIELD_NUMBER: _ClassVar[int]
     scale_filler: FillerParameter
     shift_filler: FillerParameter
     bn_mode: BNParameter.BNMode
@@ -2647,7 +2650,10 @@ class BNParameter(_message.Message):
     momentum: float
     icnet: bool
     moving_average: bool
-    def __init__(self, scale_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., shift_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., bn_mode: _Optional[_Union[BNParameter.BNMode, str]] = ..., eps: _Optional[float] = ..., frozen: _Optional[bool] = ..., engine: _Optional[_Union[ConvolutionParameter.Engine, str]] = ..., slope_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., bias_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., momentum: _Optional[float] = ..., icnet: _Optional[bool] = ..., moving_average: _Optional[bool] = ...) -> None: ...
+    var_eps: float
+    decay: float
+    use_history_in_test: bool
+    def __init__(self, scale_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., shift_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., bn_mode: _Optional[_Union[BNParameter.BNMode, str]] = ..., eps: _Optional[float] = ..., frozen: _Optional[bool] = ..., engine: _Optional[_Union[ConvolutionParameter.Engine, str]] = ..., slope_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., bias_filler: _Optional[_Union[FillerParameter, _Mapping[str, _Any]]] = ..., momentum: _Optional[float] = ..., icnet: _Optional[bool] = ..., moving_average: _Optional[bool] = ..., var_eps: _Optional[float] = ..., decay: _Optional[float] = ..., use_history_in_test: _Optional[bool] = ...) -> None: ...
 
 class BoxAnnotatorOHEMParameter(_message.Message):
     __slots__ = ("roi_per_img", "ignore_label")
@@ -4378,7 +4384,7 @@ class TransposeParameter(_message.Message):
     def __init__(self, dim: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class UnpoolingParameter(_message.Message):
-    __slots__ = ("unpool", "kernel_size", "stride", "pad", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "unpool_size", "unpool_h", "unpool_w")
+    __slots__ = ("unpool", "kernel_size", "stride", "pad", "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w", "unpool_size", "unpool_h", "unpool_w", "output_h", "output_w", "scale")
     class Unpool(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MAX: _ClassVar[UnpoolingParameter.Unpool]
@@ -4400,6 +4406,9 @@ class UnpoolingParameter(_message.Message):
     UNPOOL_SIZE_FIELD_NUMBER: _ClassVar[int]
     UNPOOL_H_FIELD_NUMBER: _ClassVar[int]
     UNPOOL_W_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_H_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_W_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
     unpool: UnpoolingParameter.Unpool
     kernel_size: int
     stride: int
@@ -4413,7 +4422,10 @@ class UnpoolingParameter(_message.Message):
     unpool_size: int
     unpool_h: int
     unpool_w: int
-    def __init__(self, unpool: _Optional[_Union[UnpoolingParameter.Unpool, str]] = ..., kernel_size: _Optional[int] = ..., stride: _Optional[int] = ..., pad: _Optional[int] = ..., kernel_h: _Optional[int] = ..., kernel_w: _Optional[int] = ..., stride_h: _Optional[int] = ..., stride_w: _Optional[int] = ..., pad_h: _Optional[int] = ..., pad_w: _Optional[int] = ..., unpool_size: _Optional[int] = ..., unpool_h: _Optional[int] = ..., unpool_w: _Optional[int] = ...) -> None: ...
+    output_h: int
+    output_w: int
+    scale: int
+    def __init__(self, unpool: _Optional[_Union[UnpoolingParameter.Unpool, str]] = ..., kernel_size: _Optional[int] = ..., stride: _Optional[int] = ..., pad: _Optional[int] = ..., kernel_h: _Optional[int] = ..., kernel_w: _Optional[int] = ..., stride_h: _Optional[int] = ..., stride_w: _Optional[int] = ..., pad_h: _Optional[int] = ..., pad_w: _Optional[int] = ..., unpool_size: _Optional[int] = ..., unpool_h: _Optional[int] = ..., unpool_w: _Optional[int] = ..., output_h: _Optional[int] = ..., output_w: _Optional[int] = ..., scale: _Optional[int] = ...) -> None: ...
 
 class UpsampleDarknetParameter(_message.Message):
     __slots__ = ("stride",)

@@ -115,12 +115,15 @@ def read_crops(layers: Sequence[LayerParameter]) -> CropReading:
     """BVLC's Crop begins at 0 where nothing is stated; a net of FCN's branch has whole offsets throughout.
 
     That alone shows little: it shows FCN's where a Deconvolution enlarges what is cut, as in all nets of that kind.
+    A Scale in the net shows that it is not: that layer is younger than FCN's branch, and what has it and Crop is BVLC's
+    or follows it, as DeeperCut's fork does, whose crops line up by chance.
     """
     places = _places(layers, lined_up=True)
     silent = [layer for layer in layers if states_no_cut(layer)]
     cuts = [_seen_cut(places, layer) for layer in silent]
     would_differ = None not in cuts and any(any(cut or ()) for cut in cuts)
-    if not would_differ or not any(_is_enlarged(places, layer) for layer in silent):
+    younger = any(layer.type == "Scale" for layer in layers)
+    if not would_differ or younger or not any(_is_enlarged(places, layer) for layer in silent):
         return CropReading(_places(layers, lined_up=False) if silent else places, "", would_differ)
     layer, (rows, columns) = next((layer, cut) for layer, cut in zip(silent, cuts, strict=True) if cut and any(cut))
     given = f"{rows} and {columns} for {layer.bottom[0]!r} and {layer.bottom[1]!r}"

@@ -110,6 +110,25 @@ def _have_faceboxes_squares(layers: Sequence[LayerParameter]) -> bool:
     return any(list(other.prior_box_param.min_size) == [32, 64, 128] for other in layers if other.type == "PriorBox")
 
 
+def _pools_of_darknet(layer: NetLayer) -> str:
+    return layer.neighbours.once(_pools_to_the_same_size)
+
+
+def _pools_to_the_same_size(layers: Sequence[LayerParameter]) -> str:
+    """YOLOv3-tiny's maximum of 2×2 at every place, under the name that the script gives it, and that script's Upsample.
+
+    Without a further window its two branches do not meet.
+    """
+    if not any(other.type == "Upsample" and other.upsample_param.HasField("scale") for other in layers):
+        return ""
+    for other in layers:
+        p = other.pooling_param
+        named = other.type == "Pooling" and other.name.endswith("-maxpool")
+        if named and (p.pool, p.kernel_size, p.stride, p.pad) == (p.MAX, 2, 1, 0):
+            return f"{other.name} takes the maximum of 2×2 at stride 1 in a net with darknet2caffe's Upsample"
+    return ""
+
+
 def _lines_up(layer: NetLayer) -> str:
     from prototxt.coordinates import read_crops, states_no_cut  # and fractions, which no other layer needs
 
@@ -194,6 +213,11 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
         Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
         Dialect(
+            "caffe_windows",
+            "four blobs, and var_eps, 1e-10 unless it is stated; so are four of a layer with SegNet's fields",
+            _fields("bn_param", "var_eps", "decay", "moving_average", "use_history_in_test"),
+        ),
+        Dialect(
             "segnet",
             "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
             _statistics_of_the_batch,
@@ -235,6 +259,14 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "Normalize": (
         Dialect("ssd", "multiplies by a learned blob", usual=lambda layer: True),
         Dialect("happynear", "has no blob: each pixel over the norm of its channels", _vectors_of_happynear),
+    ),
+    "Pooling": (
+        Dialect("bvlc", "as many windows as fit, rounded as the layer says", usual=lambda layer: True),
+        Dialect(
+            "darknet2caffe",
+            "one window more on each axis where the kernel less the stride is odd",
+            _pools_of_darknet,
+        ),
     ),
     "Pooling3D": (
         Dialect(

@@ -88,6 +88,7 @@ NONE: dict[str, tuple[str, ...]] = {
     "its code asks for phase TRAIN where it would count at test time": ("label_specific_add_param.transform_test",),
     "of training, which is refused for these layers": (
         "bn_param.momentum",
+        "bn_param.decay",
         "bn_param.frozen",
         "denseblock_param.moving_average_fraction",
         "denseblock_param.dropout_amount",

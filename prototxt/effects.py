@@ -31,6 +31,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "mergecrop_param.backward",
         "normalize_param.bp_norm",
         "normalize_param.fix_gradient",
+        "st_param.to_compute_dU",
     ),
     "read where the net is put together: names, wiring, phase rules, shared and frozen blobs": (
         "name",

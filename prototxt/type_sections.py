@@ -48,6 +48,7 @@ _READERS = {
     "exp_param": "Exp",
     "flatten_param": "Flatten",
     "flip_param": "Flip",
+    "flow_warp_param": "FlowWarp",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
     "inner_product_param": "InnerProduct",
@@ -102,6 +103,7 @@ _READERS = {
     "space_to_batch_nd_param": "SpaceToBatchND",
     "spp_param": "SPP",
     "squeeze_param": "Squeeze",
+    "st_param": "SpatialTransformer",
     "swish_param": "Swish",
     "tanh_param": "TanH",
     "threshold_param": "Threshold",
@@ -117,7 +119,7 @@ _READERS = {
 }
 _SECTIONLESS = (
     "AbsVal Add AutoCrop Axpy BNLL BatchReindex Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize LSTMUnit "
-    "Mish Mul Silence Split"
+    "Mish Mul Silence Split Warp"
 )
 
 SECTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(_SECTIONLESS.split(), ()) | {

@@ -28,6 +28,7 @@ from weights import ArrayWeights, Weights
 DRAWS = frozenset(("Dropout", "SeLuDropout"))
 """Kinds that draw at random in training; `test_module` looks at their rule."""
 
+NEVER = ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "FlowWarp", "Warp")
 KINDS = sorted(set(strategies()) - DRAWS)
 EXAMPLES = settings(suppress_health_check=list(HealthCheck))
 
@@ -61,7 +62,8 @@ def untrainable(net: Net) -> bool:
     odd |= not (scale.do_forward and scale.do_backward_feature and scale.do_backward_scale)
     fore, back = (*merge.forward, True, True), (*merge.backward, *(True, False)[len(merge.backward) :])
     odd |= any(b and not f for f, b in zip(fore, back, strict=False))
-    return stochastic or odd or layer.type in ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock")
+    odd |= layer.type == "SpatialTransformer" and not layer.param.st_param.to_compute_dU
+    return stochastic or odd or layer.type in NEVER
 
 
 def assert_agree(case: Drawn) -> None:

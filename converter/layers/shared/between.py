@@ -19,16 +19,16 @@ from converter.graph import Shape
 from converter.layers.shared.sizes import FLOAT, INT64
 
 Edge = Literal["repeated", "inside", "faded"]
-Neighbours = tuple[tuple[str, str], tuple[str, str], str]
+TwoPixels = tuple[tuple[str, str], tuple[str, str], str]
 """A pixel's number and its share, twice, and whether the place is one that is read."""
 
 
-def onnx_neighbours(g: OnnxOps, place: str, size: int, edge: Edge) -> Neighbours:
+def onnx_neighbours(g: OnnxOps, place: str, size: int, edge: Edge) -> TwoPixels:
     """The two pixels along an axis that each place lies between."""
     return _faded(g, place, size) if edge == "faded" else _held(g, place, size, edge)
 
 
-def _held(g: OnnxOps, place: str, size: int, edge: Edge) -> Neighbours:
+def _held(g: OnnxOps, place: str, size: int, edge: Edge) -> TwoPixels:
     zero, one, last = g.scalar(0.0, "zero"), g.scalar(1.0, "one"), g.scalar(size - 1.0, "last")
     within = g.op("LessOrEqual", place, last) if edge == "inside" else g.op("Less", place, g.scalar(size, "size"))
     inside = g.op("And", g.op("GreaterOrEqual", place, zero), within)
@@ -40,7 +40,7 @@ def _held(g: OnnxOps, place: str, size: int, edge: Edge) -> Neighbours:
     return first, (g.op("Cast", high, to=INT64), share), inside
 
 
-def _faded(g: OnnxOps, place: str, size: int) -> Neighbours:
+def _faded(g: OnnxOps, place: str, size: int) -> TwoPixels:
     zero, one, last = g.scalar(0.0, "zero"), g.scalar(1.0, "one"), g.scalar(size - 1.0, "last")
     within = g.op("Less", place, g.scalar(float(size), "size"))
     inside = g.op("And", g.op("Greater", place, g.scalar(-1.0, "before")), within)

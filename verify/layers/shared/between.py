@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from verify.layers.registry import Array, Wide, wide
 
-Edge = Literal["repeated", "inside", "faded"]
+Border = Literal["repeated", "inside", "faded"]
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Cells:
         return upper * (1 - self.down) + lower * self.down
 
 
-def read_at(places: npt.NDArray[np.floating], size: int, edge: Edge) -> npt.NDArray[np.bool_]:
+def read_at(places: npt.NDArray[np.floating], size: int, edge: Border) -> npt.NDArray[np.bool_]:
     """Which places along an axis are read."""
     if edge == "faded":
         return (places > -1) & (places < size)
     return (places >= 0) & (places <= size - 1 if edge == "inside" else places < size)
 
 
-def cells_around(x: Array, rows: npt.NDArray[np.floating], columns: npt.NDArray[np.floating], edge: Edge) -> Cells:
+def cells_around(x: Array, rows: npt.NDArray[np.floating], columns: npt.NDArray[np.floating], edge: Border) -> Cells:
     """One item's one channel around places between its pixels."""
     height, width = x.shape
     inside = read_at(rows, height, edge) & read_at(columns, width, edge)

@@ -39,6 +39,8 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "Convolution": "convolution",
     "Convolution3D": "volumes",
     "ConvolutionDepthwise": "convolution",
+    "Correlation": "correlation",
+    "Correlation1D": "correlation",
     "Crop": "shaping",
     "CropCenter": "cropping",
     "Data": "data",

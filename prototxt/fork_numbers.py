@@ -60,6 +60,7 @@ FORKS: dict[str, str] = {
     "rfcn": "py-R-FCN's Caffe, as in MhLiao/TextBoxes_plusplus",
     "rmpe": "MVIG-SJTU/RMPE",
     "segnet": "alexgkendall/caffe-segnet",
+    "segstereo": "yangguorun/SegStereo",
     "sophgo": "sophgo/caffe",
     "ssd_windows": "xuanyuyt/caffe-ssd-windows",
     "synopsys": "foss-for-synopsys-dwc-arc-processors/synopsys-caffe",
@@ -210,6 +211,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "Convolution": _CONVOLUTION,
     "ConvolutionDepthwise": _CONVOLUTION,
+    "Correlation": _same("correlation_param", segstereo=151),
+    "Correlation1D": _same("correlation_param", segstereo=151),
     "Crop": _same("crop_param", happynear=152),
     "CropCenter": _same("crop_center_param", waifu2x=149),
     "DecodeBBox": (

@@ -31,6 +31,7 @@ _READERS = {
         "Convolution Convolution3D ConvolutionDepthwise Deconvolution Deconvolution3D DepthwiseConvolution Im2col "
         "NdConvolution"
     ),
+    "correlation_param": "Correlation Correlation1D",
     "crop_center_param": "CropCenter",
     "crop_param": "Crop",
     "ctc_decoder_param": "CTCGreedyDecoder",

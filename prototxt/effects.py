@@ -63,7 +63,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "backward_math",
     ),
     "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
-    "no layer of FlowNet's fork reads it": ("correlation_param.do_abs",),
+    "no layer of FlowNet's fork reads it": ("correlation_param.do_abs", "resample_param.factor"),
     "of a correlation along the rows alone": ("Correlation: correlation_param.single_direction",),
     "of a ReLU inside, which relu asks for": (
         "*convolution_param.negative_slope",

@@ -28,7 +28,7 @@ from weights import ArrayWeights, Weights
 DRAWS = frozenset(("Dropout", "SeLuDropout"))
 """Kinds that draw at random in training; `test_module` looks at their rule."""
 
-NEVER = ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "FlowWarp", "Warp")
+NEVER = ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "Downsample", "FlowWarp", "Resample", "Warp")
 KINDS = sorted(set(strategies()) - DRAWS)
 EXAMPLES = settings(suppress_health_check=list(HealthCheck))
 

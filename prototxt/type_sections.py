@@ -11,6 +11,7 @@ from __future__ import annotations
 _READERS = {
     "accuracy_param": "Accuracy",
     "argmax_param": "ArgMax",
+    "augmentation_param": "DataAugmentation",
     "au_mask_based_land_param": "AUMaskBasedLand",
     "batch_norm_param": "BatchNorm",
     "batch_to_space_nd_param": "BatchToSpaceND",
@@ -63,6 +64,7 @@ _READERS = {
     "lrn_param": "LRN",
     "lstm_param": "Lstm",
     "max_unpool_param": "MaxUnPool",
+    "mean_param": "Mean",
     "mergecrop_param": "MergeCrop",
     "modulated_deformable_convolution_param": "ModulatedDeformableConvolution",
     "mvn_param": "MVN",
@@ -121,8 +123,8 @@ _READERS = {
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
 _SECTIONLESS = (
-    "AbsVal Add AutoCrop Axpy BNLL BatchReindex Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize LSTMUnit "
-    "Mish Mul Silence Split Warp"
+    "AbsVal Add AutoCrop Axpy BNLL BatchReindex ChannelNorm Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize "
+    "LSTMUnit Mish Mul Silence Split Warp"
 )
 
 SECTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(_SECTIONLESS.split(), ()) | {

@@ -7,6 +7,8 @@
     xavier              U(-a, a), a = sqrt(3 / n)
     msra                N(0, 2 / n)
     bilinear            upsampling kernels: (1 - |x / f - c|) (1 - |y / f - c|), f = ceil(k / 2), c = (k - 1) / 2f
+    diagonal            diag_val, 1 where there are no more, over the kernel's size from a channel to its own output,
+                        else 0 (FlowNet's fork; its nets scale a flow so, by a layer that their weight files lack)
 
 n is fan_in, fan_out or their mean by `variance_norm`; fan_in = count / shape[0], fan_out = count / shape[1], for
 a vector count / 1. For InnerProduct, whose weights are outputs × inputs, that is what the names say. The
@@ -101,6 +103,15 @@ def _bilinear(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -
     return np.broadcast_to(np.outer(ramp, ramp), shape)
 
 
+def _diagonal(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
+    if len(shape) < 2:
+        raise RequestError(f"the diagonal filler needs outputs and channels, not {format_shape(shape)}")
+    values, kernel = np.zeros(shape, np.float32), np.float32(prod(shape[2:]))
+    for i in range(min(shape[:2])):
+        values[i, i] = np.float32(filler.diag_val[i] if i < len(filler.diag_val) else 1) / kernel
+    return values
+
+
 _Filler = Callable[["FillerParameter", Shape, "np.random.Generator"], _Floats]
 _FILLERS: Final[dict[str, _Filler]] = {
     "constant": _constant,
@@ -110,6 +121,7 @@ _FILLERS: Final[dict[str, _Filler]] = {
     "xavier": _xavier,
     "msra": _msra,
     "bilinear": _bilinear,
+    "diagonal": _diagonal,
 }
 
 

@@ -54,7 +54,7 @@ def test_a_layer_that_a_training_refuses_is_not_said_to_train() -> None:
     assert BY_NAME["HDF5Output"].training == "yes"
     assert said == {
         **dict.fromkeys(("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock"), "no"),
-        **dict.fromkeys(("Downsample", "FlowWarp", "Resample", "Warp"), "no"),
+        **dict.fromkeys(("DataAugmentation", "Downsample", "FlowWarp", "Mean", "Resample", "Warp"), "no"),
         **dict.fromkeys(("BatchNorm", "ELU", "LabelSpecificAdd", "Normalize", "Pooling", "SPP"), "in part"),
         **dict.fromkeys(("ChannelScale", "MergeCrop", "SpatialTransformer", "UnPooling", "Unpooling"), "in part"),
     }

@@ -28,7 +28,10 @@ from weights import ArrayWeights, Weights
 DRAWS = frozenset(("Dropout", "SeLuDropout"))
 """Kinds that draw at random in training; `test_module` looks at their rule."""
 
-NEVER = ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "Downsample", "FlowWarp", "Resample", "Warp")
+NEVER = {
+    *("BN", "BilinearInterpolate", "DataAugmentation", "DecodeBBox", "DenseBlock", "Downsample", "FlowWarp", "Mean"),
+    *("Resample", "Warp"),
+}
 KINDS = sorted(set(strategies()) - DRAWS)
 EXAMPLES = settings(suppress_health_check=list(HealthCheck))
 

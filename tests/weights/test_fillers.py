@@ -88,6 +88,14 @@ def test_bilinear_of_an_odd_kernel_peaks_in_the_middle():
     assert filled((2, 1, 3, 3), type="bilinear")[1, 0].tolist() == np.outer(expected, expected).tolist()
 
 
+def test_diagonal_goes_from_a_channel_to_its_own_output():
+    """FlowNet's fork: each value over the kernel's size, 1 where none is stated."""
+    weight = filled((3, 2, 1, 2), type="diagonal", diag_val=[3])
+    assert weight[0].tolist() == [[[1.5, 1.5]], [[0, 0]]]
+    assert weight[1].tolist() == [[[0, 0]], [[0.5, 0.5]]]
+    assert not weight[2].any()
+
+
 def test_one_seed_gives_one_array():
     assert np.array_equal(filled((3, 4), 7, type="msra"), filled((3, 4), 7, type="msra"))
     assert not np.array_equal(filled((3, 4), 7, type="msra"), filled((3, 4), 8, type="msra"))
@@ -104,6 +112,7 @@ def test_one_seed_gives_one_array():
         ((2, 5), {"type": "xavier", "sparse": 1}, "the xavier filler cannot be sparse"),
         ((2, 1, 3, 4), {"type": "bilinear"}, "square kernels, not 2×1×3×4"),
         ((3, 3), {"type": "bilinear"}, "square kernels, not 3×3"),
+        ((3,), {"type": "diagonal"}, "needs outputs and channels, not 3"),
         ((2, 0), {"type": "msra"}, "a parameter of 2×0 cannot be filled"),
         ((-1,), {}, "a parameter of -1 cannot be filled"),
         ((1 << 20, 1 << 20), {}, "a parameter of 1048576×1048576 cannot be filled"),

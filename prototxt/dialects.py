@@ -185,6 +185,15 @@ def _plain_boxes(layer: LayerParameter) -> int:
     return len(p.min_size) * (1 + len(ratios) * (2 if p.flip else 1)) + len(p.max_size)
 
 
+def _flow_beside_a_grid(layer: NetLayer) -> str:
+    """LiteFlowNet adds a flow to the places of all pixels, which a layer of its own makes."""
+    return "the net has a Grid" if layer.neighbours.once(_have_grid) else ""
+
+
+def _have_grid(layers: Sequence[LayerParameter]) -> bool:
+    return any(other.type == "Grid" for other in layers)
+
+
 def _engine_of_intel(layer: NetLayer) -> str:
     p = layer.param.batch_norm_param
     if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
@@ -301,6 +310,12 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             "cascade_rcnn",
             "roi_pooling_param; samples at the corners of bins, one row and column more than pooled_h and pooled_w",
             _grid_is_averaged,
+        ),
+    ),
+    "Warp": (
+        Dialect("pwc_net", "the second bottom is a flow, and what lies beyond the first and last pixel is 0"),
+        Dialect(
+            "liteflownet", "the second bottom has places, and the image fades out over a pixel", _flow_beside_a_grid
         ),
     ),
 }

@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
 PAIR = [str(DIGITS / "deploy.prototxt"), str(DIGITS / "digits_resnet.caffemodel")]
 
-HEAVY = {"numpy", "google.protobuf", "weights.model", "converter.node", "verify.interpreter", "logging", "json"}
+HEAVY = {"numpy", "google.protobuf", "weights.model", "converter.node", "verify.interpreter.lanes", "logging", "json"}
 """What no answer about the command line itself needs."""
 
 UNUSED = set(
     "onnx onnxruntime torch h5py cv2 numpy.random ssl hashlib _hashlib secrets asyncio multiprocessing http tomllib "
     "importlib.metadata decimal fractions difflib tempfile zipfile shutil google.protobuf.descriptor_pb2 "
-    "verify.interpreter verify.layers".split()
+    "verify.interpreter verify.interpreter.lanes verify.layers".split()
 )
 """What a conversion without a comparison does not need."""
 

@@ -42,10 +42,11 @@ import numpy.typing as npt
 from prototxt import Net
 from verify.engines.engine import Array
 from verify.inputs import exact_inputs, input_layers
-from verify.interpreter import Lane, Step, Trace, side_by_side
+from verify.interpreter.lanes import Lane, side_by_side
+from verify.interpreter.steps import Step, Trace
+from verify.interpreter.wiring import wire
 from verify.keys import Key
 from verify.layers.shared.rounding import LAMBDA, PROBE, UNIT_ROUNDOFF
-from verify.wiring import wire
 from weights import Weights
 
 FEW = 256

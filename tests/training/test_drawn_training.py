@@ -22,7 +22,7 @@ from tests.drawn.base import Drawn, net_text, strategies
 from tests.drawn.conditioning import assert_close_as_conditioned
 from tests.golden import Array
 from verify import run
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
 from weights import ArrayWeights, Weights
 
 DRAWS = frozenset(("Dropout", "SeLuDropout"))

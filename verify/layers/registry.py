@@ -38,7 +38,7 @@ UNBOUNDED = math.inf
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How rounding errors grow in one top of a layer; see `verify.interpreter.Step`."""
+    """How rounding errors grow in one top of a layer; see `verify.interpreter.steps.Step`."""
 
     fan_in: int = 1
     gains: tuple[float, ...] = ()

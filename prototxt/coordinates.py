@@ -1,6 +1,6 @@
 """Where the pixels of blobs lie on each other, as FCN's branch of Caffe has it in its layers' coord_map (coords.hpp).
 
-    Deconvolution          y = s x + (k - 1) / 2 - pad       k: what the dilated kernel covers
+    Deconvolution          y = s x + (k - 1) / 2 - pad       k: what the dilated kernel covers, with DeepLab's holes too
     Convolution, Pooling   the inverse of that
     Crop, AutoCrop         y = x - what it cuts off
 
@@ -220,13 +220,14 @@ def _enlarges(layer: LayerParameter) -> bool:
 
 def _convolution(layer: LayerParameter, axis: int) -> Line:
     p = layer.convolution_param
+    holes = p.HasField("hole") or p.HasField("hole_h") or p.HasField("hole_w")
     kernel, stride, pad, dilation = (
         _of_axis(paired, pair, several, axis, default)
         for paired, pair, several, default in (
             (not p.kernel_size, (p.kernel_h, p.kernel_w), p.kernel_size, 0),
             (p.HasField("stride_h") or p.HasField("stride_w"), (p.stride_h, p.stride_w), p.stride, 1),
             (p.HasField("pad_h") or p.HasField("pad_w"), (p.pad_h, p.pad_w), p.pad, 0),
-            (False, (1, 1), p.dilation, 1),
+            (p.HasField("hole_h") or p.HasField("hole_w"), (p.hole_h, p.hole_w), [p.hole] if holes else p.dilation, 1),
         )
     )
     return _filter((kernel - 1) * dilation + 1, stride, pad)

@@ -56,6 +56,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "detection_output_param.save_file",
         "detection_output_param.save_output_param.*",
         "hdf5_output_param.*",
+        "writer_param.*",
         "augmentation_param.write_augmented",
         "augmentation_param.write_mean",
     ),

@@ -9,6 +9,7 @@ fork's (`prototxt.fork_numbers`).
 from __future__ import annotations
 
 _READERS = {
+    "accum_param": "Accum",
     "accuracy_param": "Accuracy",
     "argmax_param": "ArgMax",
     "augmentation_param": "DataAugmentation",
@@ -87,7 +88,7 @@ _READERS = {
     "reduction_param": "Reduction",
     "region_proposal_param": "RPROI",
     "relu6_param": "ReLU6",
-    "relu_param": "ReLU",
+    "relu_param": "NegReLU ReLU",
     "reorg_param": "Reorg",
     "resample_param": "Resample",
     "reshape_param": "Reshape",
@@ -119,6 +120,7 @@ _READERS = {
     "unsqueeze_param": "Unsqueeze",
     "upsample_darknet_param": "UpsampleDarknet",
     "upsample_param": "Upsample",
+    "writer_param": "FLOWriter FloatWriter ImgWriter PFMWriter",
     "yolo_detection_output_param": "YoloDetectionOutput",
     "yolo_detection_param": "YoloDetection",
     "yolov3_detection_output_param": "Yolov3DetectionOutput",

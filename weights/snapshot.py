@@ -24,7 +24,16 @@ Top: TypeAlias = tuple[int, int]
 MEASURES = ("Loss", "Accuracy", "Evaluate")
 """What the types of layers contain that only train or measure; forks' names vary at both ends."""
 
-OTHER_MEASURES = ("EvalDetection", "HDF5Output", "YoloSeg", "Yolov3")
+OTHER_MEASURES = (
+    "EvalDetection",
+    "FLOWriter",
+    "FloatWriter",
+    "HDF5Output",
+    "ImgWriter",
+    "PFMWriter",
+    "YoloSeg",
+    "Yolov3",
+)
 
 
 def see_through_copies(message: NetParameter, asked: Collection[str] = ()) -> tuple[str, ...]:

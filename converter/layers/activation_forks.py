@@ -117,6 +117,39 @@ class Insanity(ReLU):
 
 
 @register
+class NegReLU(Layer):
+    """min(x, 0), plus negative_slope * x above 0 (iResNet's fork: neg_relu_layer.cpp)."""
+
+    types = ("NegReLU",)
+    acts_on = "values"
+    reads_first = True
+    negative_slope: float = 0.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> NegReLU:
+        return cls(shortest(source.param.relu_param.negative_slope))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if not self.negative_slope:
+            return g.op("Min", x[0], g.scalar(0.0, "zero"))
+        return g.op("Neg", g.op("LeakyRelu", g.op("Neg", x[0]), alpha=self.negative_slope))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"-F.leaky_relu(-{x[0]}, {self.negative_slope!r})"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    @property
+    def keeps_gradient_in_place(self) -> bool:
+        return self.negative_slope >= 0
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return f"dy * torch.where(x < 0, 1.0, {self.negative_slope!r})"
+
+
+@register
 class BReLU(Layer):
     """min(max(x, minval), maxval) (DehazeNet's and FPCNet's forks: brelu_layer.cpp)."""
 

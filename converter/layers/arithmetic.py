@@ -36,13 +36,13 @@ class Eltwise(Layer):
     """Sum with coefficients, product or maximum of blobs of one shape (Caffe: eltwise_layer.cpp).
 
     Synopsys' fork has the quotient of two and the minimum too, and there the second bottom may have the sizes of some
-    axes only, from `axis` on.
+    axes only, from `axis` on. FlowNet's takes the sum of one bottom, which scales it.
     """
 
     types = ("Eltwise",)
     acts_on = "values"
     keeps_bottom = True
-    bottoms = (2, UNLIMITED)
+    bottoms = (1, UNLIMITED)
     operation: str = "SUM"
     coeff: tuple[float, ...] = ()
     axis: int = 0
@@ -59,6 +59,9 @@ class Eltwise(Layer):
             )
         if coefficients and operation in ("PROD", "DIV", "MIN"):
             raise fault(source, f"coeff with operation {operation}; expected SUM", "eltwise_param", "coeff")
+        if len(source.bottoms) == 1 and operation != "SUM":
+            message = f"operation {operation} of one bottom; expected 2 or more"
+            raise fault(source, message, "eltwise_param", "operation")
         if operation == "DIV" and len(source.bottoms) != 2:
             message = f"operation DIV of {len(source.bottoms)} bottoms; expected two"
             raise fault(source, message, "eltwise_param", "operation")
@@ -75,19 +78,22 @@ class Eltwise(Layer):
 
     def computes(self, node: Node) -> Operation:
         kind = {"SUM": "addition", "PROD": "multiplication", "MAX": "maximum"}.get(self.operation)
-        if kind is None or self.coeff or self._behind(node):
+        if kind is None or self.coeff or len(node.inputs) == 1 or self._behind(node):
             return super().computes(node)
         return Operation(kind)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        first, second, *others = (tuple(map(int, shape)) for shape in inputs)
+        first, *others = (tuple(map(int, shape)) for shape in inputs)
         start = canonical_axis(self.axis, len(first)) if first else 0
-        if any(other != first for other in others) or first[start : start + len(second)] != second:
+        second = others[0] if others else first[start:]
+        if any(other != first for other in others[1:]) or first[start : start + len(second)] != second:
             raise BottomsDifferError("bottoms differ in shape")
         return [inputs[0]]
 
     def _behind(self, node: Node) -> list[int]:
         """Axes that the second bottom lacks at its end."""
+        if len(node.inputs) == 1:
+            return []
         rank, own = len(node.shape), len(node.inputs[1].shape)
         start = canonical_axis(self.axis, rank) if rank else 0
         return list(range(own, rank - start))

@@ -199,7 +199,7 @@ class DummyData(DataLayer):
 class HDF5Output(Layer):
     """Nothing: Caffe writes its bottoms to a file (Caffe: hdf5_output_layer.cpp). They stay outputs of the net."""
 
-    types = ("HDF5Output",)
+    types: ClassVar[tuple[str, ...]] = ("HDF5Output",)
     bottoms = (2, 2)
     tops = (0, 0)
     role = "loss"

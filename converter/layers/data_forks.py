@@ -1,10 +1,10 @@
-"""Forks' layers that bring data in: images with dense labels, frames of videos, images with boxes or lanes."""
+"""Forks' layers that bring data in, images with dense labels, boxes or lanes and frames of videos, or take it out."""
 
 from __future__ import annotations
 
 from converter.graph import Shape
 from converter.layers.base import register
-from converter.layers.data import DataLayer, channels_of, image, padded, resized, sized
+from converter.layers.data import DataLayer, HDF5Output, channels_of, image, padded, resized, sized
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import VideoDataParameter
 
@@ -128,3 +128,11 @@ class BboxData(DataLayer):
     @classmethod
     def read(cls, source: NetLayer) -> BboxData:
         return cls(padded([], len(source.tops)))
+
+
+@register
+class Writer(HDF5Output):
+    """Nothing: it writes its bottom to a file (FlowNet2: flowriter_layer.cpp and its kin)."""
+
+    types = ("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter")
+    bottoms = (1, 1)

@@ -1,6 +1,6 @@
-"""FlowNet's two layers that resize images, each by sums of the pixels around a place, over the sum of their weights.
+"""FlowNet's layers that resize images, by sums of the pixels around a place, over the sum of their weights.
 
-In both the weight of a pixel is a product of one for its row and one for its column.
+In all the weight of a pixel is a product of one for its row and one for its column.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register, require
 from converter.layers.shared.separable import Matrix, onnx_separable, torch_separable
 from converter.node import Layer
 from prototxt import NetLayer
@@ -187,3 +187,74 @@ class Downsample(_Resized):
             weights[np.abs(pixels - _rounded(places)[:, None]) > int(np.ceil(step))] = 0
             made.append(_shares(weights))
         return made[0], made[1]
+
+
+@register
+class Accum(Layer):
+    """Bottoms of any size, each resized in straight lines, one behind another (FlowNet2: accum_layer.cpp).
+
+    Corners fall on corners. With `have_reference` the size is that of the last bottom, of which no more is taken, else
+    the largest height and width; a stated one, or a multiple of `size_divisible_by`, where both its sides are larger.
+    """
+
+    types = ("Accum",)
+    bottoms = (1, UNLIMITED)
+    tabulates = True
+    have_reference: bool = False
+    divisor: int = 0
+    least: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Self:
+        p, section = source.param.accum_param, "accum_param"
+        if p.have_reference:
+            names = ("top_height", "top_width", "size_divisible_by")
+            source.without_effect("the last bottom has the size", *(f"{section}.{name}" for name in names))
+            if len(source.bottoms) < 2:
+                raise fault(source, "have_reference with one bottom; expected 2 or more", section, "have_reference")
+            return cls(True)
+        if p.HasField("size_divisible_by"):
+            source.without_effect("size_divisible_by counts", f"{section}.top_height", f"{section}.top_width")
+            if p.size_divisible_by < 1:
+                raise fault(source, "size_divisible_by is 0; expected at least 1", section, "size_divisible_by")
+            return cls(False, p.size_divisible_by)
+        return cls(False, 0, (p.top_height, p.top_width))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        for shape in inputs:
+            require(len(shape) == 4, f"a bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+            require(not any(map(is_free, shape[1:])), "only the number of images can be left free")
+        put = inputs[:-1] if self.have_reference else inputs
+        same = len({str(shape[0]) for shape in put}) == 1
+        require(same, "bottoms differ in their number of items")
+        largest = [max(int(shape[axis]) for shape in put) for axis in (2, 3)]
+        if self.have_reference:
+            sizes = [int(size) for size in inputs[-1][2:]]
+        else:
+            stated = [-(-size // self.divisor) * self.divisor for size in largest] if self.divisor else [*self.least]
+            sizes = stated if all(s > size for s, size in zip(stated, largest, strict=True)) else largest
+        require(min(sizes) > 1, f"a top of {format_shape(sizes)}; expected two rows and columns at least")
+        return [(put[0][0], sum(int(shape[1]) for shape in put), *sizes)]
+
+    def _matrices(self, node: Node) -> list[tuple[Matrix, Matrix]]:
+        put = node.inputs[:-1] if self.have_reference else node.inputs
+        out = [int(size) for size in node.outputs[0].shape[2:]]
+        return [(_corners(int(value.shape[2]), out[0]), _corners(int(value.shape[3]), out[1])) for value in put]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        parts = [onnx_separable(g, name, *both) for name, both in zip(x, self._matrices(node), strict=False)]
+        return g.op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        parts = [torch_separable(t, name, *both) for name, both in zip(x, self._matrices(node), strict=False)]
+        return f"torch.cat([{', '.join(parts)}], 1)" if len(parts) > 1 else parts[0]
+
+
+def _corners(size: int, out: int) -> Matrix:
+    """Straight lines between pixels, the first and last of both on one another."""
+    places = np.arange(out, dtype=F32) / F32(out - 1) * F32(size - 1)
+    low = np.floor(places)
+    matrix: Matrix = np.zeros((out, size + 1), F32)
+    matrix[np.arange(out), low.astype(int)] = 1 - (places - low)
+    matrix[np.arange(out), low.astype(int) + 1] += places - low
+    return np.ascontiguousarray(matrix[:, :size])

@@ -53,3 +53,10 @@ def spatial_dropout(draw: Draw) -> Drawn:
     code = "python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
     code += f"param_str: \"{{'phase': 'TEST', 'p': {ratio}}}\" }}"
     return Drawn(layer("Python", code), {"x": blob(draw)})
+
+
+@drawn("NegReLU")
+@st.composite
+def neg_relu(draw: Draw) -> Drawn:
+    params = section("relu_param", negative_slope=draw(maybe(number(0.1, 1, -1))))
+    return Drawn(layer("NegReLU", params), {"x": blob(draw)})

@@ -10,7 +10,8 @@ from tests.drawn.base import Array, Draw, Drawn, blob, drawn, layer, maybe, norm
 @drawn("Eltwise")
 @st.composite
 def eltwise(draw: Draw) -> Drawn:
-    count, operation = draw(st.integers(2, 5)), draw(maybe(st.sampled_from(("SUM", "PROD", "MAX"))))
+    operation = draw(maybe(st.sampled_from(("SUM", "PROD", "MAX"))))
+    count = draw(st.integers(1 if operation in (None, "SUM") else 2, 5))
     coeff = None
     if operation in (None, "SUM") and draw(st.booleans()):
         coeff = [draw(number(0, 1, -1)) for _ in range(count)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.drawn.base import Draw, Drawn, drawn, maybe, section, shape
-from tests.drawn.data import fed, transformed
+from tests.drawn.base import Draw, Drawn, drawn, layer, maybe, normal, section, shape
+from tests.drawn.data import READER, fed, transformed
 
 
 def alone(made: Drawn) -> Drawn:
@@ -85,3 +85,12 @@ def lane_data(draw: Draw) -> Drawn:
 @st.composite
 def bbox_data(draw: Draw) -> Drawn:
     return alone(fed(draw, "BboxData", "", shape(draw, 4, most=7)))
+
+
+@drawn("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter")
+@st.composite
+def writer(draw: Draw) -> Drawn:
+    """It makes nothing: what another layer makes of the same blob stays."""
+    kind = draw(st.sampled_from(("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter")))
+    params = section("writer_param", folder="out", prefix="a", scale=draw(maybe(st.just(2.0))))
+    return Drawn(f"{READER}\n{layer(kind, params, 'data', '')}", {"data": normal(draw, *shape(draw, 4))}, ("out",))

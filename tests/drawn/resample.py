@@ -41,3 +41,26 @@ def downsample(draw: Draw) -> Drawn:
     given, feeds = target(draw, ("top_height", "top_width"), size)
     text = layer("Downsample", section("downsample_param", **given), " ".join(("x", *feeds)))
     return Drawn(text, {"x": x} | feeds)
+
+
+@drawn("Accum")
+@st.composite
+def accum(draw: Draw) -> Drawn:
+    n = draw(st.integers(1, 3))
+    feeds = {
+        f"x{i}": normal(draw, n, draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+        for i in range(draw(st.integers(1, 3)))
+    }
+    form = draw(st.sampled_from(("reference", "divisor", "stated", "none")))
+    if form == "reference":
+        feeds["like"] = np.zeros((1, 1, draw(st.integers(2, 9)), draw(st.integers(2, 9))), np.float32)
+    else:
+        assume(min(max(x.shape[axis] for x in feeds.values()) for axis in (2, 3)) > 1)
+    params = section(
+        "accum_param",
+        have_reference=True if form == "reference" else draw(maybe(st.just(False))),
+        size_divisible_by=draw(st.integers(1, 8)) if form == "divisor" else None,
+        top_height=draw(st.integers(1, 12)) if form == "stated" else None,
+        top_width=draw(st.integers(1, 12)) if form == "stated" else None,
+    )
+    return Drawn(layer("Accum", params, " ".join(feeds)), feeds)

@@ -69,3 +69,18 @@ def mish() -> Naive:
         value = float(x[place])
         y[place] = value - 2 * value / ((math.exp(value) + 1) ** 2 + 1)
     return Naive(layer("Mish"), {"x": x}, {("it", "out"): y})
+
+
+@case("neg_relu")
+def neg_relu() -> Naive:
+    """iResNet's neg_relu_layer.cu: in < 0 ? in : in * negative_slope."""
+    x = random(11, 2, 3, 4, 5)
+    y = np.float32([v if v < 0 else 0.0 for v in map(float, x.ravel())]).reshape(x.shape)
+    return Naive(layer("NegReLU", "relu_param { negative_slope: 0 }"), {"x": x}, {("it", "out"): y})
+
+
+@case("neg_relu_slope")
+def neg_relu_slope() -> Naive:
+    x = random(12, 2, 3, 4, 5)
+    y = np.float32([v if v < 0 else 0.25 * v for v in map(float, x.ravel())]).reshape(x.shape)
+    return Naive(layer("NegReLU", "relu_param { negative_slope: 0.25 }"), {"x": x}, {("it", "out"): y})

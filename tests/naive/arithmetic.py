@@ -35,3 +35,11 @@ def mul() -> Naive:
     for n, c, h, w in np.ndindex(top.shape):
         top[n, c, h, w] = x[n, c, 0, w] * y[c, h, 0]
     return Naive(layer("Mul", "", "x y"), {"x": x, "y": y}, {("it", "out"): top})
+
+
+@case("eltwise_of_one")
+def eltwise_of_one() -> Naive:
+    """FlowNet2's eltwise_layer.cpp: the sum of one bottom, which its coeff scales."""
+    x = random(13, 2, 3, 4, 5)
+    y = np.float32([float(v) * 0.25 for v in x.ravel()]).reshape(x.shape)
+    return Naive(layer("Eltwise", "eltwise_param { operation: SUM coeff: 0.25 }"), {"x": x}, {("it", "out"): y})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.naive.base import Naive, case
+from tests.naive.base import Naive, case, random
 from tests.naive.data import brought_in
 
 
@@ -43,3 +43,13 @@ def lane_data() -> Naive:
 @case("bbox_data")
 def bbox_data() -> Naive:
     return brought_in("BboxData", "", 2, 3, 4, 5)
+
+
+@case("writers")
+def writers() -> Naive:
+    """FlowNet2's four writers make no top; what they write another layer reads as it was."""
+    data = random(9, 1, 2, 3, 4)
+    text = 'layer { name: "reader" type: "Power" bottom: "data" top: "out" power_param { scale: 2 shift: 1 } }'
+    for kind in ("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter"):
+        text += f'\nlayer {{ name: "{kind}" type: "{kind}" bottom: "data" writer_param {{ folder: "out" }} }}'
+    return Naive(text, {"data": data}, {("reader", "out"): 2 * data + 1})

@@ -37,7 +37,7 @@ def mean() -> Naive:
 @case("mean_added")
 def mean_added() -> Naive:
     """One value for all channels."""
-    x = random(7, 2, 3, 2, 4)
+    x = random(7, 2, 3, 5, 4)
     y = np.float32([float(v) + 1.5 for v in x.ravel()]).reshape(x.shape)
     return Naive(layer("Mean", "mean_param { operation: ADD value: 1.5 }"), {"x": x}, {("it", "out"): y})
 

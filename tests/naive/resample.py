@@ -98,3 +98,32 @@ def downsampled(name: str, height: int, width: int) -> None:
 
 downsampled("downsample", 3, 4)
 downsampled("downsample_larger", 8, 5)
+
+
+def accumulated(name: str, sizes: list[tuple[int, int]], size: tuple[int, int], params: str, reference: bool) -> None:
+    """AccumLayer::Forward_cpu: xpos = w / (topwidth - 1) * (bottomwidth - 1), bilinear."""
+
+    @case(name)
+    def make() -> Naive:
+        feeds = {f"x{i}": random(4 + i, 2, i + 1, *own) for i, own in enumerate(sizes)}
+        parts = []
+        for x in list(feeds.values()):
+            part: Array = np.empty((*x.shape[:2], *size), np.float32)
+            for n, c, h, w in np.ndindex(part.shape):
+                ypos, xpos = h / (size[0] - 1) * (x.shape[2] - 1), w / (size[1] - 1) * (x.shape[3] - 1)
+                top, left = math.floor(ypos), math.floor(xpos)
+                total = 0.0
+                for row, column in np.ndindex(2, 2):
+                    share = (1 - abs(ypos - top - row)) * (1 - abs(xpos - left - column))
+                    if share:
+                        total += share * float(x[n, c, top + row, left + column])
+                part[n, c, h, w] = total
+            parts.append(part)
+        if reference:
+            feeds["like"] = np.zeros((1, 1, *size), np.float32)
+        text = layer("Accum", f"accum_param {{ {params} }}", " ".join(feeds))
+        return Naive(text, feeds, {("it", "out"): np.concatenate(parts, 1)})
+
+
+accumulated("accum_reference", [(3, 5), (7, 4)], (5, 6), "have_reference: true", reference=True)
+accumulated("accum_divisible", [(3, 5), (6, 4)], (8, 8), "size_divisible_by: 4", reference=False)

@@ -1,7 +1,8 @@
 """Forks' layers that work on each value alone.
 
 Facts from the sources of the forks by soeaver (selu_layer.cpp, selu_dropout_layer.cpp), by happynear
-(insanity_layer.cpp), for DehazeNet and FPCNet (brelu_layer.cpp), and of ENet's spatial_dropout.py.
+(insanity_layer.cpp), for DehazeNet and FPCNet (brelu_layer.cpp), of iResNet (neg_relu_layer.cpp), and of ENet's
+spatial_dropout.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prototxt.param_dict import dict_of
+from verify.layers.activation import bounded_slope
 from verify.layers.registry import Array, Call, Sensitivity, narrow, register, wide
 
 
@@ -56,6 +58,17 @@ def insanity(call: Call) -> list[Array]:
     call.require(not call.train, "draws at random in training")
     x = wide(call.x)
     return [narrow(np.where(x > 0, x, x / _mean_divisor(call)))]
+
+
+def _slope_above(call: Call) -> float:
+    return max(1.0, abs(call.param.relu_param.negative_slope))
+
+
+@register("NegReLU", error=bounded_slope(_slope_above), keeps_shape=True)
+def neg_relu(call: Call) -> list[Array]:
+    """x below 0, negative_slope * x from there on."""
+    slope = np.float32(call.param.relu_param.negative_slope)
+    return [np.where(call.x < 0, call.x, call.x * slope)]
 
 
 @register("BReLU", keeps_shape=True)

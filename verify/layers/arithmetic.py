@@ -27,17 +27,21 @@ def _eltwise_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 
 def _covering(call: Call) -> list[Array]:
     """The bottoms, a second one of fewer axes with ones behind it (Synopsys' fork; its `axis` says from where on)."""
-    p, (first, second, *others) = call.param.eltwise_param, call.bottoms
-    call.require(all(other.shape == first.shape for other in others), "bottoms from the third on differ from the first")
+    p, (first, *more) = call.param.eltwise_param, call.bottoms
     axis = call.axis(p.axis) if first.ndim else 0
+    if not more:
+        call.require(p.operation == p.SUM, "needs 2 bottoms for all but a SUM")
+        return [first]
+    second, *others = more
+    call.require(all(other.shape == first.shape for other in others), "bottoms from the third on differ from the first")
     if first.shape[axis : axis + second.ndim] != second.shape:
         call.same_shapes()
     return [first, _aligned(call, second, axis), *others]
 
 
-@register("Eltwise", bottoms=(2, None), error=_eltwise_error, keeps_shape=True)
+@register("Eltwise", bottoms=(1, None), error=_eltwise_error, keeps_shape=True)
 def eltwise(call: Call) -> list[Array]:
-    """Sum (with coefficients), product, maximum, in Synopsys' fork quotient or minimum."""
+    """Sum (with coefficients; in FlowNet's fork of one), product, maximum, in Synopsys' fork quotient or minimum."""
     p = call.param.eltwise_param
     first, *rest = _covering(call)
     call.require(len(p.coeff) in (0, len(call.bottoms)), f"{len(p.coeff)} coeff for {len(call.bottoms)} bottoms")
@@ -51,7 +55,7 @@ def eltwise(call: Call) -> list[Array]:
         call.require(len(rest) == 1, f"divides {len(call.bottoms)} bottoms, expected 2")
         with np.errstate(divide="ignore", invalid="ignore"):
             return [narrow(wide(first) / wide(rest[0]))]
-    if p.operation == p.SUM and not p.coeff:
+    if p.operation == p.SUM and not p.coeff and rest:
         total: Array | Wide = first
         for other in rest[:-1]:
             total = np.add(total, other, dtype=np.float64)

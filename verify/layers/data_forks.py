@@ -1,4 +1,4 @@
-"""Layers of forks that bring values in, always fed."""
+"""Layers of forks that bring values in, always fed, or take them out."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ from verify.layers.registry import Array, Call, register
 def fed(call: Call) -> list[Array]:
     """Never computes: its values come from outside."""
     raise call.fail(MUST_BE_FED)
+
+
+@register("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter")
+def writer(call: Call) -> list[Array]:
+    """Writes its bottom to a file and makes no top (FlowNet2: flowriter_layer.cpp and its kin)."""
+    return []

@@ -147,3 +147,55 @@ def downsample(call: Call) -> list[Array]:
     if size == call.x.shape[2:]:
         return [call.x.copy()]
     return [_weighted(call, _downsample_lanes(call, size))]
+
+
+def _accum_size(call: Call) -> tuple[list[Array], tuple[int, int]]:
+    """The bottoms that are put together, and the top's height and width."""
+    p, put = call.param.accum_param, list(call.bottoms)
+    for bottom in put:
+        call.require(bottom.ndim == 4, f"needs bottoms of 4 axes, one has {bottom.ndim}")
+    names = ("top_height", "top_width", "size_divisible_by")
+    if p.have_reference:
+        call.ignores("the last bottom has the size", *(f"accum_param.{name}" for name in names))
+        call.require(len(put) > 1, "has a reference and no other bottom")
+        height, width = put.pop().shape[2:]
+        size = (height, width)
+    else:
+        size = (max(b.shape[2] for b in put), max(b.shape[3] for b in put))
+        wished = (p.top_height, p.top_width)
+        if p.HasField("size_divisible_by"):
+            call.ignores("size_divisible_by counts", "accum_param.top_height", "accum_param.top_width")
+            call.require(p.size_divisible_by > 0, "has a size_divisible_by of 0")
+            height, width = (int(np.ceil(n / p.size_divisible_by)) * p.size_divisible_by for n in size)
+            wished = (height, width)
+        if wished[0] > size[0] and wished[1] > size[1]:
+            size = wished
+    call.require(len({len(b) for b in put}) == 1, "puts together bottoms of different numbers of items")
+    call.require(min(size) > 1, f"makes {size[0]}×{size[1]}")
+    return put, size
+
+
+def _accum_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """A float32 place is off by its own size's rounding, and moves a value by that times a step between pixels."""
+    put, size = _accum_size(call)
+    gains = (1.0,) * len(put) + (0.0,) * (len(call.bottoms) - len(put))
+    return [Sensitivity(4 + max(max(size), *(max(b.shape[2:]) for b in put)) ** 2 // 4, gains)]
+
+
+@register("Accum", bottoms=(1, None), error=_accum_error)
+def accum(call: Call) -> list[Array]:
+    """Each bottom read at w / (W - 1) · (width - 1) and h / (H - 1) · (height - 1), its channels behind the others'."""
+    put, size = _accum_size(call)
+    call.room((len(put[0]), sum(b.shape[1] for b in put), *size))
+    parts = []
+    for bottom in put:
+        image = wide(bottom)
+        for axis, count in zip((2, 3), size, strict=True):
+            last = image.shape[axis] - 1
+            places = (np.arange(count).astype(np.float32) / np.float32(count - 1)) * np.float32(last)
+            low = np.floor(places).astype(np.int64)
+            share = wide(places - low).reshape(-1, *(1,) * (3 - axis))
+            high = np.minimum(low + 1, last)
+            image = np.take(image, low, axis) * (1 - share) + np.take(image, high, axis) * share
+        parts.append(image)
+    return [narrow(np.concatenate(parts, axis=1))]

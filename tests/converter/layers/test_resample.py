@@ -80,12 +80,46 @@ def test_a_copy_of_its_bottom_is_its_bottom(tmp_path: Path) -> None:
         assert got["end"].ravel().tolist() == [0, 0, 6, 14]
 
 
-@pytest.mark.parametrize("case", golden_cases("resample", "downsample"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("resample", "downsample", "accum"), ids=str)
 def test_every_opset_gives_the_same(case: GoldenCase, tmp_path: Path) -> None:
     assert_parity(case, tmp_path, 13, 18, 22)
 
 
+def accumulated(params: str, bottoms: str) -> str:
+    return layer("Accum", f"accum_param {{ {params} }}", bottoms)
+
+
+SIZES = {
+    accumulated("have_reference: true", "x y"): (1, 4, 3, 7),
+    accumulated("", "x y"): (1, 6, 4, 9),
+    accumulated("top_height: 5 top_width: 10", "x y"): (1, 6, 5, 10),
+    # both sides must be larger
+    accumulated("top_height: 4 top_width: 10", "x y"): (1, 6, 4, 9),
+    accumulated("size_divisible_by: 5", "x y"): (1, 6, 5, 10),
+    accumulated("size_divisible_by: 4", "x y"): (1, 6, 4, 9),
+}
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_the_size_of_what_is_put_together(text: str) -> None:
+    feeds = {"x": random(1, 1, 4, 4, 9), "y": random(2, 1, 2, 3, 7)}
+    net = net_of(text, feeds)
+    assert prepare(net, None, Options()).graph.outputs[0].shape == SIZES[text]
+    assert run(net, None, feeds).blobs["out"].shape == SIZES[text]
+
+
+def test_corners_fall_on_corners(tmp_path: Path) -> None:
+    feeds = {"x": SQUARE, "y": np.zeros((1, 1, 3, 5), np.float32)}
+    text = accumulated("have_reference: true", "x y")
+    by_onnx, by_torch = answers(text, feeds, tmp_path)
+    for got in (by_onnx, by_torch, run(net_of(text, feeds), None, feeds).blobs):
+        assert got["out"][0, 0].tolist() == [[0, 2, 4, 6, 8], [8, 10, 12, 14, 16], [16, 18, 20, 22, 24]]
+
+
 REFUSED = {
+    accumulated("have_reference: true", "x"): ("have_reference with one bottom", "a reference and no other"),
+    accumulated("size_divisible_by: 0", "x"): ("size_divisible_by is 0", "size_divisible_by of 0"),
+    accumulated("", "x flat"): ("a bottom is 4×4; expected 4 axes", "bottoms of 4 axes"),
     resampled("height: 2"): ("width is 0; expected at least 1", "makes 2×0"),
     resampled("height: 2 width: 2 type: AREA"): ("type AREA, which the fork lacks", "type AREA"),
     resampled("height: 1 width: 9 type: NEAREST"): ("the nearest pixels lie outside", "nearest pixels outside"),

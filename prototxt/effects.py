@@ -69,6 +69,7 @@ NONE: dict[str, tuple[str, ...]] = {
     ),
     "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
     "no layer of FlowNet's fork reads it": ("correlation_param.do_abs", "resample_param.factor"),
+    "the fork that has it leaves it at 1": ("local_param.dilation",),
     "of FlowNet's layers that make numbers of random changes": (
         "augmentation_param.mode",
         "augmentation_param.bottomwidth",

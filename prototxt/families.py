@@ -98,6 +98,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "LaneData": "data_forks",
     "LargeMarginInnerProduct": "margins",
     "LayerNorm": "item_norms",
+    "Local": "local",
     "Log": "powers",
     "Lstm": "recurrent_forks",
     "MVN": "normalization",

@@ -61,6 +61,7 @@ FORKS: dict[str, str] = {
     "pspnet": "hszhao/PSPNet",
     "rfcn": "py-R-FCN's Caffe, as in MhLiao/TextBoxes_plusplus",
     "rmpe": "MVIG-SJTU/RMPE",
+    "rrf_net": "yuLiu24/RRF-Net",
     "segnet": "alexgkendall/caffe-segnet",
     "segstereo": "yangguorun/SegStereo",
     "sophgo": "sophgo/caffe",
@@ -257,6 +258,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "LSTM": _RECURRENT,
     "LargeMarginInnerProduct": _same("largemargin_inner_product_param", lsoftmax=202, happynear=227),
+    "Local": _same("local_param", bnkang=148, rrf_net=150, happynear=201),
     "Lstm": _same("lstm_param", _LSTM, cc4=148, yutkin=148, caffe_lstm=201, latte=201, sophgo=310, caffe_ocr=8266711),
     "MaxUnPool": _same("max_unpool_param", inisis=506),
     "MergeCrop": tuple(

@@ -62,6 +62,7 @@ _READERS = {
     "label_specific_add_param": "LabelSpecificAdd",
     "largemargin_inner_product_param": "LargeMarginInnerProduct",
     "layer_norm_param": "LayerNorm",
+    "local_param": "Local",
     "log_param": "Log",
     "lrn_param": "LRN",
     "lstm_param": "Lstm",

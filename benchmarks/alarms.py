@@ -44,10 +44,10 @@ from verify.bounds import peak
 from verify.engines.engine import Answers, Blobs, Engine
 from verify.engines.opening import open_model
 from verify.inputs import exact_inputs, seeded
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
+from verify.interpreter.wiring import wire
 from verify.report.records import Row
 from verify.walk import walk
-from verify.wiring import wire
 from weights import ArrayWeights, Weights
 
 Array = npt.NDArray[np.float32]

@@ -1,6 +1,6 @@
 """Where the pixels of blobs lie on each other, as FCN's branch of Caffe has it in its layers' coord_map (coords.hpp).
 
-    Deconvolution          y = s x + (k - 1) / 2 - pad       k: what the dilated kernel covers
+    Deconvolution          y = s x + (k - 1) / 2 - pad       k: what the dilated kernel covers, with DeepLab's holes too
     Convolution, Pooling   the inverse of that
     Crop, AutoCrop         y = x - what it cuts off
 
@@ -115,12 +115,15 @@ def read_crops(layers: Sequence[LayerParameter]) -> CropReading:
     """BVLC's Crop begins at 0 where nothing is stated; a net of FCN's branch has whole offsets throughout.
 
     That alone shows little: it shows FCN's where a Deconvolution enlarges what is cut, as in all nets of that kind.
+    A Scale in the net shows that it is not: that layer is younger than FCN's branch, and what has it and Crop is BVLC's
+    or follows it, as DeeperCut's fork does, whose crops line up by chance.
     """
     places = _places(layers, lined_up=True)
     silent = [layer for layer in layers if states_no_cut(layer)]
     cuts = [_seen_cut(places, layer) for layer in silent]
     would_differ = None not in cuts and any(any(cut or ()) for cut in cuts)
-    if not would_differ or not any(_is_enlarged(places, layer) for layer in silent):
+    younger = any(layer.type == "Scale" for layer in layers)
+    if not would_differ or younger or not any(_is_enlarged(places, layer) for layer in silent):
         return CropReading(_places(layers, lined_up=False) if silent else places, "", would_differ)
     layer, (rows, columns) = next((layer, cut) for layer, cut in zip(silent, cuts, strict=True) if cut and any(cut))
     given = f"{rows} and {columns} for {layer.bottom[0]!r} and {layer.bottom[1]!r}"
@@ -217,13 +220,14 @@ def _enlarges(layer: LayerParameter) -> bool:
 
 def _convolution(layer: LayerParameter, axis: int) -> Line:
     p = layer.convolution_param
+    holes = p.HasField("hole") or p.HasField("hole_h") or p.HasField("hole_w")
     kernel, stride, pad, dilation = (
         _of_axis(paired, pair, several, axis, default)
         for paired, pair, several, default in (
             (not p.kernel_size, (p.kernel_h, p.kernel_w), p.kernel_size, 0),
             (p.HasField("stride_h") or p.HasField("stride_w"), (p.stride_h, p.stride_w), p.stride, 1),
             (p.HasField("pad_h") or p.HasField("pad_w"), (p.pad_h, p.pad_w), p.pad, 0),
-            (False, (1, 1), p.dilation, 1),
+            (p.HasField("hole_h") or p.HasField("hole_w"), (p.hole_h, p.hole_w), [p.hole] if holes else p.dilation, 1),
         )
     )
     return _filter((kernel - 1) * dilation + 1, stride, pad)

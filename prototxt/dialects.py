@@ -110,6 +110,25 @@ def _have_faceboxes_squares(layers: Sequence[LayerParameter]) -> bool:
     return any(list(other.prior_box_param.min_size) == [32, 64, 128] for other in layers if other.type == "PriorBox")
 
 
+def _pools_of_darknet(layer: NetLayer) -> str:
+    return layer.neighbours.once(_pools_to_the_same_size)
+
+
+def _pools_to_the_same_size(layers: Sequence[LayerParameter]) -> str:
+    """YOLOv3-tiny's maximum of 2×2 at every place, under the name that the script gives it, and that script's Upsample.
+
+    Without a further window its two branches do not meet.
+    """
+    if not any(other.type == "Upsample" and other.upsample_param.HasField("scale") for other in layers):
+        return ""
+    for other in layers:
+        p = other.pooling_param
+        named = other.type == "Pooling" and other.name.endswith("-maxpool")
+        if named and (p.pool, p.kernel_size, p.stride, p.pad) == (p.MAX, 2, 1, 0):
+            return f"{other.name} takes the maximum of 2×2 at stride 1 in a net with darknet2caffe's Upsample"
+    return ""
+
+
 def _lines_up(layer: NetLayer) -> str:
     from prototxt.coordinates import read_crops, states_no_cut  # and fractions, which no other layer needs
 
@@ -166,6 +185,15 @@ def _plain_boxes(layer: LayerParameter) -> int:
     return len(p.min_size) * (1 + len(ratios) * (2 if p.flip else 1)) + len(p.max_size)
 
 
+def _flow_beside_a_grid(layer: NetLayer) -> str:
+    """LiteFlowNet adds a flow to the places of all pixels, which a layer of its own makes."""
+    return "the net has a Grid" if layer.neighbours.once(_have_grid) else ""
+
+
+def _have_grid(layers: Sequence[LayerParameter]) -> bool:
+    return any(other.type == "Grid" for other in layers)
+
+
 def _engine_of_intel(layer: NetLayer) -> str:
     p = layer.param.batch_norm_param
     if p.engine in (ConvolutionParameter.MKL2017, ConvolutionParameter.MKLDNN) or layer.param.engine.startswith("MKL"):
@@ -193,6 +221,11 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "BN": (
         Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
         Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
+        Dialect(
+            "caffe_windows",
+            "four blobs, and var_eps, 1e-10 unless it is stated; so are four of a layer with SegNet's fields",
+            _fields("bn_param", "var_eps", "decay", "moving_average", "use_history_in_test"),
+        ),
         Dialect(
             "segnet",
             "two blobs: scale and shift, that of bn_mode INFERENCE with mean and variance in them",
@@ -236,6 +269,14 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("ssd", "multiplies by a learned blob", usual=lambda layer: True),
         Dialect("happynear", "has no blob: each pixel over the norm of its channels", _vectors_of_happynear),
     ),
+    "Pooling": (
+        Dialect("bvlc", "as many windows as fit, rounded as the layer says", usual=lambda layer: True),
+        Dialect(
+            "darknet2caffe",
+            "one window more on each axis where the kernel less the stride is odd",
+            _pools_of_darknet,
+        ),
+    ),
     "Pooling3D": (
         Dialect(
             "synopsys",
@@ -269,6 +310,12 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             "cascade_rcnn",
             "roi_pooling_param; samples at the corners of bins, one row and column more than pooled_h and pooled_w",
             _grid_is_averaged,
+        ),
+    ),
+    "Warp": (
+        Dialect("pwc_net", "the second bottom is a flow, and what lies beyond the first and last pixel is 0"),
+        Dialect(
+            "liteflownet", "the second bottom has places, and the image fades out over a pixel", _flow_beside_a_grid
         ),
     ),
 }

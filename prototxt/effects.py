@@ -35,6 +35,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "mergecrop_param.backward",
         "normalize_param.bp_norm",
         "normalize_param.fix_gradient",
+        "st_param.to_compute_dU",
     ),
     "read where the net is put together: names, wiring, phase rules, shared and frozen blobs": (
         "name",
@@ -64,6 +65,8 @@ NONE: dict[str, tuple[str, ...]] = {
         "detection_output_param.save_file",
         "detection_output_param.save_output_param.*",
         "hdf5_output_param.*",
+        "augmentation_param.write_augmented",
+        "augmentation_param.write_mean",
     ),
     "how stored blobs are held to the net's shapes, which is strict here": ("strict_dim",),
     "how precisely NVIDIA's fork computes, where all is float32 here": (
@@ -73,6 +76,14 @@ NONE: dict[str, tuple[str, ...]] = {
         "backward_math",
     ),
     "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
+    "no layer of FlowNet's fork reads it": ("correlation_param.do_abs", "resample_param.factor"),
+    "of FlowNet's layers that make numbers of random changes": (
+        "augmentation_param.mode",
+        "augmentation_param.bottomwidth",
+        "augmentation_param.bottomheight",
+        "augmentation_param.num",
+    ),
+    "of a correlation along the rows alone": ("Correlation: correlation_param.single_direction",),
     "of a ReLU inside, which relu asks for": (
         "*convolution_param.negative_slope",
         "inner_product_param.negative_slope",
@@ -97,6 +108,7 @@ NONE: dict[str, tuple[str, ...]] = {
     "its code asks for phase TRAIN where it would count at test time": ("label_specific_add_param.transform_test",),
     "of training, which is refused for these layers": (
         "bn_param.momentum",
+        "bn_param.decay",
         "bn_param.frozen",
         "denseblock_param.moving_average_fraction",
         "denseblock_param.dropout_amount",

@@ -21,6 +21,7 @@ from prototxt.caffe_pb2 import LayerParameter
 FORKS: dict[str, str] = {
     "ascend": "Huawei's description of the layers that its Ascend tools add",
     "atlas": "futureisatyourhand/atlas_caffe",
+    "bnkang": "bnkang/caffe-windows-for-fr",
     "caffe_lstm": "junhyukoh/caffe-lstm",
     "caffe_ocr": "senlinuc/caffe_ocr",
     "caffemex": "liuyuisanai/CaffeMex_v2",
@@ -29,9 +30,11 @@ FORKS: dict[str, str] = {
     "cc4": "dlunion/CC4.0",
     "chen": "the Upsample layer of ChenYingpeng/caffe-yolov3, as in PerfXLab/caffe",
     "chwick": "ChWick/caffe",
+    "daerduo": "daerduoCarey/SpatialTransformerLayer",
     "deeplab": "xmyqsh/deeplab-v2",
     "deeplab_v1": "DeepLab's first, with hole in the place of dilation",
     "dehazenet": "the caffemodel of chaimi2013/FPCNet",
+    "ducha": "ducha-aiki/caffe",
     "enet": "TimoSaemann/caffe-enet, and caffemodels of ENet",
     "farmingyard": "farmingyard/ShuffleNet",
     "fcn_ssd": "chuanqi305/ssd, branch fcn",
@@ -57,7 +60,9 @@ FORKS: dict[str, str] = {
     "perfxlab": "PerfXLab/caffe",
     "pspnet": "hszhao/PSPNet",
     "rfcn": "py-R-FCN's Caffe, as in MhLiao/TextBoxes_plusplus",
+    "rmpe": "MVIG-SJTU/RMPE",
     "segnet": "alexgkendall/caffe-segnet",
+    "segstereo": "yangguorun/SegStereo",
     "sophgo": "sophgo/caffe",
     "ssd_windows": "xuanyuyt/caffe-ssd-windows",
     "synopsys": "foss-for-synopsys-dwc-arc-processors/synopsys-caffe",
@@ -128,6 +133,7 @@ _UPSAMPLE = {
 }  # fmt: skip
 _SCALE = {1: "#scale"}
 _SLOPE = {1: "slope_filler", 2: "bias_filler", 3: "momentum", 4: "eps", 5: "frozen", 6: "engine"}
+_SCALE_SHIFT = {1: "scale_filler", 2: "shift_filler", 3: "var_eps", 5: "decay"}
 _INTERP = {1: "height", 2: "width", 3: "zoom_factor", 4: "shrink_factor", 5: "pad_beg", 6: "pad_end"}
 _ROI = {1: "pooled_h", 2: "pooled_w", 3: "spatial_scale"}
 _LSTM = {1: "num_output", 2: "clipping_threshold", 3: "weight_filler", 4: "bias_filler", 5: "batch_size"}
@@ -166,6 +172,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("bn_param", _SLOPE | {7: "bn_mode", 8: "scale_filler", 9: "shift_filler"}, sophgo=162),
         *_same("bn_param", venkai=148, latte=203, enet=123321),
         *_same("bn_param", {1: "frozen", 2: "momentum", 3: "eps", 4: "-engine"}, cambricon=100015),
+        *_same("bn_param", _SCALE_SHIFT | {4: "moving_average"}, ducha=202, bnkang=147),
+        *_same("bn_param", _SCALE_SHIFT | {4: "use_history_in_test", 11: "frozen", 12: "-engine"}, segstereo=150),
     ),
     "BReLU": (
         *_same("brelu_param", dehazenet=161),
@@ -208,6 +216,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "Convolution": _CONVOLUTION,
     "ConvolutionDepthwise": _CONVOLUTION,
+    "Correlation": _same("correlation_param", segstereo=151),
+    "Correlation1D": _same("correlation_param", segstereo=151),
     "Crop": _same("crop_param", happynear=152),
     "CropCenter": _same("crop_center_param", waifu2x=149),
     "DecodeBBox": (
@@ -323,6 +333,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "SmoothL1Loss": _SMOOTH_L1,
     "SmoothL1LossOHEM": _SMOOTH_L1,
+    "SpatialTransformer": _same("st_param", daerduo=148, cc4=156, rmpe=212, iresnet=247),
     "Tile": _same("tile_param", fcn_ssd=135),
     "Transpose": _same("transpose_param", tianzhi=145, yutkin=147, cc4=150, houkai=150, latte=200),
     "UnPooling": _UNPOOLING,

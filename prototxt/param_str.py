@@ -52,7 +52,7 @@ def numbers_of(layer: NetLayer) -> dict[str, StatedValue]:
 
 def _value(text: str) -> StatedValue | None:
     if text.startswith("["):
-        inside = text[1:-1].strip()
+        inside = text[1:-1].strip().removesuffix(",").rstrip()
         parts = [_number(part.strip()) for part in inside.split(",")] if inside else []
         return None if None in parts else tuple(part for part in parts if part is not None)
     return _number(text)

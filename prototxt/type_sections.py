@@ -11,6 +11,7 @@ from __future__ import annotations
 _READERS = {
     "accuracy_param": "Accuracy",
     "argmax_param": "ArgMax",
+    "augmentation_param": "DataAugmentation",
     "au_mask_based_land_param": "AUMaskBasedLand",
     "batch_norm_param": "BatchNorm",
     "batch_to_space_nd_param": "BatchToSpaceND",
@@ -31,6 +32,7 @@ _READERS = {
         "Convolution Convolution3D ConvolutionDepthwise Deconvolution Deconvolution3D DepthwiseConvolution Im2col "
         "NdConvolution"
     ),
+    "correlation_param": "Correlation Correlation1D",
     "crop_center_param": "CropCenter",
     "crop_param": "Crop",
     "ctc_decoder_param": "CTCGreedyDecoder",
@@ -40,6 +42,7 @@ _READERS = {
     "depth_to_space_param": "DepthToSpace",
     "detection_output_param": "DetectionOutput",
     "division_param": "Division",
+    "downsample_param": "Downsample",
     "dropout_param": "Dropout",
     "eltwise_param": "Eltwise",
     "eltwise_accuracy_param": "EltwiseAccuracy",
@@ -48,6 +51,7 @@ _READERS = {
     "exp_param": "Exp",
     "flatten_param": "Flatten",
     "flip_param": "Flip",
+    "flow_warp_param": "FlowWarp",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
     "inner_product_param": "InnerProduct",
@@ -61,6 +65,7 @@ _READERS = {
     "lrn_param": "LRN",
     "lstm_param": "Lstm",
     "max_unpool_param": "MaxUnPool",
+    "mean_param": "Mean",
     "mergecrop_param": "MergeCrop",
     "modulated_deformable_convolution_param": "ModulatedDeformableConvolution",
     "mvn_param": "MVN",
@@ -84,6 +89,7 @@ _READERS = {
     "relu6_param": "ReLU6",
     "relu_param": "ReLU",
     "reorg_param": "Reorg",
+    "resample_param": "Resample",
     "reshape_param": "Reshape",
     "resize_bilinear_param": "ResizeBilinear",
     "resize_nearest_neighbor_param": "ResizeNearestNeighbor",
@@ -103,6 +109,7 @@ _READERS = {
     "space_to_batch_nd_param": "SpaceToBatchND",
     "spp_param": "SPP",
     "squeeze_param": "Squeeze",
+    "st_param": "SpatialTransformer",
     "swish_param": "Swish",
     "tanh_param": "TanH",
     "threshold_param": "Threshold",
@@ -117,8 +124,8 @@ _READERS = {
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
 _SECTIONLESS = (
-    "AbsVal Add AutoCrop Axpy BNLL BatchReindex Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize LSTMUnit "
-    "Mish Mul Silence Split"
+    "AbsVal Add AutoCrop Axpy BNLL BatchReindex ChannelNorm Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize "
+    "LSTMUnit Mish Mul Silence Split Warp"
 )
 
 SECTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(_SECTIONLESS.split(), ()) | {

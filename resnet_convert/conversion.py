@@ -134,7 +134,6 @@ def check(done: Written, request: ConversionRequest, outputs: Outputs, progress:
     if request.to not in VERIFIED:
         return Check()
     from resnet_convert.verification import compare
-    from verify import write_html
 
     model = done.files[0] if request.to == "onnx" else done.files[0].parent
     values = sum(int(count(v.shape)) for node in done.graph.nodes for v in node.outputs)
@@ -151,6 +150,7 @@ def check(done: Written, request: ConversionRequest, outputs: Outputs, progress:
     report = replace(report, model=str(model))
     if request.report is not None:
         from resnet_convert.provenance import provenance
+        from verify import write_html
 
         write_html(report, outputs.file(request.report), provenance(request))
     return Check(report)

@@ -22,9 +22,10 @@ from resnet_convert.option import takes
 from resnet_convert.plugins import load_plugins
 from resnet_convert.provenance import provenance
 from resnet_convert.requests import FedRequest, Mean, NetRequest, VerificationRequest
-from verify import Report, load_image, verify_models, write_html
+from verify import Report, verify_models
 from verify import judge as judged
 from verify.engines.engine import Engine
+from verify.inputs import load_image
 from verify.parity import OnPart, verify_engine
 from verify.report.records import Json
 from weights import Outputs, Weights, open_weights, unused_warnings
@@ -91,6 +92,8 @@ def provenance_of(report: Report, request: VerificationRequest, models: Sequence
 
 def _write_pages(reports: Sequence[Report], request: VerificationRequest, models: Sequence[File]) -> None:
     if request.report is not None:
+        from verify import write_html
+
         with Outputs() as outputs:
             for report, page in zip(reports, pages_of(request.report, len(reports)), strict=True):
                 write_html(report, outputs.file(page), provenance_of(report, request, models))

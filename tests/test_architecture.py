@@ -25,7 +25,7 @@ MAY_IMPORT = {
 }
 
 
-AT_MOST = {"converter": 14, "verify": 12, "verify/evaluation": 4, "resnet_convert": 23}
+AT_MOST = {"converter": 14, "verify": 8, "verify/evaluation": 4, "resnet_convert": 23}
 """How many modules a folder has beside its folders, before a newcomer no longer finds the way; `__init__` apart."""
 
 TYPES_ONLY = {("prototxt.dialects", "prototxt.net"), ("prototxt.coordinates", "prototxt.net")}
@@ -91,6 +91,10 @@ def test_imports_form_no_circle() -> None:
     assert needs == {}
 
 
+NAMES_OF_OURS = {"Mean"}
+"""Types that bear the name of something of ours: the mean that a preprocessing takes away."""
+
+
 @pytest.mark.parametrize("module", DECIDING)
 def test_no_module_outside_the_layers_decides_by_a_layers_type(module: str) -> None:
     """What a layer is stands in its own class or rule; others ask for that."""
@@ -98,7 +102,7 @@ def test_no_module_outside_the_layers_decides_by_a_layers_type(module: str) -> N
     parts = [part for node in ast.walk(tree) for part in asked_kinds(node)]
     asked = {name.id for part in parts for name in ast.walk(part) if is_name(name)}
     assert asked & classes_of_layers(tree) == set()
-    types = {*registry(), *known_types()}
+    types = {*registry(), *known_types()} - NAMES_OF_OURS
     stated = [text for text in stated_words(tree) if text.split()]
     assert [text for text in stated if text in types or {*text.split()} <= types] == []
 

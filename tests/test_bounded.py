@@ -25,7 +25,7 @@ from prototxt.errors import MOST_ERRORS, MOST_SHOWN, CaffeModelError, ErrorGroup
 from verify.evaluation.datasets import archives, decoding, matlab
 from verify.inputs import input_shapes
 from verify.interpreter import run
-from verify.wiring import wire
+from verify.interpreter.wiring import wire
 from weights import load_mean
 from weights import machine as weights_machine
 from weights.blobproto import MOST_STRANGE

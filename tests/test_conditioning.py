@@ -11,7 +11,7 @@ from prototxt import parse_net
 from tests.drawn.conditioning import assert_close_as_conditioned
 from tests.golden import Array
 from verify import run
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
 
 NET = parse_net("""
 layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 1 dim: 2 } } }

@@ -19,7 +19,7 @@ from tests.drawn.base import Drawn, net_text, strategies
 from tests.drawn.conditioning import assert_close_as_conditioned
 from tests.golden import Array, run_onnx, run_torch
 from verify import known_types, run
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
 from weights import ArrayWeights
 
 KINDS = sorted(strategies())

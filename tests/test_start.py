@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
 PAIR = [str(DIGITS / "deploy.prototxt"), str(DIGITS / "digits_resnet.caffemodel")]
 
-HEAVY = {"numpy", "google.protobuf", "weights.model", "converter.node", "verify.interpreter", "logging", "json"}
+HEAVY = {"numpy", "google.protobuf", "weights.model", "converter.node", "verify.interpreter.lanes", "logging", "json"}
 """What no answer about the command line itself needs."""
 
 UNUSED = set(
     "onnx onnxruntime torch h5py cv2 numpy.random ssl hashlib _hashlib secrets asyncio multiprocessing http tomllib "
     "importlib.metadata decimal fractions difflib tempfile zipfile shutil google.protobuf.descriptor_pb2 "
-    "verify.interpreter verify.layers".split()
+    "verify.interpreter verify.interpreter.lanes verify.layers".split()
 )
 """What a conversion without a comparison does not need."""
 
@@ -101,3 +102,17 @@ def test_a_conversion_loads_the_families_of_its_layers(to: str, tmp_path: Path) 
 def test_a_conversion_loads_nothing_that_it_does_not_use(to: str, tmp_path: Path) -> None:
     _, loaded, _ = modules_after(tmp_path, *PAIR, "--to", to, "--no-verify", "-o", "m")
     assert loaded & UNUSED == set()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_what_a_check_frees_is_used_again() -> None:
+    code = (
+        "import resource\nimport numpy as np\nfrom resnet_convert.cli.garbage import keep_freed\n"
+        "def fill():\n    blobs = [np.ones(2_000_000) for _ in range(5)]\n"
+        "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "def again():\n    before = faults()\n    fill()\n    return faults() - before\n"
+        "fill()\nwithout = again()\nkeep_freed()\nfill()\nprint(without, again())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    without, kept = map(int, done.stdout.split())
+    assert kept < 10 < without

@@ -8,7 +8,8 @@ from prototxt.by_need import names_by_need
 
 if TYPE_CHECKING:
     from verify.inputs import load_image
-    from verify.interpreter import Step, Trace, run
+    from verify.interpreter import run
+    from verify.interpreter.steps import Step, Trace
     from verify.layers import known_types
     from verify.parity import judge, verify_model, verify_models
     from verify.report.page import write_html
@@ -35,11 +36,12 @@ __getattr__ = names_by_need(
     __name__,
     {
         "verify.inputs": ("load_image",),
-        "verify.interpreter": ("Step", "Trace", "run"),
+        "verify.interpreter": ("run",),
         "verify.layers": ("known_types",),
         "verify.parity": ("judge", "verify_model", "verify_models"),
         "verify.report.page": ("write_html",),
         "verify.report.records": ("Report", "Row"),
         "verify.report.text": ("format_report", "verdict"),
+        "verify.interpreter.steps": ("Step", "Trace"),
     },
 )

@@ -42,10 +42,11 @@ import numpy.typing as npt
 from prototxt import Net
 from verify.engines.engine import Array
 from verify.inputs import exact_inputs, input_layers
-from verify.interpreter import Lane, Step, Trace, side_by_side
+from verify.interpreter.lanes import Lane, side_by_side
+from verify.interpreter.steps import Step, Trace
+from verify.interpreter.wiring import wire
 from verify.keys import Key
 from verify.layers.shared.rounding import LAMBDA, PROBE, UNIT_ROUNDOFF
-from verify.wiring import wire
 from weights import Weights
 
 FEW = 256
@@ -265,16 +266,25 @@ def motion_of(before: Array, after: Sequence[Array]) -> Motion:
         infinite = np.full(lanes[1], math.inf)
         return Motion(largest, math.inf, math.inf, np.full(lanes[1], largest), infinite, is_tame(before))
     move = _distance(before, after).reshape(lanes)
-    moves = move.max(axis=(0, 2)).astype(np.float64)
+    moves = _of_channels(np.maximum, move)
     if not np.isfinite(moves).all():
         move = np.where(np.isfinite(move), move, np.float32(0))
-        moves = move.max(axis=(0, 2)).astype(np.float64)
+        moves = _of_channels(np.maximum, move)
     size = before.reshape(lanes)
-    peaks = np.maximum(size.max(axis=(0, 2)), -size.min(axis=(0, 2))).astype(np.float64)
+    peaks = np.maximum(_of_channels(np.maximum, size), -_of_channels(np.minimum, size))
     tame = bool(peaks.max() < TAME)
     if not peaks.max() < OUTSIDE:
         peaks = np.where(np.abs(size) < OUTSIDE, np.abs(size), 0).max(axis=(0, 2)).astype(np.float64)
     return Motion(float(peaks.max()), float(moves.max()), _root_mean_square(move), peaks, moves, tame)
+
+
+def _of_channels(operation: np.ufunc, values: Array) -> npt.NDArray[np.float64]:
+    """The largest or least value of each channel, of items × channels × values: `reduceat` is twice as fast for small
+    maps as a reduction over two axes.
+    """
+    flat = operation.reduceat(values.reshape(-1), np.arange(0, values.size, values.shape[2]))
+    found: npt.NDArray[np.float64] = operation.reduce(flat.reshape(values.shape[:2]), axis=0).astype(np.float64)
+    return found
 
 
 def is_tame(values: Array) -> bool:

@@ -17,7 +17,7 @@ from prototxt.names import utf8
 from prototxt.words import format_shape
 from verify.bounds import OUTSIDE, TAME, is_tame, peak
 from verify.engines.engine import Answers, Array
-from verify.interpreter import Step, Trace
+from verify.interpreter.steps import Step, Trace
 from verify.keys import Key
 from verify.layers import find
 from verify.report.records import Row

@@ -29,12 +29,12 @@ from verify.engines.opencv import OpenCv
 from verify.engines.opening import TIME_TO_LOAD, open_model, opened_apart
 from verify.engines.pycaffe import PyCaffe
 from verify.inputs import Asked, by_blob, input_layers, input_shapes, seeded
+from verify.interpreter.wiring import Wired, wire
 from verify.keys import Key
 from verify.picture.wired import drawn_net
 from verify.preprocessing import BakedPreprocessing, read_preprocessing
 from verify.report.records import Report, Row
 from verify.walk import Walk, walk
-from verify.wiring import Wired, wire
 from weights import Weights
 
 __all__ = ["Verifier", "compare", "judge", "verify_engine", "verify_model", "verify_models"]

@@ -24,10 +24,10 @@ from verify.bounds import TAME, Rounding, handed_in, jumping, motion_of, perturb
 from verify.comparison import Rows, Seen, difference
 from verify.engines.engine import Array, Blobs
 from verify.inputs import exact_inputs
-from verify.interpreter import Lane, Made, side_by_side
+from verify.interpreter.lanes import Lane, Made, side_by_side
+from verify.interpreter.wiring import Wired, wire
 from verify.keys import Key
 from verify.layers import find
-from verify.wiring import Wired, wire
 from weights import Weights
 
 Feeds = Mapping[str, Array]
@@ -75,7 +75,7 @@ def walk(
         fed: its inputs.
         model: runs the model. It is asked again where it turns out on the way that a layer jumps: the probe then needs
             its other sign, or that an output of the model is a blob that was not kept for it.
-        order: the layers that run, as `verify.wiring.wire` gives them; all by default.
+        order: the layers that run, as `verify.interpreter.wiring.wire` gives them; all by default.
         keys: the tops that the model says it has; none where it says nothing.
         wanted: names of blobs whose final value is kept, besides those that no layer reads.
         feed_errors, seed: as for `verify.bounds.estimate`.

@@ -3,6 +3,7 @@
     blobs                             fork                    top at test time
     slope, bias, mean, variance       yjxiong's, PSPNet's     slope * (x - mean) / sqrt(variance + eps) + bias
     the same, the last 1 / std        yjxiong's for cuDNN 4   slope * (x - mean) * last + bias
+    scale, shift, mean, variance      Chenglong Chen's        as the first, with an eps of 1e-10 (caffe-windows)
     scale, shift; bn_mode INFERENCE   SegNet's, DeconvNet's   scale * x + shift
     scale, shift; bn_mode LEARN       the same                scale * (x - m) / sqrt(v + 1e-9) + shift, of the batch
 
@@ -147,12 +148,23 @@ class FoldedStatistics(_Form, Scale):
         return (Parameter("weight", shape, self.affine[0]), Parameter("bias", shape, self.affine[1]))
 
 
+def _eps_field(source: NetLayer) -> str:
+    """Of four blobs: PSPNet's `eps`, or `var_eps` of the forks whose fields are those of SegNet's."""
+    p = source.param.bn_param
+    if not p.HasField("eps"):
+        return "var_eps" if source.dialect in ("segnet", "caffe_windows") else "eps"
+    if p.HasField("var_eps"):
+        raise fault(source, "eps and var_eps, which are of different forks", "bn_param", "var_eps")
+    return "eps"
+
+
 @register
 class BN(_Form):
     """Batch normalisation of forks with a factor and a summand inside; the stored blobs tell which form it is.
 
     A second and third top are the mean and variance of the batch (two blobs, bn_mode LEARN; DeconvNet's fork).
-    `moving_average: false` (Caffe for Windows' forks) has four blobs' statistics ignored for those of the batch;
+    `moving_average: false` (Chenglong Chen's Caffe for Windows) has four blobs' statistics ignored for those of the
+    batch, and so has `use_history_in_test: false` (SegStereo's fork, which follows it);
     `frozen`, `momentum` and Synopsys' `icnet` say nothing that the blobs don't.
     """
 
@@ -164,13 +176,14 @@ class BN(_Form):
     @classmethod
     def read(cls, source: NetLayer) -> _Form:
         p, section = source.param.bn_param, "bn_param"
-        if p.eps < 0:
-            raise fault(source, f"eps is {p.eps:g}; expected 0 or more", section, "eps")
+        name = _eps_field(source)
+        eps = shortest(getattr(p, name))
+        if eps < 0:
+            raise fault(source, f"{name} is {eps:g}; expected 0 or more", section, name)
         factor = filler(p, "scale_filler") or filler(p, "slope_filler") or _ONE
         affine = (factor, filler(p, "shift_filler") or filler(p, "bias_filler"))
-        of_batch = p.HasField("moving_average") and not p.moving_average
+        of_batch = (p.HasField("moving_average") and not p.moving_average) or not p.use_history_in_test
         inverse = source.dialect == "cudnn4" and not of_batch
-        eps = shortest(p.eps)
         four = StoredStatistics(eps, not of_batch, affine=affine)
         if inverse:
             four = replace(four, eps=0.0, inverse=True, eps_inside=eps)

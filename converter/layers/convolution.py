@@ -79,7 +79,10 @@ def read_window(source: NetLayer, p: ConvolutionParameter, section: str) -> Wind
     kernel = _h_w_or_repeated(source, p, section, "kernel_size", "kernel", None)
     stride = _h_w_or_repeated(source, p, section, "stride", "stride", 1)
     pad, end = _read_pads(source, p, section)
-    window = Window(kernel, stride, pad, _read_dilation(source, p, section), end)
+    dilation = _read_dilation(source, p, section)
+    if set(kernel) == {1}:  # UberNet has kernels of one pixel with a dilation of 0
+        dilation = tuple(max(each, 1) for each in dilation)
+    window = Window(kernel, stride, pad, dilation, end)
     for values, name, least in ((kernel, "kernel_size", 1), (stride, "stride", 1), (window.dilation, "dilation", 1)):
         if min(values, default=least) < least:
             raise fault(source, f"{name} is {min(values)}; expected at least {least}", section, name)

@@ -21,7 +21,8 @@ import numpy as np
 from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require
 from converter.layers.convolution import Window, _h_w_or_repeated
-from converter.layers.shared.sizes import FLOAT, INT64
+from converter.layers.shared.between import Edge, onnx_neighbours
+from converter.layers.shared.sizes import FLOAT
 from converter.node import Layer, Parameter
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
@@ -41,6 +42,7 @@ class DeformableConvolution(Layer):
     types: ClassVar[tuple[str, ...]] = ("DeformableConvolution",)
     bottoms: ClassVar[tuple[int, int]] = (2, 2)
     section: ClassVar[str] = "deformable_convolution_param"
+    edge: ClassVar[Edge] = "repeated"
     num_output: int
     window: Window
     group: int = 1
@@ -134,7 +136,9 @@ class DeformableConvolution(Layer):
         image = g.op("Transpose", image, perm=[0, 1, 3, 2])
         moved = self._places(g, x[1], node, 2)
         axes = [
-            self._onnx_axis(g, g.op("Add", moved[axis], g.constant(self._grid(out, axis)[None, None], "grid")), size)
+            onnx_neighbours(
+                g, g.op("Add", moved[axis], g.constant(self._grid(out, axis)[None, None], "grid")), size, self.edge
+            )
             for axis, size in ((0, height), (1, width))
         ]
         factors = self._places(g, x[2], node, 1) if len(x) == 3 else []
@@ -161,18 +165,6 @@ class DeformableConvolution(Layer):
             return y
         return g.op("Add", y, g.weight(node.tensors["bias"].reshaped((self.num_output, 1, 1))))
 
-    def _onnx_axis(self, g: OnnxOps, place: str, size: int) -> tuple[tuple[str, str], tuple[str, str], str]:
-        """The two pixels that each place lies between, with the share of each, and whether it is inside."""
-        zero, one, last = g.scalar(0.0, "zero"), g.scalar(1.0, "one"), g.scalar(size - 1.0, "last")
-        within = g.op("Less", place, g.scalar(float(size), "size"))
-        inside = g.op("And", g.op("GreaterOrEqual", place, zero), within)
-        place = g.op("Clip", place, zero, last)
-        low = g.op("Floor", place)
-        high = g.op("Min", g.op("Add", low, one), last)
-        share = g.op("Sub", place, low)
-        first = (g.op("Cast", low, to=INT64), g.op("Sub", one, share))
-        return first, (g.op("Cast", high, to=INT64), share), inside
-
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         t.helper("DeformableConv", DEFORMABLE_CONV)
         w, fades = self.window, len(x) == 3
@@ -193,6 +185,7 @@ class ModulatedDeformableConvolution(DeformableConvolution):
     types = ("ModulatedDeformableConvolution",)
     bottoms = (3, 3)
     section = "modulated_deformable_convolution_param"
+    edge = "faded"
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
         if g.opset < 19:
@@ -211,20 +204,6 @@ class ModulatedDeformableConvolution(DeformableConvolution):
         attributes: dict[str, Any] = {"kernel_shape": w.kernel, "strides": w.stride, "pads": (*w.pad, *w.pad)}
         attributes |= {"dilations": w.dilation, "group": self.group, "offset_group": groups}
         return g.op("DeformConv", x[0], g.weight(node.tensors["weight"]), moved[0], bias, moved[1], **attributes)
-
-    def _onnx_axis(self, g: OnnxOps, place: str, size: int) -> tuple[tuple[str, str], tuple[str, str], str]:
-        zero, one, last = g.scalar(0.0, "zero"), g.scalar(1.0, "one"), g.scalar(size - 1.0, "last")
-        within = g.op("Less", place, g.scalar(float(size), "size"))
-        inside = g.op("And", g.op("Greater", place, g.scalar(-1.0, "before")), within)
-        place = g.op("Clip", place, g.scalar(-1.0, "before"), g.scalar(float(size), "size"))
-        low = g.op("Floor", place)
-        high, share = g.op("Add", low, one), g.op("Sub", place, low)
-        made = []
-        for pixel, part in ((low, g.op("Sub", one, share)), (high, share)):
-            valid = g.op("And", g.op("GreaterOrEqual", pixel, zero), g.op("LessOrEqual", pixel, last))
-            held = g.op("Cast", g.op("Clip", pixel, zero, last), to=INT64)
-            made.append((held, g.op("Mul", part, g.op("Cast", valid, to=FLOAT))))
-        return made[0], made[1], inside
 
 
 DEFORMABLE_CONV = '''

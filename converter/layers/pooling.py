@@ -56,6 +56,9 @@ class Pooling(Layer):
     where that is not positive. Synopsys' `pad_l`, `pad_r`, `pad_t` and `pad_b` pad each side by an amount of its own;
     `pad_type` 1 by what size / stride windows need, rounded up, the odd one behind the image: TensorFlow's SAME. With
     `dilation` it is Greentea's, whose windows leave gaps and lie over any axes (`shared/dilated_pooling.py`).
+
+    ChenYingpeng's darknet2caffe has a pooling_layer.cpp for YOLOv3-tiny, which adds a window to each axis where the
+    kernel less the stride is odd; of a maximum of 2×2 at stride 1, what one more row and column behind the image make.
     """
 
     types = ("Pooling",)
@@ -97,6 +100,8 @@ class Pooling(Layer):
         if min(stride) < 1:
             raise fault(source, f"the stride is {stride[0]}×{stride[1]}; expected at least 1×1", section, "stride")
         pad, end = _read_pads(source, p)
+        if source.dialect == "darknet2caffe" and _has_further_window(source, kernel, stride, any(pad + end)):
+            end = (1, 1)
         if p.pad_type and any(p.HasField(name) for name in ("pad", "pad_h", "pad_w", *_SIDES)):
             raise fault(source, "both pad_type and another pad are given; expected one of them", section, "pad_type")
         if p.global_pooling and (any(pad + end) or stride != (1, 1)):
@@ -387,6 +392,19 @@ def _read_pads(source: NetLayer, p: PoolingParameter) -> tuple[Pair, Pair]:
         given = next(name for name in _SIDES if getattr(p, name))
         raise fault(source, f"both pad and {given} are given; expected one of them", "pooling_param", given)
     return (top, left), (bottom, right)
+
+
+def _has_further_window(source: NetLayer, kernel: Pair, stride: Pair, padded: bool) -> bool:
+    """Whether darknet2caffe makes one window more, by the rows alone: of all images of this kernel and stride."""
+    p = source.param.pooling_param
+    if not p.global_pooling and (kernel[0] < stride[0] or (kernel[0] - stride[0]) % 2 == 0):
+        return False
+    if p.global_pooling or padded or (p.pool, kernel, stride) != (PoolingParameter.MAX, (2, 2), (1, 1)):
+        message = (
+            "one window more, as darknet2caffe's fork has it; known only for MAX of 2×2 at stride 1 without padding"
+        )
+        raise unsupported(source, message, "pooling_param")
+    return True
 
 
 def _compact(pair: Pair) -> int | Pair:

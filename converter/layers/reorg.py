@@ -22,6 +22,8 @@ class Reorg(Layer):
     N×(C/s²)×(H·s)×(W·s), have their s·s squares sorted into channels, the place in the square before the channel, and
     what comes of it is read on as the top. So C must divide by s², though the top has more channels.
 
+    Without a stride it is 2: so choasup's fork has it, and all others refuse such a layer.
+
     With `reverse` nothing is reread: a plain depth to space, to N×(C/s²)×(H·s)×(W·s), which does not undo the other.
     """
 
@@ -32,8 +34,6 @@ class Reorg(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Reorg:
         p = source.param.reorg_param
-        if not p.HasField("stride"):
-            raise fault(source, "no stride, which Reorg needs", "reorg_param")
         if p.stride < 1:
             raise fault(source, f"stride is {p.stride}; expected at least 1", "reorg_param", "stride")
         if set(source.bottoms) & set(source.tops):

@@ -40,7 +40,8 @@ def repeated_torch(t: TorchOps, x: str, down: int, across: int) -> str:
 class Upsample(Layer):
     """Two forks' layers of one name, told apart by their bottoms.
 
-    With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp). With two,
+    With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp), once where
+    none is stated: that is the default of all forks that have it so, and 2 of those with a mask. With two,
     values go where the mask of a max pooling says they came from, and the rest is 0 (SegNet's: upsample_layer.cpp); the
     size is upsample_h × upsample_w, or `scale` times the bottom's, less 1 where `pad_out_h` or `pad_out_w` says so.
     With `dims_num: 3` (inisis' fork) the bottom is N×C×W, and only its last axis grows.
@@ -58,9 +59,10 @@ class Upsample(Layer):
         p, section = source.param.upsample_param, "upsample_param"
         if p.dims_num not in (3, 4) or (p.dims_num == 3 and len(source.bottoms) == 2):
             raise fault(source, f"dims_num is {p.dims_num}; expected 4, or 3 without a mask", section, "dims_num")
-        if not (1 <= p.scale < math.inf and p.scale == int(p.scale)):
-            raise unsupported(source, f"scale is {p.scale:g}; expected a whole number, 1 or more", section, "scale")
-        scale = (int(p.scale), int(p.scale))
+        times = p.scale if p.HasField("scale") or len(source.bottoms) == 2 else 1
+        if not (1 <= times < math.inf and times == int(times)):
+            raise unsupported(source, f"scale is {times:g}; expected a whole number, 1 or more", section, "scale")
+        scale = (int(times), int(times))
         if p.HasField("scale_h") or p.HasField("scale_w"):
             if len(source.bottoms) == 1:
                 raise unsupported(source, "scale_h and scale_w without a mask; expected scale", section, "scale_h")

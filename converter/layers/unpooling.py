@@ -111,6 +111,8 @@ class SpreadWindows(Layer):
 class UnPooling(Layer):
     """Max pooling undone to a stated size, unpool_h × unpool_w or unpool_size (DeconvNet's fork: unpooling_layer.cpp).
 
+    FuseNet's fork has output_h × output_w instead, or `scale` times the bottom's size; it always has a mask.
+
     With a second bottom, the mask of a max pooling, values go to the places that it names; of a mask of more planes
     than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j, and the
     kernel says nothing. TILE adds each value to all of its window, AVE the value over the window's size inside the top.
@@ -122,10 +124,13 @@ class UnPooling(Layer):
     read_as = (SpreadWindows,)
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
+    scale: int = 0
 
     @classmethod
     def read(cls, source: NetLayer) -> UnPooling | SpreadWindows:
         p, section = source.param.unpooling_param, "unpooling_param"
+        if p.HasField("scale") or p.HasField("output_h") or p.HasField("output_w"):
+            return cls._read_fusenets(source)
         if p.pad or p.pad_h or p.pad_w:
             raise fault(source, "padding; the fork allows none", section, "pad_h" if p.pad_h else "pad")
         size = (p.unpool_size, p.unpool_size) if p.HasField("unpool_size") else (p.unpool_h, p.unpool_w)
@@ -142,9 +147,27 @@ class UnPooling(Layer):
             return cls(size)
         return cls(size, _stride(source))
 
+    @classmethod
+    def _read_fusenets(cls, source: NetLayer) -> UnPooling:
+        p, section = source.param.unpooling_param, "unpooling_param"
+        if len(source.bottoms) != 2:
+            raise fault(source, "no mask as a second bottom, which FuseNet's layer has", section)
+        stated = p.HasField("output_h") and p.HasField("output_w")
+        size = (p.output_h, p.output_w) if stated else (p.scale, p.scale)
+        if min(size) < 1:
+            raise fault(source, "no size; expected output_h and output_w, or scale, at least 1", section)
+        unread = ("scale",) if stated else ("output_h", "output_w")
+        reason = "output_h and output_w count together, before scale"
+        source.without_effect(reason, *(f"{section}.{name}" for name in unread))
+        return cls(size) if stated else cls(scale=p.scale)
+
+    def _top_size(self, shape: Shape) -> tuple[int, int]:
+        return (int(shape[2]) * self.scale, int(shape[3]) * self.scale) if self.scale else self.size
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
+        require(not self.scale or not any(map(is_free, shape[2:])), "the bottom's height and width can't be left free")
         if len(inputs) == 2:
             self._check_planes(*inputs)
         else:
@@ -152,7 +175,7 @@ class UnPooling(Layer):
             for axis, (small, large, step) in enumerate(zip(shape[2:], self.size, self.stride, strict=True), 2):
                 last = (small - 1) * step
                 require(last < large, f"axis {axis}: the last value goes to {last}, outside the top's {large}")
-        return [(*shape[:2], *self.size)]
+        return [(*shape[:2], *self._top_size(shape))]
 
     @staticmethod
     def _check_planes(values: Shape, mask: Shape) -> None:
@@ -172,7 +195,8 @@ class UnPooling(Layer):
                 mask = g.slice(mask, 1, 0, int(n * c))
                 x = (x[0], g.op("Reshape", mask, g.ints([int(n), int(c), -1], "shape")))
             sizes = [g.unsqueeze(int_size(g, x[0], node.shape, axis), [0]) for axis in (0, 1)]
-            return unpooled_onnx(g, x[0], x[1], [*sizes, *(g.ints([size], "size") for size in self.size)])
+            plane = (g.ints([size], "size") for size in self._top_size(node.shape))
+            return unpooled_onnx(g, x[0], x[1], [*sizes, *plane])
         h, w = map(int, node.shape[2:])
         (down, across), y = self.stride, x[0]
         y = g.op("Reshape", y, g.ints([0, -1, h, 1, w, 1], "shape"))
@@ -191,7 +215,7 @@ class UnPooling(Layer):
         return y
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        height, width = self.size
+        height, width = self._top_size(node.shape)
         if len(x) == 2:
             t.helper("unpool", UNPOOL)
             mask, (n, c) = x[1], node.shape[:2]

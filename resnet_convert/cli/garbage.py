@@ -1,4 +1,4 @@
-"""When Python looks for cycles among the objects of a command that has the process to itself.
+"""When a command that has the process to itself looks for cycles among its objects, and what of its memory goes back.
 
 What a command loads, reads and builds is in use to its end: looking through it finds little, and takes a fifth of a
 conversion. So nobody looks until a run goes on, to compare blobs or to work through images; and not at the end, where
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 THRESHOLD = 50_000
 """New objects between two looks: the layers of a large net are ten thousands, none of them garbage."""
+
+_FREED_STAYS = {-8: 1, -3: 32 << 20, -1: 256 << 20}
+"""glibc's M_ARENA_MAX; M_MMAP_THRESHOLD, pieces that go back at once; M_TRIM_THRESHOLD, how much may stay free."""
 
 _put_off = False
 
@@ -33,5 +36,19 @@ def put_off() -> Iterator[None]:
 def take_up() -> None:
     """Look for cycles from here on, where that was put off."""
     if _put_off:
+        gc.freeze()  # what is there already is still in use
         gc.set_threshold(THRESHOLD, 20, 20)
         gc.enable()
+
+
+def keep_freed() -> None:
+    """Keep freed memory for what comes next: the system would clear it for each blob anew. Does nothing without glibc.
+
+    For a command whose only large memory is blobs, one after another.
+    """
+    from ctypes import CDLL  # numpy has loaded it
+
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = CDLL(None).mallopt
+        for setting, value in _FREED_STAYS.items():
+            mallopt(setting, value)

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from resnet_convert.cli.arguments import Shown, request_of, shown_of
+from resnet_convert.cli.garbage import keep_freed
 from resnet_convert.cli.terminal import progress, table, warn
 from resnet_convert.requests import VerificationRequest
 from resnet_convert.verification import provenance_of, verified
@@ -15,6 +16,7 @@ from verify import Report, format_report, verdict
 
 def run(parsed: Namespace) -> int:
     """Compare every model and print what was found; 3 if one of them leaves its bound."""
+    keep_freed()
     shown, models, weights = shown_of(parsed), list(parsed.models), getattr(parsed, "weights", None)
     if weights is not None and _is_model(weights):
         models.insert(0, weights)  # a net that brings its weights, and models

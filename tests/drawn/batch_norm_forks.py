@@ -18,8 +18,10 @@ def bn(draw: Draw) -> Drawn:
     blobs = [row.reshape((1,) * (axes > 1) + (-1,) + (1,) * (axes - 2)) for row in values]
     if form == "slope":
         average = draw(maybe(st.just(True)))
-        params = fields(eps=draw(maybe(st.sampled_from([0.0, 1e-3]))), frozen=draw(maybe(st.booleans())))
-        params += " " + fields(moving_average=average)
+        eps = draw(st.sampled_from(["eps", "var_eps"]))
+        params = fields(**{eps: draw(maybe(st.sampled_from([0.0, 1e-3])))}, frozen=draw(maybe(st.booleans())))
+        params += " " + fields(moving_average=average, decay=draw(maybe(st.just(0.05))))
+        params += " " + fields(use_history_in_test=draw(maybe(st.just(True))))
     else:
         params, blobs = f"bn_mode: {form}", blobs[:2]
     tops = draw(st.sampled_from(["out", "out mean", "out mean variance"])) if form == "LEARN" else "out"

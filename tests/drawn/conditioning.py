@@ -17,7 +17,7 @@ from prototxt import Net
 from tests.golden import Array, assert_close
 from verify.bounds import Rounding, motion_of, perturbed
 from verify.inputs import exact_inputs
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
 
 BITS = 2.0**-22
 """Twice what float32 rounds of a value, as a share of it."""

@@ -143,10 +143,12 @@ def detection_output(draw: Draw) -> Drawn:
     feeds["offsets"] = normal(draw, images, count * (1 if shared else classes) * values) * np.float32(0.3)
     bottoms = "offsets scores priors"
     if fork == "refinedet":
-        given |= {"objectness_score": 0.4}
         feeds["objects"] = scores(draw, images, count * 2)
         bottoms += " objects"
-        if draw(st.booleans()):
+        stated = draw(st.booleans())
+        if stated:
+            given |= {"objectness_score": 0.4}
+        if not stated or draw(st.booleans()):
             feeds["moves"] = normal(draw, images, count * 4) * np.float32(0.2)
             bottoms += " moves"
     return Drawn(detection(given, bottoms), feeds)

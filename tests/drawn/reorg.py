@@ -10,10 +10,11 @@ from tests.drawn.base import Draw, Drawn, drawn, fields, layer, normal, shape
 @drawn("Reorg")
 @st.composite
 def reorg(draw: Draw) -> Drawn:
-    stride, reverse = draw(st.integers(1, 4)), draw(st.none() | st.booleans())
+    stated, reverse = draw(st.none() | st.integers(1, 4)), draw(st.none() | st.booleans())
+    stride = 2 if stated is None else stated
     n, o, h, w = shape(draw, 4, least=1, most=5)
     sizes = (h, w) if reverse else (h * stride, w * stride)
-    params = f"reorg_param {{ {fields(stride=stride, reverse=reverse)} }}"
+    params = f"reorg_param {{ {fields(stride=stated, reverse=reverse)} }}"
     return Drawn(layer("Reorg", params), {"x": normal(draw, n, o * stride**2, *sizes)})
 
 

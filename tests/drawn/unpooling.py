@@ -25,7 +25,16 @@ def unpooling(draw: Draw) -> Drawn:
         return Drawn(layer(kind, f"unpooling_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})
     if draw(st.booleans()):
         more_h, more_w = draw(st.integers(0, 2)), draw(st.integers(0, 2))
-        params = fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=2 * h + more_h, unpool_w=2 * w + more_w)
+        rows, columns = 2 * h + more_h, 2 * w + more_w
+        params = draw(
+            st.sampled_from(
+                [
+                    fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=rows, unpool_w=columns),
+                    fields(output_h=rows, output_w=columns),
+                    fields(scale=2),
+                ]
+            )
+        )
         text = (
             'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
             "pooling_param { kernel_size: 2 stride: 2 } }\n"

@@ -26,6 +26,34 @@ def four_blobs() -> Naive:
     return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
 
 
+@case("bn_scale_shift_mean_variance")
+def four_blobs_of_chen() -> Naive:
+    """Chenglong Chen's Caffe for Windows: var_eps is 1e-10 by default, beside a variance that shows it."""
+    x = random(5, 2, 3, 4, 5)
+    scale, shift, mean, _ = blobs = _blobs(3, (1, 3, 1, 1))
+    blobs[3] = np.asarray([1e-6, 1e-7, 0.5], np.float32).reshape(1, 3, 1, 1)
+    y = np.empty_like(x)
+    for n, c, h, w in np.ndindex(*x.shape):
+        deviation = (float(blobs[3][0, c, 0, 0]) + 1e-10) ** 0.5
+        y[n, c, h, w] = (x[n, c, h, w] - mean[0, c, 0, 0]) / deviation * scale[0, c, 0, 0] + shift[0, c, 0, 0]
+    text = layer("BN", "bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
+
+
+@case("bn_var_eps_of_the_batch")
+def history_left_aside() -> Naive:
+    """SegStereo's fork, which follows that one: use_history_in_test: false has the batch's own statistics."""
+    x = random(6, 2, 3, 4, 5)
+    blobs = _blobs(3, (1, 3, 1, 1))
+    y = np.empty_like(x)
+    for c in range(3):
+        mean = sum(float(x[n, c, h, w]) for n, h, w in np.ndindex(2, 4, 5)) / 40
+        variance = sum((float(x[n, c, h, w]) - mean) ** 2 for n, h, w in np.ndindex(2, 4, 5)) / 40
+        y[:, c] = (x[:, c] - mean) / (variance + 0.25) ** 0.5 * blobs[0][0, c, 0, 0] + blobs[1][0, c, 0, 0]
+    text = layer("BN", "bn_param { decay: 0.05 var_eps: 0.25 use_history_in_test: false }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
+
+
 @case("bn_segnet_inference")
 def segnet_inference() -> Naive:
     """SegNet's bn_mode INFERENCE: mean and variance are in scale and shift."""

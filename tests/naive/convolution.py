@@ -43,3 +43,16 @@ def depthwise_convolution() -> Naive:
 def convolution_depthwise() -> Naive:
     """conv_dw_layer.cpp: as many outputs as channels, whatever num_output and group say."""
     return of_kind("ConvolutionDepthwise", "num_output: 4 group: 2", 3)
+
+
+@case("convolution_of_points_without_steps")
+def of_points() -> Naive:
+    """Kernels of one pixel with a dilation of 0, as UberNet has them: kernel_extent is 0 · (1 - 1) + 1."""
+    x = random(11, 2, 3, 5, 7)
+    weight, bias = random(12, 4, 3, 1, 1), random(13, 4)
+    y = np.zeros((2, 4, 3, 4))
+    for n, o, row, column in np.ndindex(y.shape):
+        products = [float(weight[o, c, 0, 0]) * float(x[n, c, 2 * row, 2 * column]) for c in range(3)]
+        y[n, o, row, column] = sum(products) + float(bias[o])
+    text = layer("Convolution", "convolution_param { num_output: 4 kernel_size: 1 stride: 2 dilation: 0 }")
+    return Naive(text, {"x": x}, {("it", "out"): np.float32(y)}, {"it": [weight, bias]})

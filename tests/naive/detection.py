@@ -180,11 +180,10 @@ def levels() -> Naive:
     return Naive(text, feeds, {("it", "out"): expected})
 
 
-@case("detection_output_refinedet")
-def refined() -> Naive:
+def _refined(least: float, stated: str, power: int = 1) -> Naive:
     """RefineDet: CasRegDecodeBBoxesAll decodes twice, OSGetConfidenceScores drops what is below objectness_score."""
     feeds = {"offsets": random(11, 2, 17 * 4), "scores": scores_of(12, 2, 17 * 3), "priors": priors(13, 17)}
-    feeds |= {"objects": scores_of(14, 2, 17 * 2), "moves": random(15, 2, 17 * 4)}
+    feeds |= {"objects": scores_of(14, 2, 17 * 2) ** power, "moves": random(15, 2, 17 * 4)}
     boxes, variances = feeds["priors"].reshape(2, 17, 4).tolist()
 
     def found(n: int, c: int) -> list[list[float]]:
@@ -194,13 +193,24 @@ def refined() -> Naive:
 
     def score(n: int, c: int) -> list[float]:
         objects, scores = feeds["objects"].reshape(2, 17, 2), feeds["scores"].reshape(2, 17, 3)
-        return [0.0 if objects[n, i, 1] < f32(0.3) else float(scores[n, i, c]) for i in range(17)]
+        return [0.0 if objects[n, i, 1] < f32(least) else float(scores[n, i, c]) for i in range(17)]
 
     text = layer(
-        "DetectionOutput", section("objectness_score: 0.3 nms_param { nms_threshold: 0.45 }"),
+        "DetectionOutput", section(f"{stated} nms_param {{ nms_threshold: 0.45 }}"),
         "offsets scores priors objects moves",
     )  # fmt: skip
     return Naive(text, feeds, {("it", "out"): rows(2, 3, found, score, 0.2, 0.45)})
+
+
+@case("detection_output_refinedet")
+def refined() -> Naive:
+    return _refined(0.3, "objectness_score: 0.3")
+
+
+@case("detection_output_refinedet_by_default")
+def refined_by_default() -> Naive:
+    """Its caffe.proto has 0.01 for an objectness_score that is not stated: some of these are below."""
+    return _refined(0.01, "", power=4)
 
 
 @case("detection_output_polygon")

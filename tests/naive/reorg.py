@@ -32,6 +32,14 @@ def reorganized() -> Naive:
     return Naive(layer("Reorg", "reorg_param { stride: 3 }"), {"x": x}, {("it", "out"): y})
 
 
+@case("reorg_without_stride")
+def of_two() -> Naive:
+    """choasup's fork (caffe-yolo9000) has 2 as the default; the other forks have none."""
+    x = random(4, 2, 12, 4, 6)
+    y = reorg_cpu(x, 2, False).reshape(2, 48, 2, 3)
+    return Naive(layer("Reorg", ""), {"x": x}, {("it", "out"): y})
+
+
 @case("reorg_reverse")
 def reversed_reorg() -> Naive:
     x = random(2, 3, 8, 5, 4)

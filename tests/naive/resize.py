@@ -47,6 +47,13 @@ def like_another() -> Naive:
     return Naive(text, {"x": x, "like": like}, {("it", "out"): _interpolated(x, 7, 6)})
 
 
+@case("upsample_without_scale")
+def upsampled_once() -> Naive:
+    """MobileNet-YOLO's, Chen's and Sophgo's caffe.proto have 1 as the default, SegNet's, which has a mask, 2."""
+    x = random(7, 2, 3, 4, 5)
+    return Naive(layer("Upsample", ""), {"x": x}, {("it", "out"): x})
+
+
 @case("upsample_by_mask")
 def upsampled() -> Naive:
     """SegNet's upsample_layer.cpp: the places count within a plane of twice the size, less one row."""

@@ -23,6 +23,28 @@ def by_mask() -> Naive:
     return Naive(text, {"x": x, "mask": mask}, {("it", "out"): y})
 
 
+def _of_fusenet(seed: int, params: str, size: tuple[int, int]) -> Naive:
+    x = random(seed, 2, 3, 4, 5)
+    rng = np.random.default_rng(seed + 1)
+    mask = np.stack([rng.permutation(size[0] * size[1])[:20] for _ in range(6)]).reshape(x.shape).astype(np.float32)
+    y = np.zeros((2, 3, *size), np.float32)
+    for n, c, i in np.ndindex(2, 3, 20):
+        y[n, c].ravel()[int(mask[n, c].ravel()[i])] = x[n, c].ravel()[i]
+    text = layer("Unpooling", f"unpooling_param {{ {params} }}", "x mask")
+    return Naive(text, {"x": x, "mask": mask}, {("it", "out"): y})
+
+
+@case("unpooling_to_output_size")
+def to_output_size() -> Naive:
+    """FuseNet's fork (unpooling_layer.cpp) has fields of its own; a stated size counts before the scale."""
+    return _of_fusenet(21, "output_h: 9 output_w: 11 scale: 3", (9, 11))
+
+
+@case("unpooling_by_scale")
+def by_scale() -> Naive:
+    return _of_fusenet(23, "scale: 2", (8, 10))
+
+
 @case("unpooling_by_a_mask_of_more_channels")
 def by_larger_mask() -> Naive:
     """The fork steps through the mask plane by plane: for its second item it is still among the first one's planes."""

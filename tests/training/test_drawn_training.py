@@ -22,12 +22,16 @@ from tests.drawn.base import Drawn, net_text, strategies
 from tests.drawn.conditioning import assert_close_as_conditioned
 from tests.golden import Array
 from verify import run
-from verify.interpreter import Trace
+from verify.interpreter.steps import Trace
 from weights import ArrayWeights, Weights
 
 DRAWS = frozenset(("Dropout", "SeLuDropout"))
 """Kinds that draw at random in training; `test_module` looks at their rule."""
 
+NEVER = {
+    *("BN", "BilinearInterpolate", "DataAugmentation", "DecodeBBox", "DenseBlock", "Downsample", "FlowWarp", "Mean"),
+    *("Resample", "Warp"),
+}
 KINDS = sorted(set(strategies()) - DRAWS)
 EXAMPLES = settings(suppress_health_check=list(HealthCheck))
 
@@ -62,7 +66,8 @@ def untrainable(net: Net) -> bool:
     odd |= not (scale.do_forward and scale.do_backward_feature and scale.do_backward_scale)
     fore, back = (*merge.forward, True, True), (*merge.backward, *(True, False)[len(merge.backward) :])
     odd |= any(b and not f for f, b in zip(fore, back, strict=False))
-    return stochastic or odd or layer.type in ("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock")
+    odd |= layer.type == "SpatialTransformer" and not layer.param.st_param.to_compute_dU
+    return stochastic or odd or layer.type in NEVER
 
 
 def assert_agree(case: Drawn) -> None:

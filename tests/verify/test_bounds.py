@@ -12,7 +12,8 @@ from prototxt import Net, parse_net
 from verify.bounds import LAMBDA, PROBE, UNIT_ROUNDOFF, estimate, motion_of, perturbed
 from verify.comparison import compare
 from verify.engines.engine import Answers, Array
-from verify.interpreter import Trace, run
+from verify.interpreter import run
+from verify.interpreter.steps import Trace
 from verify.report.records import Row
 from weights import ArrayWeights
 

@@ -28,11 +28,15 @@ if sys.platform == "linux":
     import fcntl
 
 LAUNCH = "import sys; sys.path[:] = sys.argv[1:-1]; from verify.engines.child import main; main()"
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
-"""To glibc: what is larger goes back to the system when it is freed. Else the threshold grows, and a runtime that fuses
-layers leaves copies of all weights behind. A smaller one costs more time than it saves memory."""
-LARGE_PAGES = "glibc.malloc.hugetlb=1"
-"""To glibc: fresh memory may come in pages of 2 MiB. A runtime copies each weight into some half a dozen times."""
+MALLOC = (
+    "glibc.malloc.mmap_threshold=4194304",
+    "glibc.malloc.tcache_count=0",
+    "glibc.malloc.hugetlb=1",
+)
+"""To glibc, of whose memory a runtime that fuses layers takes some half a dozen copies of each weight. Pieces of 4 MiB
+and more go back to the system when they are freed (else that size grows, and copies of all weights stay). Smaller ones
+are used again, so that the system need not clear them, unless small pieces kept for a thread lie between. And fresh
+memory may come in pages of 2 MiB."""
 ON_THE_WAY = 1 << 20
 """Bytes of its answers that may be on the way; the fewer, the more often the two processes wait for each other."""
 FAULTS = {kind.__name__: kind for kind in (RequestError, ModelError, MissingDependencyError)}
@@ -190,8 +194,8 @@ def _started(path: Path) -> subprocess.Popen[bytes]:
     # The search path is this process's own: a `verify.py` in the working folder shall not come before it.
     command = [sys.executable, "-c", LAUNCH, *sys.path, str(path)]
     pipe, errors = subprocess.PIPE, subprocess.DEVNULL if sys.__stderr__ is None else None
-    tunables = filter(None, (LARGE_PAGES, os.environ.get("GLIBC_TUNABLES")))  # the user's come last, and count
-    environment = {**os.environ, **GIVES_BACK, "GLIBC_TUNABLES": ":".join(tunables)}
+    tunables = filter(None, (*MALLOC, os.environ.get("GLIBC_TUNABLES")))  # the user's come last, and count
+    environment = {**os.environ, "GLIBC_TUNABLES": ":".join(tunables)}
     try:
         process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True, env=environment

@@ -19,14 +19,18 @@ def open_model(path: File) -> Engine:
         RequestError: neither of them, or a model that cannot be loaded.
         MissingDependencyError: its runtime is not installed.
     """
-    from verify.engines.caffe_pair import CaffePair
-    from verify.engines.onnx import OnnxRuntime
-    from verify.engines.torch import TorchModel
-
     model = _existing(path)
-    if model.is_dir():
-        return CaffePair(model) if _is_pair(model) else TorchModel(model)
-    return OnnxRuntime(model)
+    if not model.is_dir():
+        from verify.engines.onnx import OnnxRuntime
+
+        return OnnxRuntime(model)
+    if not _is_pair(model):
+        from verify.engines.torch import TorchModel
+
+        return TorchModel(model)
+    from verify.engines.caffe_pair import CaffePair
+
+    return CaffePair(model)
 
 
 @contextmanager
@@ -59,6 +63,8 @@ def _existing(path: File) -> Path:
 
 
 def _is_pair(model: Path) -> bool:
+    if not model.is_dir():
+        return False
     from verify.engines.caffe_pair import NET
 
     return (model / NET).exists()

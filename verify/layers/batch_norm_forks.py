@@ -1,7 +1,8 @@
 """BN, batch normalisation as forks had it before BatchNorm came.
 
-Facts from the sources of SegNet's fork (two blobs), of yjxiong's and PSPNet's (four) and of Synopsys' (both), all named
-bn_layer.cpp, and from yjxiong's change log: with cuDNN 4 the fourth blob was a running 1 / sqrt(variance + eps).
+Facts from the sources of SegNet's fork (two blobs), of yjxiong's and PSPNet's (four), of Chenglong Chen's Caffe for
+Windows and SegStereo's (four, with SegNet's fields) and of Synopsys' (both), all named bn_layer.cpp, and from
+yjxiong's change log: with cuDNN 4 the fourth blob was a running 1 / sqrt(variance + eps).
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ def _of_batch(call: Call) -> list[Wide]:
     return [wide(call.x).mean(axis=axes), wide(call.x).var(axis=axes)]
 
 
+def _eps(call: Call) -> float:
+    """What four blobs' variance is enlarged by: 1e-5 by default, and 1e-10 where SegNet's fields are in use."""
+    p = call.param.bn_param
+    call.require(not (p.HasField("eps") and p.HasField("var_eps")), "has eps and var_eps, of different forks")
+    if not p.HasField("eps") and call.layer.dialect in ("caffe_windows", "segnet"):
+        return float(p.var_eps)
+    return float(p.eps)
+
+
 def _terms(call: Call) -> tuple[Wide, Wide]:
     """Factor and summand a channel."""
     p = call.param.bn_param
@@ -37,17 +47,20 @@ def _terms(call: Call) -> tuple[Wide, Wide]:
     slope, bias, *stored = _stored(call, call.x.shape[1])
     if not stored:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
-        call.ignores("two blobs hold no statistics", *(f"bn_param.{name}" for name in ("moving_average", "eps")))
+        unused = ("moving_average", "use_history_in_test", "var_eps", "eps")
+        call.ignores("two blobs hold no statistics", *(f"bn_param.{name}" for name in unused))
         if p.bn_mode == p.INFERENCE:
             return slope, bias
     call.ignores("four blobs outweigh it", "bn_param.bn_mode")
-    if not stored or (call.train and not p.frozen) or (p.HasField("moving_average") and not p.moving_average):
+    never = (p.HasField("moving_average") and not p.moving_average) or not p.use_history_in_test
+    eps = _eps(call)
+    if not stored or (call.train and not p.frozen) or never:
         mean, variance = _of_batch(call)
-        factor = slope / np.sqrt(variance + (p.eps if stored else SEGNET_EPS))
+        factor = slope / np.sqrt(variance + (eps if stored else SEGNET_EPS))
     elif call.layer.dialect == "cudnn4":
         mean, factor = stored[0], slope * stored[1]
     else:
-        mean, factor = stored[0], slope / np.sqrt(stored[1] + p.eps)
+        mean, factor = stored[0], slope / np.sqrt(stored[1] + eps)
     return factor, bias - factor * mean
 
 
@@ -69,10 +82,10 @@ def bn(call: Call) -> list[Array]:
     """slope · (x - mean) / sqrt(variance + eps) + bias.
 
     Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor; `frozen` uses the stored ones in
-    training too, `moving_average: false` never. As `cudnn4` the fourth is the inverse standard deviation. Two blobs,
-    scale and shift, are SegNet's: with bn_mode INFERENCE mean and variance have been folded into them, and with LEARN
-    they are the batch's own in either phase, and eps is 1e-9; with LEARN alone a second and third top are mean and
-    variance (HyeonwooNoh's fork; with INFERENCE they would never be written).
+    training too, `moving_average: false` and `use_history_in_test: false` never. As `cudnn4` the fourth is the inverse
+    standard deviation. Two blobs, scale and shift, are SegNet's: with bn_mode INFERENCE mean and variance have been
+    folded into them, and with LEARN they are the batch's own in either phase, and eps is 1e-9; with LEARN alone a
+    second and third top are mean and variance (HyeonwooNoh's fork; with INFERENCE they would never be written).
     """
     factor, summand = _terms(call)
     channel = (-1, *[1] * (call.x.ndim - 2))

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,23 @@ from prototxt.words import format_shape
 from verify.layers.inner_product import row_norm
 from verify.layers.registry import Array, Call, Sensitivity, Wide, blocks, narrow, register, wide
 from verify.layers.shared.fused import rectified
-from verify.layers.shared.window import Window, pad, pad_wide, read_window
+from verify.layers.shared.window import Window, pad, read_window
 
-BLOCK_VALUES = 1 << 21
-"""Column values gathered at once (16 MB): larger is no faster, measured on ResNet-50."""
+BLOCK_VALUES = 1 << 19
+"""Column values gathered at once (4 MB): smaller ones cost more calls, larger ones leave the processor's cache."""
 BLOCK_WEIGHTS = 1 << 22
 """Weights widened to float64 at once (32 MB); all of them would take 0.8 GB for VGG's fc6 as a convolution."""
+
+BLOCK_IMAGE = 1 << 16
+"""Values of a top made at once where each channel is convolved alone: their sum stays in the processor's cache."""
 
 NEAR = 2.0**-6
 """Share of an input's largest value by which another may differ from it for the difference to be convolved in float32:
 what that rounds is as much smaller than what a convolution in float32 rounds."""
+
+_Float = TypeVar("_Float", bound=np.floating[Any])
+_CHANNELS = ((slice(None), slice(None)),)
+"""All that are read, and all that are made."""
 
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 """Forks' layers for one group a channel; the `group` written in them is ignored, as their code ignores it."""
@@ -145,28 +152,31 @@ def convolve_beside(
     """`convolve` of inputs of one shape; of those near the first, what they differ from it by."""
     shape = (len(inputs[0]), len(weight), *window.slides(inputs[0].shape[2:]))
     tops: list[Array] = [np.empty(shape, np.float32) for _ in inputs]
-    if weight.shape[1] == 1 and group > 1:
-        for x, y in zip(inputs, tops, strict=True):
-            _by_channel(x, weight, bias, window, y)
-        return tops
     if window.is_point(strided=True):
         inputs, window = [window.met(x) for x in inputs], window.unstrided()
     near, moves = _near(inputs)
     apart = [place for place in range(len(inputs)) if place not in near]
-    ins, outs = inputs[0].shape[1] // group, len(weight) // group
-    for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
-        read, made = slice(g * ins, (g + 1) * ins), slice(g * outs + block.start, g * outs + block.stop)
+    by_channel = weight.shape[1] == 1 and group > 1
+    slide, parts = (_by_channel, _CHANNELS) if by_channel else (_by_columns, _parts(inputs[0].shape[1], weight, group))
+    for read, made in parts:
         taps = _Taps(weight[made], None if bias is None else bias[made])
         for n, place in itertools.product(range(shape[0]), apart):
             x, y = inputs[place][n, read], tops[place][n, made]
             if near and place == 0:
-                _by_columns(x, taps, window, y, moves[n, read], [tops[other][n, made] for other in near])
+                slide(x, taps, window, y, moves[n, read], [tops[other][n, made] for other in near])
             else:
-                _by_columns(x, taps, window, y)
+                slide(x, taps, window, y)
     for place in near:
         if not math.isfinite(float(tops[place].sum())):  # float32 may lack the room for what float64 adds up
             tops[place] = convolve(inputs[place], weight, bias, window, group)
     return tops
+
+
+def _parts(channels: int, weight: Array, group: int) -> Iterator[tuple[slice, slice]]:
+    """Which channels are read, and which are made of them, with so many weights at a time as BLOCK_WEIGHTS allows."""
+    ins, outs = channels // group, len(weight) // group
+    for g, block in itertools.product(range(group), blocks(outs, BLOCK_WEIGHTS // max(1, weight[0].size))):
+        yield slice(g * ins, (g + 1) * ins), slice(g * outs + block.start, g * outs + block.stop)
 
 
 def _near(inputs: Sequence[Array]) -> tuple[list[int], Array]:
@@ -237,19 +247,33 @@ def _windows(x: Array, window: Window, kind: type[np.floating[Any]]) -> npt.NDAr
     return view.transpose(0, *range(x.ndim, x.ndim + axes), *inputs, *places)
 
 
-def _by_channel(x: Array, weight: Array, bias: Array | None, window: Window, y: Array) -> None:
-    """One input channel a group: a sum of shifted images, all channels at once."""
-    repeat = weight.shape[0] // x.shape[1]
-    taps = wide(weight.reshape(weight.shape[0], -1))
-    offset = None if bias is None else wide(bias).reshape(-1, *(1,) * len(window.kernel))
-    for n in range(x.shape[0]):
-        padded = pad_wide(x[n], window)
-        total: Wide = np.zeros(y[n].shape) if offset is None else np.broadcast_to(offset, y[n].shape).copy()
-        for tap, place in zip(taps.T, itertools.product(*map(range, window.kernel)), strict=True):
-            shifted = padded[(slice(None), *_shift(window, place, y.shape[2:]))]
-            factor = tap.reshape(-1, *(1,) * len(place))
-            total += factor * (np.repeat(shifted, repeat, axis=0) if repeat > 1 else shifted)
-        y[n] = total
+def _by_channel(
+    x: Array, taps: _Taps, window: Window, y: Array, moves: Array | None = None, beside: Sequence[Array] = ()
+) -> None:
+    """One sample, one input channel a group: a sum of shifted images; arguments as of `_by_columns`."""
+    repeat, sizes = len(y) // len(x), y.shape[1:]
+    for read in blocks(len(x), BLOCK_IMAGE // max(1, repeat * math.prod(sizes))):
+        made = slice(read.start * repeat, read.stop * repeat)
+        total = _shifted(x[read], taps.rows[made], window, sizes)
+        if taps.offset is not None:
+            total += taps.offset[made].reshape(-1, *(1,) * len(sizes))
+        y[made] = total
+        for place, other in enumerate(beside):
+            assert moves is not None
+            change = _shifted(moves[read, place], taps.stored[made], window, sizes)
+            np.add(total, change, out=other[made], casting="same_kind")
+
+
+def _shifted(x: Array, taps: npt.NDArray[_Float], window: Window, out: Sequence[int]) -> npt.NDArray[_Float]:
+    """Each channel under the taps of one output or of several, in the numbers that those are."""
+    repeat = len(taps) // len(x)
+    padded = pad(x if repeat == 1 else np.repeat(x, repeat, axis=0), window, taps.dtype.type)
+    total: npt.NDArray[_Float] = np.zeros((len(taps), *out), taps.dtype)
+    product = np.empty_like(total)
+    for tap, place in zip(taps.T, itertools.product(*map(range, window.kernel)), strict=True):
+        shifted = padded[(slice(None), *_shift(window, place, out))]
+        total += np.multiply(shifted, tap.reshape(-1, *(1,) * len(out)), out=product)
+    return total
 
 
 def _shift(window: Window, place: Sequence[int], out: Sequence[int]) -> tuple[slice, ...]:

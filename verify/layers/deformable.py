@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, narrow, register, wide
+from verify.layers.shared.between import Cells, cells_around
 from verify.layers.shared.rounding import UNIT_ROUNDOFF, of_sum
 from verify.layers.shared.window import Window
 
@@ -75,55 +74,6 @@ def _moved(call: Call, window: Window) -> tuple[list[Array], Array | None, tuple
     return moved, (parts[1][:, :, :, 0] if len(parts) > 1 else None), (out[0], out[1])
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """The four pixels around each place in one channel, rows first, and how far it lies below and right of the first.
-
-    All are 0 around a place outside.
-    """
-
-    pixels: tuple[tuple[Wide, Wide], tuple[Wide, Wide]]
-    down: Wide
-    across: Wide
-    inside: npt.NDArray[np.bool_]
-
-    def read(self) -> Wide:
-        """The channel at places between its pixels."""
-        return self._between(self.pixels)
-
-    def magnitude(self) -> Wide:
-        """Of what is added up for that."""
-        (a, b), (c, d) = self.pixels
-        return self._between(((np.abs(a), np.abs(b)), (np.abs(c), np.abs(d))))
-
-    def slopes(self) -> tuple[Wide, Wide]:
-        """By how much it changes from one row to the next, and from one column to the next, at most."""
-        (a, b), (c, d) = self.pixels
-        rows = np.abs(c - a) * (1 - self.across) + np.abs(d - b) * self.across
-        return rows, np.abs(b - a) * (1 - self.down) + np.abs(d - c) * self.down
-
-    def _between(self, pixels: tuple[tuple[Wide, Wide], tuple[Wide, Wide]]) -> Wide:
-        upper, lower = (left * (1 - self.across) + right * self.across for left, right in pixels)
-        return upper * (1 - self.down) + lower * self.down
-
-
-def _cells(x: Array, rows: Array, columns: Array, fades: bool) -> _Cells:
-    """One item's one channel around places between its pixels."""
-    height, width = x.shape
-    least = -1 if fades else 0
-    inside = (rows < height) & (columns < width)
-    inside &= (rows > least) & (columns > least) if fades else (rows >= 0) & (columns >= 0)
-    padded = np.pad(wide(x), 1) if fades else np.pad(wide(x), ((1, 1), (1, 1)), mode="edge")
-    r, c = (np.where(inside, v, 0).astype(np.float64) for v in (rows, columns))
-    if not fades:
-        r, c = np.minimum(r, height - 1), np.minimum(c, width - 1)
-    i, j = np.floor(r).astype(np.int64), np.floor(c).astype(np.int64)
-    upper, lower = (
-        (np.where(inside, padded[k, j + 1], 0.0), np.where(inside, padded[k, j + 2], 0.0)) for k in (i + 1, i + 2)
-    )
-    return _Cells((upper, lower), r - i, c - j, inside)
-
-
 def _learned(call: Call, window: Window) -> tuple[Array, Array | None]:
     p, channels = _section(call), call.x.shape[1]
     divides = p.num_output > 0 and p.group > 0 and channels % p.group == 0 and p.num_output % p.group == 0
@@ -162,7 +112,7 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(0, tuple(gains[: len(call.bottoms)]), own)]
 
 
-_Channel: TypeAlias = "tuple[int, slice, Wide, _Cells, Array]"
+_Channel: TypeAlias = "tuple[int, slice, Wide, Cells, Array]"
 
 
 def _channels(
@@ -177,7 +127,13 @@ def _channels(
         chosen = slice(group * outputs, (group + 1) * outputs)
         taps = wide(weight[chosen, c % (channels // groups)].reshape(outputs, -1))
         factor = np.ones_like(rows[place]) if factors is None else factors[place]
-        yield n, chosen, taps, _cells(call.x[n, c], rows[place], columns[place], fades), factor
+        yield (
+            n,
+            chosen,
+            taps,
+            cells_around(call.x[n, c], rows[place], columns[place], "faded" if fades else "repeated"),
+            factor,
+        )
 
 
 def _deformable(call: Call, fades: bool) -> list[Array]:

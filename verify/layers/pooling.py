@@ -9,6 +9,8 @@ padded image, not to the image.
 Synopsys' fork (its pooling_layer.cpp) adds pads of their own for the four sides: 2 pad is then before + behind, and
 the last window starts before size + before. TensorFlow's SAME (pad_type 1) makes ceil(size / stride) positions, its
 pads share out what the windows need, the odd one behind. AVE_EXC_PAD divides by the window clipped to the image.
+ChenYingpeng's (darknet2caffe: pooling_layer.cpp) adds a position to both axes where the kernel's rows less the
+stride's are odd and positive.
 """
 
 from __future__ import annotations
@@ -93,15 +95,26 @@ def _axes(call: Call) -> tuple[Axis, Axis]:
     down = p.round_mode == p.FLOOR
     if p.HasField("ceil_mode"):
         down = not p.ceil_mode
+    more = _further_positions(call, kernel, stride, padded)
     made = []
     for size, k, s, a, b in zip(sizes, kernel, stride, before, after, strict=True):
         span = size + a + b - k
-        count = (span // s if down else -(-span // s)) + 1
+        count = (span // s if down else -(-span // s)) + 1 + more
         if padded and (count - 1) * s >= size + a:
             count -= 1
         call.require(count > 0, f"kernel {k} is larger than the padded size {size + a + b}")
         made.append(Axis(size, k, s, a, b, count))
     return made[0], made[1]
+
+
+def _further_positions(call: Call, kernel: tuple[int, int], stride: tuple[int, int], padded: bool) -> int:
+    over = kernel[0] - stride[0]
+    if call.layer.dialect != "darknet2caffe" or over < 0 or over % 2 == 0:
+        return 0
+    p = call.param.pooling_param
+    known = p.pool == p.MAX and kernel == (2, 2) and stride == (1, 1) and not padded and not p.global_pooling
+    call.require(known, "has one position more, known for MAX of 2×2 at stride 1 only")
+    return 1
 
 
 def _pads(call: Call) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -38,7 +38,7 @@ UNBOUNDED = math.inf
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How rounding errors grow in one top of a layer; see `verify.interpreter.Step`."""
+    """How rounding errors grow in one top of a layer; see `verify.interpreter.steps.Step`."""
 
     fan_in: int = 1
     gains: tuple[float, ...] = ()
@@ -193,6 +193,7 @@ class Rule:
     gives_blob: bool = False
     keeps_shape: bool = False
     keeps_values: bool = False
+    resizes: bool = False
     feeds: Mapping[int, Feeder] = field(default_factory=dict)
     shares: Shares | None = None
     shape: StatedShape | None = None
@@ -218,6 +219,8 @@ class Rule:
         """The tops that have the first bottom's values in their order, perhaps in another shape."""
         if self.keeps_values:
             return list(layer.tops)
+        if self.resizes:
+            return []
         return [layer.tops[top] for top, place in self.shared(layer).items() if place == 0]
 
     def feeder(self, layer: NetLayer, place: int) -> Feeder | None:
@@ -257,6 +260,7 @@ def register(
     gives_blob: bool = False,
     keeps_shape: bool = False,
     keeps_values: bool = False,
+    resizes: bool = False,
     feeds: Mapping[int, Feeder] | None = None,
     shares: Shares | None = None,
     shape: StatedShape | None = None,
@@ -275,6 +279,7 @@ def register(
         gives_blob: whether its top is a learned blob itself, which other layers may share.
         keeps_shape: whether each top has the first bottom's shape.
         keeps_values: whether each top has the first bottom's values in their order, though not in its memory.
+        resizes: whether its tops share a bottom's memory only where they have its size, and else hold other values.
         feeds: what makes the numbers of a bottom that the caller feeds and that takes no ordinary ones, by the bottom's
             place; from -1 down counted from the last.
         shares: which tops lie in memory that a bottom or an earlier top has, where sizes agree; see `Rule.shared`.
@@ -298,6 +303,7 @@ def register(
             gives_blob=gives_blob,
             keeps_shape=keeps_shape,
             keeps_values=keeps_values,
+            resizes=resizes,
             feeds=feeds or {},
             shares=shares,
             shape=shape,

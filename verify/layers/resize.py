@@ -122,7 +122,9 @@ def _unpooled_size(call: Call) -> tuple[int, int]:
 
 
 def _whole_scale(call: Call) -> int:
-    scale = call.param.upsample_param.scale
+    """The schema's default is that of the forks with a mask; those without have 1."""
+    p = call.param.upsample_param
+    scale = p.scale if len(call.bottoms) == 2 or p.HasField("scale") else 1.0
     call.require(math.isfinite(scale) and scale == int(scale), f"scale {scale:g} is not a whole number")
     return int(scale)
 
@@ -136,8 +138,8 @@ def upsample(call: Call) -> list[Array]:
     """Two forks' layers of one name: with a mask as second bottom max pooling undone, without one pixels repeated.
 
     The first is SegNet's, and its size is `upsample_h` × `upsample_w`, else the bottom's times `scale` (2 unless said)
-    or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`; inisis' also
-    takes bottoms of 3 axes (`dims_num`), of which the last grows.
+    or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`, 1 unless said; inisis'
+    also takes bottoms of 3 axes (`dims_num`), of which the last grows.
     """
     if len(call.bottoms) == 2:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")

@@ -11,7 +11,6 @@ import numpy as np
 from prototxt import NetLayer
 from prototxt.words import format_shape
 from verify.layers.registry import Array, Call, Sensitivity, register, whole
-from verify.layers.shared.places import cut_to_second
 
 
 @register("Split", shares=whole, keeps_shape=True)
@@ -84,6 +83,8 @@ def crop(call: Call) -> list[Array]:
     That of FCN's branch has neither, and is the AutoCrop of others.
     """
     if call.layer.dialect == "fcn":
+        from verify.layers.shared.places import cut_to_second  # and fractions, which no other layer needs
+
         return [cut_to_second(call)]
     p = call.param.crop_param
     like = call.bottoms[1]

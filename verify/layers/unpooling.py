@@ -1,6 +1,7 @@
 """Pooling undone: by a mask, as SegNet's Upsample and DeconvNet's Unpooling do it, or over windows as the latter.
 
-Facts from the sources of HyeonwooNoh's fork for DeconvNet (unpooling_layer.cpp) and of SegNet's (upsample_layer.cpp).
+Facts from the sources of HyeonwooNoh's fork for DeconvNet (unpooling_layer.cpp), of FuseNet's (the same name, other
+fields) and of SegNet's (upsample_layer.cpp).
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ def put_back(call: Call, rows: int, columns: int) -> Array:
 
 def _size(call: Call) -> tuple[int, int]:
     p = call.param.unpooling_param
+    if p.HasField("output_h") and p.HasField("output_w"):
+        call.ignores("the size is stated", "unpooling_param.scale")
+        return p.output_h, p.output_w
+    if p.HasField("scale"):
+        call.ignores("it takes both to state a size", "unpooling_param.output_h", "unpooling_param.output_w")
+        return call.x.shape[2] * p.scale, call.x.shape[3] * p.scale
     one, two = p.HasField("unpool_size"), p.HasField("unpool_h") and p.HasField("unpool_w")
     call.require(one != two, "needs unpool_size, or unpool_h and unpool_w")
     rows, columns = (p.unpool_size, p.unpool_size) if one else (p.unpool_h, p.unpool_w)
@@ -97,6 +104,9 @@ def unpooling(call: Call) -> list[Array]:
     call.require(not (p.pad or p.pad_h or p.pad_w), "has padding, which the layer refuses")
     call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
     rows, columns = _size(call)
+    of_fusenet = any(p.HasField(name) for name in ("output_h", "output_w", "scale"))
+    call.require(not of_fusenet or len(call.bottoms) == 2, "has FuseNet's fields and no mask")
+    call.require(min(rows, columns) > 0, f"a top of {rows}×{columns} is not positive")
     if p.unpool != p.MAX:
         return [_spread(call, rows, columns)]
     kernel = ("kernel_size", "kernel_h", "kernel_w")

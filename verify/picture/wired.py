@@ -8,10 +8,10 @@ from prototxt import Net
 from prototxt.families import FAMILY_OF
 from prototxt.names import utf8
 from prototxt.words import format_shape
+from verify.interpreter.wiring import Wired
 from verify.layers import find
 from verify.picture.hints import hint_of
 from verify.picture.records import DrawnLayer, DrawnNet, DrawnTop, colour_of
-from verify.wiring import Wired
 
 _TOUCH_UP = tuple("activation activation_forks normalization batch_norm batch_norm_forks arithmetic powers".split())
 

@@ -314,8 +314,6 @@ def _bottoms(source: NetLayer, p: DetectionOutputParameter) -> Bottoms:
             raise fault(source, message, SECTION, "use_polygon")
         return Bottoms(p.num_classes, sets, 4 + (POLYGON if p.use_polygon else ROTATED))
     if "objectness_score" in told:
-        if not p.HasField("objectness_score"):
-            raise fault(source, "5 bottoms and no objectness_score, which RefineDet has", SECTION)
         if not p.share_location:
             raise fault(source, "share_location false; RefineDet moves the boxes of all classes alike", SECTION)
         score = shortest(p.objectness_score)

@@ -58,6 +58,14 @@ CUTS = {
         _convolution("x", "a", "kernel_size: 2 dilation: 3 stride: 2")
         + _up("a", "kernel_size: 8 stride: 2") + IT, (2, 2)
     ),
+    "(2 - 0) - 1.5 - 1.5, with holes": (
+        _convolution("x", "a", "kernel_size: 2 hole: 3 stride: 2")
+        + _up("a", "kernel_size: 8 stride: 2") + IT, (2, 2)
+    ),
+    "rows (1 - 0) - 3, columns (2 - 0) - 3, with holes": (
+        _convolution("x", "a", "kernel_size: 3 hole_h: 1 hole_w: 2 stride: 2")
+        + _up("a", "kernel_size: 7 stride: 2") + IT, (2, 1)
+    ),
     "strides of 2 and 3": (
         _pooling("x", "a", "kernel_size: 2 stride_h: 2 stride_w: 3")
         + _up("a", "kernel_size: 6 stride_h: 2 stride_w: 3") + IT, (2, 2)

@@ -83,6 +83,24 @@ def test_a_net_in_which_one_would_not_line_up_is_bvlcs(tmp_path: Path) -> None:
     agree(net, tmp_path)
 
 
+def test_a_net_with_a_scale_is_bvlcs_though_it_lines_up(tmp_path: Path) -> None:
+    """DeeperCut's heads: 2·5 + 1 rows of which FCN's branch would leave out the first, and DeeperCut's the last."""
+    text = (
+        'layer { name: "a" type: "Convolution" bottom: "x" top: "a"'
+        " convolution_param { num_output: 2 kernel_size: 3 stride: 2 pad: 1 } }"
+        '{between} layer { name: "b" type: "Deconvolution" bottom: "a" top: "b"'
+        " convolution_param { num_output: 2 kernel_size: 3 stride: 2 } }"
+        'layer { name: "out" type: "Crop" bottom: "b" bottom: "x" top: "out" }'
+    )
+    scale = 'layer { name: "s" type: "Scale" bottom: "a" top: "a" scale_param { bias_term: true } }'
+    assert offsets_of(net_of(text.replace("{between}", ""), {"x": X})) == [(1, 1)]
+    net = net_of(text.replace("{between}", scale), {"x": X})
+    assert offsets_of(net) == [()]
+    (said,) = net.readings
+    assert "read as bvlc's" in said
+    agree(net, tmp_path)
+
+
 def test_without_a_deconvolution_it_is_bvlcs_and_the_other_is_named(tmp_path: Path) -> None:
     text = (
         'layer { name: "c" type: "Convolution" bottom: "x" top: "c"'

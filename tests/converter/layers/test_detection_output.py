@@ -316,8 +316,8 @@ def test_bottoms_of_refinedet_and_of_levels_are_checked() -> None:
         "priors", 'priors" bottom: "objects" bottom: "moves'
     )
     assert refusal(text, feeds).endswith("the fourth bottom is 2×119; expected 2×120")
-    none = refusal(text.replace("objectness_score: 0.1", ""), feeds)
-    assert none.endswith("5 bottoms and no objectness_score, which RefineDet has")
+    unstated = refusal(text.replace("objectness_score: 0.1", ""), feeds)
+    assert unstated.endswith("the fourth bottom is 2×119; expected 2×120")
     own = refusal(text.replace("num_classes: 4", "num_classes: 4 share_location: false"), feeds)
     assert own.endswith("share_location false; RefineDet moves the boxes of all classes alike")
     names = "scores0 scores1 offsets0 offsets1 priors"

@@ -33,6 +33,12 @@ REFUSED = {
         "2:1: error: layer 'it' (Unpooling): the size is 4×0; expected unpool_h and unpool_w, or unpool_size, at least "
         "1"
     ),
+    layer("Unpooling", "\nunpooling_param { scale: 2 }"): (
+        "2:1: error: layer 'it' (Unpooling): no mask as a second bottom, which FuseNet's layer has"
+    ),
+    layer("Unpooling", "\nunpooling_param { output_h: 9 }", "x x"): (
+        "2:1: error: layer 'it' (Unpooling): no size; expected output_h and output_w, or scale, at least 1"
+    ),
     layer("Unpooling", f"\nunpooling_param {{ stride: 0 {SIZE} }}"): (
         "2:19: error: layer 'it' (Unpooling): stride is 0×0; expected at least 1"
     ),

@@ -56,7 +56,6 @@ REFUSED = {
     "a limit of 0": (v3(f"{V3} nms_threshold: 0"), "nms_threshold is 0; expected above 0, below 1"),
     "a limit of 1": (v2(f"{V2} nms_threshold: 1"), "nms_threshold is 1; expected above 0, below 1"),
     "channels": (v3(V3.replace("num_classes: 2", "num_classes: 3")), "bottom 1 has 7 channels; expected 8 for 1 boxes"),
-    "no stride": (reorg(""), "no stride, which Reorg needs"),
     "a stride of 0": (reorg("stride: 0"), "stride is 0; expected at least 1"),
     "in place": (reorg("stride: 2", "x"), "Reorg can't work in place"),
     "channels of a reorg": (reorg("stride: 2"), "7 channels are no multiple of stride 2 squared"),

@@ -10,7 +10,8 @@ import pytest
 from prototxt import Net, parse_net
 from verify.engines.engine import Answers, Array, Blobs
 from verify.inputs import exact_inputs, input_shapes, seeded
-from verify.interpreter import Trace, run
+from verify.interpreter import run
+from verify.interpreter.steps import Trace
 from verify.report.records import Row
 from verify.walk import walk
 

@@ -2,7 +2,7 @@
 
     onnx           onnxruntime, on the CPU or on CUDA
     torch          the generated module: eager or compiled, channels last, on the CPU or on CUDA
-    interpreter    our own run of the Caffe files (verify/interpreter.py)
+    interpreter    our own run of the Caffe files (verify/interpreter)
     opencv, caffe  OpenCV 4, or the original Caffe, where it is installed
 
 A `ScorerSpec` says which; it can be pickled and opened in another process, or on another machine when it is packed.

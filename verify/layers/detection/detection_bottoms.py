@@ -96,7 +96,6 @@ def _refined(call: Call, found: Detections) -> Detections:
     p = call.param.detection_output_param
     images, classes, count = found.scores.shape
     call.require(p.share_location, "RefineDet's boxes go for all classes")
-    call.require(p.HasField("objectness_score"), "needs an objectness_score")
     objects = call.bottoms[3]
     call.require(objects.size == images * count * 2, f"{objects.size} objectness scores for {count} priors")
     poor = objects.reshape(images, count, 2)[..., 1] < f32(p.objectness_score)

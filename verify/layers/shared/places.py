@@ -130,7 +130,8 @@ def _convolution_window(p: ConvolutionParameter, axis: int) -> tuple[Fraction, F
     kernel = _both(p.kernel_size, 0)[axis] if p.kernel_size else (p.kernel_h, p.kernel_w)[axis]
     stride = _both(p.stride, 1)[axis] if p.stride or not (p.stride_h or p.stride_w) else (p.stride_h, p.stride_w)[axis]
     pad = _both(p.pad, 0)[axis] if p.pad else (p.pad_h, p.pad_w)[axis]
-    reach = (kernel - 1) * _both(p.dilation, 1)[axis]
+    holes = (p.hole_h, p.hole_w) if p.HasField("hole_h") else (p.hole, p.hole)
+    reach = (kernel - 1) * (_both(p.dilation, 1) if p.dilation else holes)[axis]
     return Fraction(reach, 2) - pad, Fraction(stride or 1)
 
 

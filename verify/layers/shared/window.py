@@ -87,6 +87,8 @@ def read_window(call: Call) -> tuple[Window, int]:
     kernel = _per_axis(call, "kernel_size", p.kernel_size, (p.kernel_h, p.kernel_w), count, None)
     stride = _per_axis(call, "stride", p.stride, (p.stride_h, p.stride_w), count, 1)
     dilation = _dilation(call, count)
+    if all(k == 1 for k in kernel):  # 0 moves nothing then either
+        dilation = tuple(d or 1 for d in dilation)
     for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         call.require(all(v > 0 for v in values), f"{name} {values} is not positive")
     whole = p.input_scale == p.output_scale == 1 and not p.saturate

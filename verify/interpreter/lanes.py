@@ -1,19 +1,14 @@
-"""Caffe's nets, run layer by layer in numpy: the reference that every converted model is compared with.
+"""Runs of a net side by side, layer by layer, which read each layer's learned blobs once for all.
 
-    trace = run(load_net("deploy.prototxt"), open_weights("model.caffemodel"), {"data": image})
-    trace.blobs["prob"]                      the final value of a blob
-    trace.tops["bn_conv1", "conv1"]          what one layer left in it, in-place steps included
-
-Values are float32 as in Caffe; each layer computes in float64 and rounds once at its end, so the trace is nearer to the
-exact result than Caffe's own float32 sums, whose error grows with the number of terms (`Step.fan_in`).
+Before anything is computed, everything that stands in the way is said: feeds that are missing, types that are unknown.
+A top is held until the last layer that reads it, or its memory, has run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -23,136 +18,13 @@ from prototxt.errors import CaffeModelError, RequestError, UnsupportedError, rai
 from prototxt.recording import Record
 from prototxt.unread import Unread, check_all_read
 from prototxt.words import format_shape, listed
-from verify.keys import Key
+from verify.interpreter.memory import Block, Held, block_of
+from verify.interpreter.steps import Step
+from verify.interpreter.wiring import Wired
 from verify.layers import find
 from verify.layers.parameters import Parameters, match_parameters
-from verify.layers.registry import Array, Call, Sensitivity, known_types, largest
-from verify.memory import Block, Held, block_of
-from verify.wiring import Wired, wire
+from verify.layers.registry import Array, Call, Sensitivity, known_types
 from weights import Weights
-
-
-@dataclass(frozen=True)
-class Step:
-    """One top of one layer, as that layer left it.
-
-    For error bounds: let e_i be the absolute error of input i, relative to exact arithmetic. Then this top's error is
-    about  sum of gains[i] * e_i  +  a rounding term that grows with fan_in (at most fan_in * 2**-24 of the sum of
-    magnitudes of its terms for a float32 sum in any order).
-
-    Attributes:
-        layer, layer_type, top: what made it.
-        value: float32.
-        inputs: indices into `Trace.steps` of the tops that the layer read, in bottom order; an implicit split or an
-            in-place layer needs no special care. Empty for what is fed.
-        fan_in: number of terms summed into each value; 1 for an elementwise layer, 0 where `own` tells all of it.
-        gains: one per input. Where terms are summed it is the root of the sum of squared factors (largest over
-            outputs): independent errors add that way. Elsewhere it is the largest slope, at the values seen, so
-            BatchNorm's is the largest 1/std and Scale's the largest |factor|. 0: the input's values do not matter
-            (only its shape). inf: the top jumps (an index, a count, a comparison), no bound holds near a tie.
-        own: rounding that `fan_in` and `gains` do not tell, as an absolute error; inf where the layer makes a choice
-            that rounding within the layer may turn.
-        again: not a top of the layer, which worked in place on another blob in the same memory; made where a layer
-            reads it, or nothing does and it is an output of the net.
-    """
-
-    layer: str
-    layer_type: str
-    top: str
-    value: Array
-    inputs: tuple[int, ...]
-    fan_in: int
-    gains: tuple[float, ...]
-    own: float = 0.0
-    again: bool = False
-
-    @property
-    def key(self) -> Key:
-        """Layer and top name."""
-        return self.layer, self.top
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Every top of a run, in net order.
-
-    `unread` is what the net states and no layer here read, where no number hangs on it.
-
-    The mappings are keyed by (layer, top); should a net have two layers of one name with a top of one name, they hold
-    the later one, as the answers of a model do, and `steps` has both.
-    """
-
-    steps: tuple[Step, ...]
-    unread: tuple[Unread, ...] = ()
-
-    @cached_property
-    def tops(self) -> dict[Key, Array]:
-        """Each top as its layer left it."""
-        return {step.key: step.value for step in self.steps}
-
-    @cached_property
-    def last(self) -> dict[str, Step]:
-        """The step that each blob is given as by name, in the order in which the names first appear.
-
-        It is the last layer's that has the blob for a top, so that a net that is cut there gives the same; of a blob
-        that no layer reads, Caffe's output, it is what its memory holds in the end.
-        """
-        read = self._read
-        return {step.top: step for index, step in enumerate(self.steps) if not (step.again and index in read)}
-
-    @cached_property
-    def blobs(self) -> dict[str, Array]:
-        """The final value of each blob by name; see `last`."""
-        return {name: step.value for name, step in self.last.items()}
-
-    @cached_property
-    def fan_in(self) -> dict[Key, int]:
-        """Terms summed into each value."""
-        return {step.key: step.fan_in for step in self.steps}
-
-    @cached_property
-    def inputs(self) -> dict[Key, tuple[Key, ...]]:
-        """The tops that each top's layer read."""
-        return {step.key: tuple(self.steps[i].key for i in step.inputs) for step in self.steps}
-
-    @cached_property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the blobs whose final value no layer read, in net order."""
-        read = {id(self.steps[index]) for index in self._read}
-        return tuple(name for name, step in self.last.items() if id(step) not in read)
-
-    @cached_property
-    def _read(self) -> frozenset[int]:
-        return frozenset(index for step in self.steps for index in step.inputs)
-
-    def amplification(self, step: Step) -> tuple[float, ...]:
-        """For each input of `step`: by how much an error, as a share of the largest value, can grow in it.
-
-            gain * max|input| / max|value|
-
-        For BatchNorm + Scale together that is |factor| / std * max|x| / max|y|, the larger the more mean is taken off.
-        inf where the top is all zero or jumps.
-        """
-        peak = largest(step.value)
-        shares = []
-        for gain, index in zip(step.gains, step.inputs, strict=True):
-            size = gain * largest(self.steps[index].value) if gain else 0.0
-            shares.append(size / peak if peak else (np.inf if size else 0.0))
-        return tuple(shares)
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The tops of a run in net order, each made when it is asked for; `steps` can be gone through once.
-
-    `unread` grows on the way: what the layers state and did not read, as in a `Trace`.
-
-    A value is held until the last layer that reads it has run: with the caller holding none, memory is that of a run
-    in Caffe's phase TEST and not of every top.
-    """
-
-    steps: Iterator[Step]
-    unread: list[Unread] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -189,54 +61,6 @@ class SideBySide:
 
     made: Iterator[Made]
     unread: list[Unread]
-
-
-def run(
-    net: Net,
-    weights: Weights | None,
-    feeds: Mapping[str, npt.ArrayLike],
-    *,
-    blobs: Collection[str] | None = None,
-    instead: Mapping[int, Array] | None = None,
-    train: bool = False,
-) -> Trace:
-    """Run a net and keep every top.
-
-    Args:
-        net: as loaded; the phase's rules have been applied already.
-        weights: the learned blobs, matched by layer name; None for a net without.
-        feeds: by blob name, the tops of layers without bottoms (Input and data layers). Their shapes may differ from
-            those in the prototxt, as after Caffe's Reshape. Converted to float32.
-        blobs: run only what these blobs depend on; None runs every layer. Data that nobody needs is not asked for.
-        instead: what later layers read in place of tops, by their places among the steps of this run; float32 of the
-            same shapes. With a converted model's own blobs, each layer is seen alone: its top is what the layer makes
-            of the model's inputs to it.
-        train: compute as in phase TRAIN (BatchNorm with the batch's statistics); layers that draw at random are
-            refused.
-
-    Raises:
-        NetError: bottoms that no layer makes, blobs with several sources, shapes that do not fit.
-        UnsupportedError: layer types that the interpreter does not know (ErrorGroup for several), or a setting of a
-            layer that its rule does not read.
-        WeightsError: blobs that are absent or have another shape than the layer gives them.
-        RequestError: a feed for a blob that is no input, or an input without a feed.
-    """
-    made = stream(net, weights, feeds, blobs=blobs, instead=instead, train=train)
-    return Trace(tuple(made.steps), tuple(made.unread))
-
-
-def stream(
-    net: Net,
-    weights: Weights | None,
-    feeds: Mapping[str, npt.ArrayLike],
-    *,
-    blobs: Collection[str] | None = None,
-    instead: Mapping[int, Array] | None = None,
-    train: bool = False,
-) -> Stream:
-    """What `run` does, top by top as they are asked for; arguments and errors are those of `run`."""
-    lanes = side_by_side(net, weights, [Lane(feeds, instead or {})], wire(net, blobs), train=train)
-    return Stream((made.steps[0] for made in lanes.made), lanes.unread)
 
 
 def side_by_side(

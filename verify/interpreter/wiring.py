@@ -17,8 +17,8 @@ from typing import TypeAlias
 from prototxt import Net, NetLayer
 from prototxt.errors import MOST_SHOWN, CaffeModelError, NetError, RequestError, raise_all
 from prototxt.words import nearest
+from verify.interpreter.memory import in_place
 from verify.layers import find
-from verify.memory import in_place
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from weights import holds_weights, is_caffemodel, load_structure, refuse_swapped
 def load_parsed(net: File, options: Options, weights: File | None = None) -> Net:
     """The prototxt, parsed, upgraded and filtered as the options say; of a binary file the net that it holds.
 
-    `weights` is only looked at to tell swapped arguments. Unknown fields and values of a layer stop only who needs it;
-    a net that is trained needs all.
+    `weights` is only looked at to tell swapped arguments. Unknown fields and values of a layer stop only who needs it.
     """
     if is_caffemodel(net):
         from converter.building.settling import settled
@@ -36,7 +35,7 @@ def load_parsed(net: File, options: Options, weights: File | None = None) -> Net
         level=options.level,
         stages=options.stages,
         allow_unknown=options.allow_unknown,
-        by_layer=not options.train,
+        by_layer=True,
         dialects=options.dialects,
     )
 

@@ -14,6 +14,10 @@ NONE: dict[str, tuple[str, ...]] = {
         "*.engine",
         "*convolution_param.force_nd_im2col",
         "convolution_param.conv_algorithm",
+        "convolution_param.conv_mode",
+        "convolution_param.mem_group_size",
+        "inner_product_param.gemm_mode",
+        "inner_product_param.spmdm_transpose_*",
         "batch_norm_param.icnet",
         "convolution_param.cudnn_convolution_algo_seeker",
         "convolution_param.conv_algos_override",
@@ -41,7 +45,10 @@ NONE: dict[str, tuple[str, ...]] = {
         "phase",
         "include.*",
         "exclude.*",
-        "param.*",
+        "param.name",
+        "param.share_mode",
+        "param.lr_mult",
+        "param.decay_mult",
         "python_param.module",
         "python_param.layer",
     ),
@@ -50,6 +57,8 @@ NONE: dict[str, tuple[str, ...]] = {
         "debug",
         "visualise",
         "visualise_channel",
+        "*.dump_parameter",
+        "*.dump_activation",
         "recurrent_param.debug_info",
         "detection_output_param.visualize",
         "detection_output_param.visualize_threshold",
@@ -122,6 +131,8 @@ NONE: dict[str, tuple[str, ...]] = {
 
 NONE_AT_TEST: dict[str, tuple[str, ...]] = {
     "of training": (
+        "param.*",
+        "connectivity_mode",
         "batch_norm_param.moving_average_fraction",
         "selu_dropout_param.*",
         "label_specific_add_param.*",
@@ -133,6 +144,8 @@ FED = ("*data_param.*", "transform_param.*", "python_param.*", "activations_comp
 """Of a layer that brings data in: the caller feeds its blobs, prepared as these fields say."""
 
 SOME: dict[str, tuple[str, ...]] = {
+    "it changes how a fork trains the blob": ("param.*",),
+    "it keeps weights of 0 at 0 in training": ("connectivity_mode",),
     "it computes in whole numbers, not in floats": (
         "*.saturate",
         "*.input_scale",

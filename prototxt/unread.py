@@ -22,8 +22,8 @@ SHARED = ("loss_param", "transform_param")
 """Sections that layers of many types have and others do not look at."""
 
 
-READ_BY_ALL = ("blobs",)
-"""Sections that Caffe reads whatever the layer: it starts from blobs in the prototxt."""
+READ_BY_ALL = ("blobs", "param")
+"""Sections that Caffe reads whatever the layer: it starts from blobs in the prototxt, and trains as they say."""
 
 
 class Unread(NamedTuple):

@@ -5,11 +5,12 @@
     gaussian            N(mean, std²); sparse = k ≥ 0 keeps each with probability k / outputs, the rest are 0
     positive_unitball   U(0, 1), each output's values divided by their sum
     xavier              U(-a, a), a = sqrt(3 / n)
-    msra                N(0, 2 / n), in forks N(0, 2 / (n (1 + alpha²)) msra_coeff²)
+    msra                N(0, 2 / n), in forks N(0, 2 / (n (1 + slope²)) msra_coeff²)
     bilinear            upsampling kernels: (1 - |x / f - c|) (1 - |y / f - c|), f = ceil(k / 2), c = (k - 1) / 2f
     diagonal            diag_val[i], 1 past its end, over the kernel's size, from channel i to output i; 0 elsewhere
 
-The forks' are happynear's alpha (for slopes of alpha below 0), iResNet's msra_coeff, and FlowNet2's diagonal.
+The forks' are happynear's alpha and ChenglongChen's negative_slope, both a slope below 0, iResNet's msra_coeff, and
+FlowNet2's diagonal.
 
 n is fan_in, fan_out or their mean by `variance_norm`; fan_in = count / shape[0], fan_out = count / shape[1], for
 a vector count / 1. For InnerProduct, whose weights are outputs × inputs, that is what the names say. The
@@ -92,7 +93,8 @@ def _xavier(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> 
 
 
 def _msra(filler: FillerParameter, shape: Shape, rng: np.random.Generator) -> _Floats:
-    variance = 2 / _fan(filler, shape) / (1 + filler.alpha**2)
+    slope = filler.alpha or filler.negative_slope
+    variance = 2 / _fan(filler, shape) / (1 + slope**2)
     return _normal(0, sqrt(variance) * filler.msra_coeff, shape, rng)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from converter.api import prepare
+from converter.building.build import build
 from converter.layers import base
 from converter.node import Layer
 from converter.options import Options
@@ -187,7 +188,7 @@ def test_what_forks_added_is_refused_with_the_reason_where_numbers_hang_on_it(la
 
 def test_what_a_fork_says_of_its_memory_and_processes_moves_no_number() -> None:
     text = "mem_param { optimize_train: true optimize_test: true exclude_blob: 'x' } richness: 200\n"
-    text += "auto_insert_gathers: false debug_info: true force_backward: true\n" + DATA
+    text += "auto_insert_gathers: false print_net_info: false debug_info: true force_backward: true\n" + DATA
     text += 'layer { name: "it" type: "TanH" bottom: "x" top: "out" }'
     net = parse_net(text, "net.prototxt")
     assert net.message.mem_param.exclude_blob == ["x"]
@@ -195,3 +196,21 @@ def test_what_a_fork_says_of_its_memory_and_processes_moves_no_number() -> None:
     assert not graph.warnings
     feeds = {"x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)}
     np.testing.assert_allclose(run(net, None, feeds).blobs["out"], np.tanh(feeds["x"]), rtol=1e-6)
+
+
+OF_TRAINING = (
+    "connectivity_mode: DISCONNECTED_ELTWISE",
+    'param { regularization_type: "L1" }',
+    "param { force_mult: 0.5 }",
+)
+
+
+@pytest.mark.parametrize("said", OF_TRAINING)
+def test_what_a_fork_does_in_training_is_refused_there_and_nothing_else(said: str) -> None:
+    weights = ArrayWeights({"it": [np.ones((4, 3), np.float32)]})
+    text = f'{DATA}layer {{ name: "it" type: "InnerProduct" bottom: "x" top: "out" {said}\n'
+    net = parse_net(f"{text} inner_product_param {{ num_output: 4 bias_term: false gemm_mode: SPMDM }} }}")
+    assert not prepare(net, weights, Options()).graph.warnings
+    assert run(net, weights, {"x": np.ones((2, 3), np.float32)}).unread == ()
+    with pytest.raises(UnreadError, match=r"it (changes how a fork trains the blob|keeps weights of 0 at 0)"):
+        build(net, weights, outputs=["out"], training=True)

@@ -391,3 +391,26 @@ def test_from_python() -> None:
     module = resnet_convert.load(net, weights, options=options, train=True)
     assert module.training
     assert set(module(torch.zeros(8, 1, 16, 16), torch.zeros(8))) == {"loss"}
+
+
+FOR_TRAINING = (
+    'layer { name: "d" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }'
+)
+STOPPED = {
+    'type: "SoftmaxWithLoss" softmax_param { axsi: 1 }': "unknown field 'axsi' in softmax_param; did you mean 'axis'?",
+    'type: "CenterLoss" center_loss_param { num_output: 3 }': "unknown layer type 'CenterLoss'; --plugin FILE.py",
+    'type: "Quux" loss_weight: 1 quux_param { a: 1 }': "unknown layer type 'Quux'; --plugin FILE.py",
+}
+
+
+@pytest.mark.parametrize("loss", STOPPED)
+def test_what_is_unknown_of_a_loss_stops_a_training(
+    loss: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = tmp_path / "net.prototxt"
+    fc = 'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 3 } }'
+    net.write_text(f'{FOR_TRAINING}\n{fc}\nlayer {{ name: "l" bottom: "fc" bottom: "t" top: "l" {loss} }}')
+    words = [str(net), "--random-weights", "0", "-o", str(tmp_path / "out"), "--to", "torch", "--no-verify"]
+    assert main([*words, "--train"]) == 1
+    assert STOPPED[loss] in capsys.readouterr().err
+    assert main(words) == 0  # the net alone does without

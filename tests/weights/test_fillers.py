@@ -71,7 +71,13 @@ def test_the_fans_of_60_outputs_40_inputs_and_3_by_5_kernels(kind, norm, n):
 
 
 @pytest.mark.parametrize(
-    ("stated", "factor"), [({"alpha": 0.75}, 0.8), ({"msra_coeff": 0.5}, 0.5), ({"alpha": 0.75, "msra_coeff": 2}, 1.6)]
+    ("stated", "factor"),
+    [
+        ({"alpha": 0.75}, 0.8),
+        ({"negative_slope": -0.75}, 0.8),
+        ({"msra_coeff": 0.5}, 0.5),
+        ({"alpha": 0.75, "msra_coeff": 2}, 1.6),
+    ],
 )
 def test_forks_draw_msra_more_narrowly(stated, factor):
     """1 / sqrt(1 + 0.75²) is 0.8."""

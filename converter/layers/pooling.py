@@ -59,6 +59,9 @@ class Pooling(Layer):
 
     ChenYingpeng's darknet2caffe has a pooling_layer.cpp for YOLOv3-tiny, which adds a window to each axis where the
     kernel less the stride is odd; of a maximum of 2×2 at stride 1, what one more row and column behind the image make.
+
+    BVLC's layer refuses volumes, N×C×D×H×W; in forks for them (DlutMedimgGroup's) it pools them by the same rule. Of
+    these a maximum is taken that has one number for all axes and no padding.
     """
 
     types = ("Pooling",)
@@ -140,8 +143,17 @@ class Pooling(Layer):
         before, behind = (pads[0] // 2, pads[1] // 2), (-(-pads[0] // 2), -(-pads[1] // 2))
         return replace(self, pad=before, pad_end=behind, rounds_up=False, same=False)
 
+    def _over_volumes(self, tops: int = 1) -> DilatedPooling:
+        one = self.kernel[0] == self.kernel[1] >= self.stride[0] == self.stride[1]
+        plain = self.method == "MAX" and not any(self.pad + self.pad_end) and self.rounds_up and not self.same
+        usual = plain and (one or self.global_pooling) and tops == 1
+        require(usual, "of volumes only MAX is known, with one kernel, one stride within it, no padding and one top")
+        return DilatedPooling("MAX", self.kernel[:1], self.stride[:1], global_pooling=self.global_pooling)
+
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
+        if len(shape) == 5:
+            return self._over_volumes().infer(inputs)
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
         if self.same:
             return self._around(shape).infer(inputs)
@@ -168,7 +180,7 @@ class Pooling(Layer):
     def computes(self, node: Node) -> Operation:
         if self.same:
             return self._around(node.shape).computes(node)
-        if self.method == "STOCHASTIC" or len(node.outputs) > 1:
+        if self.method == "STOCHASTIC" or len(node.outputs) > 1 or len(node.shape) == 5:
             return super().computes(node)
         size, windows = (tuple(map(int, value.shape[2:])) for value in (node.inputs[0], node.outputs[0]))
         return pooling_operation(
@@ -191,6 +203,8 @@ class Pooling(Layer):
         return any(h >= k for h, k in zip(self._overhang(node), self.kernel, strict=True))
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
+        if len(node.shape) == 5:
+            return self._over_volumes(len(node.outputs)).onnx(g, node, *x)
         if self.same:
             return self._around(node.shape).onnx(g, node, *x)
         if self.method == "STOCHASTIC":
@@ -284,6 +298,8 @@ class Pooling(Layer):
         return ratio
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
+        if len(node.shape) == 5:
+            return self._over_volumes(len(node.outputs)).torch(t, node, *x)
         if self.same:
             return self._around(node.shape).torch(t, node, *x)
         if self.method == "STOCHASTIC":

@@ -55,12 +55,24 @@ def whole_image(draw: Draw) -> Drawn:
     return Drawn(layer("Pooling", params, tops=tops), {"x": x})
 
 
+def volumes(draw: Draw) -> Drawn:
+    """One kernel and one stride for three axes, which BVLC's layer refuses and forks for volumes take."""
+    kernel = draw(st.integers(1, 4))
+    window = {"global_pooling": True}
+    if draw(st.booleans()):
+        window = {"kernel_size": kernel, "stride": draw(maybe(st.integers(1, kernel)))}
+    sizes = [kernel + draw(st.integers(0, 4)) for _ in range(3)]
+    x = apart(draw, *pair(draw, 1, 3), *sizes)
+    return Drawn(layer("Pooling", section("pooling_param", **window)), {"x": x})
+
+
 @drawn("Pooling")
 @st.composite
 def pooling(draw: Draw) -> Drawn:
     """Windows that hang over the image's end, start in the padding, or lie behind the image altogether."""
-    if draw(st.integers(0, 9)) == 0:
-        return whole_image(draw)
+    other = draw(st.integers(0, 9))
+    if other < 2:
+        return (whole_image, volumes)[other](draw)
     method = draw(st.sampled_from((None, "MAX", "AVE", "AVE_EXC_PAD", "STOCHASTIC")))
     kernel, stride = pair(draw, 1, 5), pair(draw, 1, 6)
     given = written(draw, "kernel_size", "kernel", kernel)

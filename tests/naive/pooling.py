@@ -34,6 +34,26 @@ def level(x: Array, bins: int) -> list[list[Array]]:
     return [[x[top:bottom, left:right] for left, right in columns] for top, bottom in rows]
 
 
+def _of_volume(params: str, kernel: tuple[int, ...], stride: int, counts: tuple[int, ...]) -> Naive:
+    x = random(31, 2, 3, 6, 7, 8)
+    y = np.empty((2, 3, *counts), np.float32)
+    for n, c, *at in np.ndindex(y.shape):
+        window = tuple(slice(i * stride, i * stride + k) for i, k in zip(at, kernel, strict=True))
+        y[(n, c, *at)] = x[n, c][window].max()
+    return Naive(layer("Pooling", f"pooling_param {{ {params} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("pooling_of_volumes")
+def of_volumes() -> Naive:
+    """DlutMedimgGroup's pooling_layer.cpp: over all axes behind the channels, each rounded up."""
+    return _of_volume("kernel_size: 3 stride: 2 engine: CUDNN", (3, 3, 3), 2, (3, 3, 4))
+
+
+@case("pooling_of_whole_volumes")
+def of_whole_volumes() -> Naive:
+    return _of_volume("global_pooling: true", (6, 7, 8), 1, (1, 1, 1))
+
+
 @case("spp_of_unlike_sizes")
 def spp() -> Naive:
     """spp_layer.cpp: levels one behind the other, each channel by channel."""

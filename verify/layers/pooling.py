@@ -211,8 +211,31 @@ def weighted_error(x: Array, axes: tuple[Axis, Axis]) -> Sensitivity:
     return Sensitivity(1, (float(gains.max(initial=0.0)),), float((2 * shares * off / positive).max(initial=0.0)))
 
 
+def _of_volumes(call: Call) -> list[Array]:
+    """The largest of each window of N×C×D×H×W, axis by axis, as forks for volumes have it (ceil, no pad)."""
+    p, top = call.param.pooling_param, call.x
+    call.require(p.pool == p.MAX and len(call.layer.tops) == 1, "pools volumes by MAX alone, to one top")
+    floor = not p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.FLOOR
+    before, after = _pads(call)
+    call.require(not any(before + after) and not p.pad_type and not floor, "pools volumes with a pad or rounds down")
+    stride = _pair(call, "stride", "stride_h", "stride_w")
+    kernel = stride if p.global_pooling else _kernel(call)
+    call.require(kernel[0] == kernel[1] >= stride[0] == stride[1] > 0, "needs one kernel and one stride for all axes")
+    call.require(not p.global_pooling or stride[0] == 1, "global_pooling allows no stride but 1")
+    for axis in (2, 3, 4):
+        size = top.shape[axis]
+        reach = size if p.global_pooling else kernel[0]
+        starts = range(0, -(-(size - reach) // stride[0]) * stride[0] + 1, stride[0])
+        call.require(len(starts) > 0, f"kernel {reach} is larger than the size {size}")
+        windows = [top.take(range(at, min(at + reach, size)), axis).max(axis) for at in starts]
+        top = np.stack(windows, axis)
+    return [top]
+
+
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     p = call.param.pooling_param
+    if call.x.ndim == 5 and not p.dilation:
+        return [Sensitivity(1, (1.0,))]
     if p.dilation:
         return gapped_error(call, tops)
     rows, columns = _axes(call)
@@ -231,6 +254,8 @@ def pooling(call: Call) -> list[Array]:
         return gapped(call)
     call.require(not p.output_shift_instead_division and not p.saturate, "computes in whole numbers, not in floats")
     call.require(p.axis in (1, -3), f"has its channels at axis {p.axis}, expected 1")
+    if call.x.ndim == 5:
+        return _of_volumes(call)
     axes = _axes(call)
     call.require(len(call.layer.tops) == 1 or p.pool == p.MAX, "only MAX has a second top")
     if p.pool != p.AVE:

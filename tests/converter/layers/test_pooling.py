@@ -11,8 +11,18 @@ from converter.api import prepare
 from converter.options import Options
 from prototxt import parse_net
 from prototxt.errors import NetError
-from tests.converter.layers.test_rarer_agreement import Array, answers, assert_gives, layer, random, refusal, weights_of
+from tests.converter.layers.test_rarer_agreement import (
+    Array,
+    answers,
+    assert_gives,
+    layer,
+    net_of,
+    random,
+    refusal,
+    weights_of,
+)
 from tests.golden import assert_close, run_onnx, run_torch
+from verify import run
 
 X = random(7, 2, 3, 7, 10)
 
@@ -232,6 +242,25 @@ def test_the_mask_of_windows_behind_the_image_is_minus_1(tmp_path: Path) -> None
             assert got["out"][n, c, 0].tolist() == [corner.max(), edge.max()]
             row, column = divmod(int(corner.argmax()), 2)
             assert got["mask"][n, c, 0].tolist() == [row * 5 + column, int(edge.argmax()) * 5 + 4]
+
+
+@pytest.mark.parametrize(
+    "params",
+    ["pool: AVE kernel_size: 2", "kernel_size: 3 pad: 1", "kernel_size: 1 stride: 2", "kernel_h: 2 kernel_w: 3"],
+)
+def test_of_volumes_only_plain_maxima_are_taken(params: str) -> None:
+    text = layer("Pooling", f"pooling_param {{ {params} }}")
+    assert "of volumes only MAX is known, with one kernel" in refusal(text, {"x": random(2, 2, 3, 4, 5, 6)})
+    assert "expected 4 axes" in refusal(text, {"x": random(2, 2, 3, 4)})
+
+
+def test_of_volumes_there_is_no_mask(tmp_path: Path) -> None:
+    feeds = {"x": random(2, 2, 3, 4, 5, 6)}
+    net = net_of(layer("Pooling", "pooling_param { kernel_size: 2 }", "x", "out mask"), feeds)
+    with pytest.raises(NetError, match="no padding and one top"):
+        run_onnx(prepare(net, None, Options()).graph, feeds, tmp_path)
+    with pytest.raises(NetError, match="to one top"):
+        run(net, None, feeds)
 
 
 @pytest.mark.parametrize("size", [7, 8])

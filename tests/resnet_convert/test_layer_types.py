@@ -71,7 +71,7 @@ def test_one_type_in_full() -> None:
     (upsample,) = resnet_convert.layers("Upsample")
     assert [("segnet" in each.forks) for each in upsample.stored if each.number == 137] == [True]
     (eltwise,) = resnet_convert.layers("Eltwise")
-    assert eltwise.bottoms == (2, None)
+    assert eltwise.bottoms == (1, None)
     assert ReadField("eltwise_param", "axis", held=True) in (eltwise.fields or ())
     assert resnet_convert.layers("ImageData")[0].fields is None
 

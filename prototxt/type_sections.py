@@ -50,6 +50,7 @@ _READERS = {
     "elu_param": "ELU",
     "embed_param": "Embed",
     "exp_param": "Exp",
+    "expmax_param": "ExpMax",
     "flatten_param": "Flatten",
     "flip_param": "Flip",
     "flow_warp_param": "FlowWarp",
@@ -127,8 +128,8 @@ _READERS = {
     "yolov3_detection_output_param": "Yolov3DetectionOutput",
 }
 _SECTIONLESS = (
-    "AbsVal Add AutoCrop Axpy BNLL BatchReindex ChannelNorm Filter HardSwish ICNetSubgraph InstanceNorm L2Normalize "
-    "LSTMUnit Mish Mul Silence Split Warp"
+    "AbsVal Add AutoCrop Axpy BNLL BatchReindex ChannelNorm Filter Grid HardSwish ICNetSubgraph InstanceNorm "
+    "L2Normalize LSTMUnit Mish Mul NegSquare Silence Split Warp"
 )
 
 SECTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(_SECTIONLESS.split(), ()) | {

@@ -43,13 +43,15 @@ def fill(filler: FillerParameter, shape: Sequence[int], rng: np.random.Generator
     """A float32 array of `shape`, C order, as `filler` makes it.
 
     Raises:
-        UnsupportedError: a filler type that Caffe does not have.
+        UnsupportedError: a filler type that Caffe does not have, or numbers that stand in a file.
         RequestError: a setting or a shape that the filler cannot work with.
     """
     size = tuple(shape)
     if any(dim < 1 for dim in size) or prod(size) > MAX_VALUES:
         raise RequestError(f"a parameter of {format_shape(size)} cannot be filled")
     make = _FILLERS.get(filler.type)
+    if filler.type == "file":
+        raise UnsupportedError(f"the file filler takes its numbers from {filler.file!r}, which is not read")
     if make is None:
         raise UnsupportedError(f"unknown filler type {filler.type!r}; Caffe has {', '.join(_FILLERS)}")
     if filler.sparse != -1 and filler.type != "gaussian":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converter.layers.base import OnnxOps, TorchOps, fault, register, shortest
+from converter.graph import Shape, format_shape
+from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -161,3 +163,62 @@ class Log(_Affine):
 
     def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
         return f"dy * {self.scale * self._factor!r} / ({self.affine_torch('x')})"
+
+
+@register
+class ExpMax(Layer):
+    """base ** (shift + scale * (x - the largest of the place's channels)), -1 being e (LiteFlowNet: expmax_layer.cu).
+
+    The fork looks for the largest in the first item alone, and the others are less what its memory holds: a batch of
+    one is converted. Its gradient takes the largest for a constant.
+    """
+
+    types = ("ExpMax",)
+    acts_on = "channels"
+    reads_first = True
+    inner: float = 1.0
+    outer: float = 1.0
+
+    @classmethod
+    def read(cls, source: NetLayer) -> ExpMax:
+        p = source.param.expmax_param
+        log = _logarithm_of(_checked_base(source, p.base, "expmax_param"))
+        return cls(log * p.scale, math.exp(log * p.shift))
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) == 4, f"the bottom is {format_shape(inputs[0])}; expected 4 axes (N×C×H×W)")
+        one = str(inputs[0][0]) == "1"
+        require(one, f"{inputs[0][0]} items, of which the fork looks at the first alone; expected 1")
+        return [inputs[0]]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        below = g.op("Sub", x[0], g.reduce("ReduceMax", x[0], [1]))
+        y = g.op("Exp", g.op("Mul", below, g.scalar(self.inner, "inner")) if self.inner != 1 else below)
+        return g.op("Mul", y, g.scalar(self.outer, "outer")) if self.outer != 1 else y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        below = f"({x[0]} - {x[0]}.detach().amax(1, keepdim=True))"
+        factors = [f" * {value!r}" if value != 1 else "" for value in (self.inner, self.outer)]
+        return f"torch.exp({below}{factors[0]}){factors[1]}"
+
+
+@register
+class NegSquare(Layer):
+    """-x² (LiteFlowNet: negsquare_layer.cu)."""
+
+    types = ("NegSquare",)
+    acts_on = "values"
+    reads_first = True
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        return g.op("Neg", g.op("Mul", x[0], x[0]))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"-({x[0]} * {x[0]})"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "x"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "dy * -2 * x"

@@ -142,6 +142,39 @@ class Warp(_Warp):
 
 
 @register
+class Grid(Layer):
+    """The column and the row of each pixel, N×2×H×W, whatever the bottom has there (LiteFlowNet: grid_layer.cpp)."""
+
+    types = ("Grid",)
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        x = inputs[0]
+        require(len(x) == 4, f"the bottom is {format_shape(x)}; expected 4 axes (N×C×H×W)")
+        require(not any(map(is_free, x[2:])), "only the number of images can be left free")
+        return [(x[0], 2, *x[2:])]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        grid = np.indices(tuple(map(int, node.shape[2:])))[None, ::-1].astype(np.float32)
+        if not is_free(node.shape[0]):
+            return g.constant(np.repeat(grid, int(node.shape[0]), 0), "grid")
+        items = g.slice(g.op("Shape", x[0]), 0, 0, 1)
+        sizes = g.op("Concat", items, g.ints([1, 1, 1], "ones"), axis=0)
+        return g.op("Expand", g.constant(grid, "grid"), sizes)
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{t.helper('pixel_places', PIXEL_PLACES)}({x[0]})"
+
+
+PIXEL_PLACES = '''
+def pixel_places(x):
+    """The column and the row of each pixel of N×C×H×W, as N×2×H×W."""
+    rows, columns = (torch.arange(size, dtype=x.dtype, device=x.device) for size in x.shape[2:])
+    rows, columns = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((columns, rows)).expand(x.shape[0], -1, -1, -1)
+'''
+
+
+@register
 class SpatialTransformer(Layer):
     """x at the places that a 2×3 matrix of the second bottom makes of each pixel's own (daerduoCarey's st_layer.cpp).
 

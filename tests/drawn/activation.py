@@ -113,6 +113,25 @@ def exp(draw: Draw) -> Drawn:
     return Drawn(layer("Exp", params), {"x": normal(draw, *shape(draw, draw(st.integers(1, 4)), most=6))})
 
 
+@drawn("ExpMax")
+@st.composite
+def exp_max(draw: Draw) -> Drawn:
+    """Of one item, as the fork knows the largest values of that alone."""
+    params = section(
+        "expmax_param",
+        base=draw(maybe(st.sampled_from((-1, 2, 10, 0.3, 1)))),
+        scale=draw(maybe(number(0, 1, -1))),
+        shift=draw(maybe(number(0, 1))),
+    )
+    return Drawn(layer("ExpMax", params), {"x": normal(draw, 1, *shape(draw, 3, most=6))})
+
+
+@drawn("NegSquare")
+@st.composite
+def neg_square(draw: Draw) -> Drawn:
+    return Drawn(layer("NegSquare"), {"x": blob(draw)})
+
+
 @drawn("Log")
 @st.composite
 def log(draw: Draw) -> Drawn:

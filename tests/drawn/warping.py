@@ -51,3 +51,9 @@ def spatial_transformer(draw: Draw) -> Drawn:
 def matrix_numbers(draw: Draw, *sizes: int) -> Array:
     """Between identity and what turns the image and shifts parts of it out of sight."""
     return generator(draw).uniform(-1.5, 1.5, sizes).astype(np.float32)
+
+
+@drawn("Grid")
+@st.composite
+def grid(draw: Draw) -> Drawn:
+    return Drawn(layer("Grid"), {"x": normal(draw, *shape(draw, 4, least=1, most=7))})

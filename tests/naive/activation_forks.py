@@ -84,3 +84,32 @@ def neg_relu_slope() -> Naive:
     x = random(12, 2, 3, 4, 5)
     y = np.float32([v if v < 0 else 0.25 * v for v in map(float, x.ravel())]).reshape(x.shape)
     return Naive(layer("NegReLU", "relu_param { negative_slope: 0.25 }"), {"x": x}, {("it", "out"): y})
+
+
+@case("exp_max")
+def exp_max() -> Naive:
+    """LiteFlowNet's expmax_layer.cu, as it is used: the exponential of what is below the largest channel."""
+    x = random(13, 1, 3, 4, 5)
+    y = np.empty_like(x)
+    for _, c, h, w in np.ndindex(*x.shape):
+        y[0, c, h, w] = math.exp(float(x[0, c, h, w]) - float(x[0, :, h, w].max()))
+    return Naive(layer("ExpMax"), {"x": x}, {("it", "out"): y})
+
+
+@case("exp_max_of_base_2")
+def exp_max_of_base_2() -> Naive:
+    """inner_scale_ = log(base) * scale, outer_scale_ = pow(base, shift)."""
+    x = random(14, 1, 3, 4, 5)
+    y = np.empty_like(x)
+    for _, c, h, w in np.ndindex(*x.shape):
+        y[0, c, h, w] = 2**1.5 * 2 ** (0.5 * (float(x[0, c, h, w]) - float(x[0, :, h, w].max())))
+    params = "expmax_param { base: 2 scale: 0.5 shift: 1.5 }"
+    return Naive(layer("ExpMax", params), {"x": x}, {("it", "out"): y})
+
+
+@case("neg_square")
+def neg_square() -> Naive:
+    """LiteFlowNet's negsquare_layer.cu."""
+    x = random(15, 2, 3, 4, 5)
+    y = np.float32([-float(v) * float(v) for v in x.ravel()]).reshape(x.shape)
+    return Naive(layer("NegSquare"), {"x": x}, {("it", "out"): y})

@@ -71,6 +71,32 @@ def fading(image: Array, row: float, column: float) -> float:
     return total
 
 
+@case("warp_liteflownet")
+def warp_liteflownet() -> Naive:
+    """LiteFlowNet's nets add a flow to grid_layer.cpp's places, at which its warp_layer.cpp reads."""
+    x, flow = random(7, 2, 3, 4, 5), flows(8, 2, 2, 4, 5)
+    grid, y = np.empty_like(flow), np.empty_like(x)
+    for n, h, w in np.ndindex(2, 4, 5):
+        grid[n, :, h, w] = w, h
+        for c in range(3):
+            y[n, c, h, w] = fading(x[n, c], h + float(flow[n, 1, h, w]), w + float(flow[n, 0, h, w]))
+    text = 'layer { name: "grid" type: "Grid" bottom: "flow" top: "grid" }\n'
+    text += 'layer { name: "add" type: "Eltwise" bottom: "flow" bottom: "grid" top: "places" }\n'
+    text += layer("Warp", "", "x places")
+    answers = {("grid", "grid"): grid, ("add", "places"): flow + grid, ("it", "out"): y}
+    return Naive(text, {"x": x, "flow": flow}, answers)
+
+
+@case("grid")
+def grid() -> Naive:
+    """grid_layer.cpp: the column in channel 0, the row in channel 1."""
+    x = random(9, 2, 3, 4, 5)
+    y: Array = np.empty((2, 2, 4, 5), np.float32)
+    for n, h, w in np.ndindex(2, 4, 5):
+        y[n, :, h, w] = w, h
+    return Naive(layer("Grid"), {"x": x}, {("it", "out"): y})
+
+
 def transformed(name: str, params: str, fixed: dict[int, float], size: tuple[int, int]) -> None:
     """A case of SpatialTransformer, whose matrix has numbers of its own beside those of the second bottom."""
 

@@ -141,3 +141,9 @@ def test_what_a_filler_cannot_do_is_refused(shape, settings, reason):
 def test_an_unknown_filler_is_named_beside_those_that_there_are():
     with pytest.raises(UnsupportedError, match="unknown filler type 'Xavier'; Caffe has constant, uniform, gaussian"):
         filled((2, 3), type="Xavier")
+
+
+def test_numbers_that_stand_in_a_file_are_not_read():
+    """Spatial transformers begin with the identity so; a weight file has what became of it."""
+    with pytest.raises(UnsupportedError, match=r"takes its numbers from 'bias_init\.txt', which is not read"):
+        filled((6,), type="file", file="bias_init.txt")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, largest, narrow, register, wide
+from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, Wide, largest, narrow, register, wide
 from verify.layers.shared.rounding import UNIT_ROUNDOFF
 
 
@@ -83,3 +83,36 @@ def log(call: Call) -> list[Array]:
     base = _log_base(call, p.base)
     call.require(base != 0, "base 1 has no logarithm")
     return [narrow(np.log(p.shift + p.scale * wide(call.x)) / base)]
+
+
+def _below_largest(call: Call) -> Wide:
+    call.require(call.x.ndim == 4 and len(call.x) == 1, "needs a bottom of 4 axes and one item")
+    x = wide(call.x)
+    below: Wide = x - x.max(axis=1, keepdims=True)
+    return below
+
+
+def _exp_max_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """The value and the largest may both be off; a share of the exponent is that of the top times the exponent."""
+    p = call.param.expmax_param
+    factor = abs(_log_base(call, p.base) * p.scale)
+    own = 4 * UNIT_ROUNDOFF * largest(np.abs(wide(tops[0])) * (2 + factor * np.abs(_below_largest(call))))
+    return [Sensitivity(1, (2 * factor * largest(tops[0]),), own)]
+
+
+@register("ExpMax", error=_exp_max_error, keeps_shape=True)
+def exp_max(call: Call) -> list[Array]:
+    """base ** shift · base ** (scale (x - the largest of all channels)), in LiteFlowNet's expmax_layer.cu."""
+    p = call.param.expmax_param
+    log = _log_base(call, p.base)
+    return [narrow(np.exp(log * p.shift) * np.exp(log * p.scale * _below_largest(call)))]
+
+
+def _neg_square_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    return [Sensitivity(1, (2 * largest(call.x),))]
+
+
+@register("NegSquare", error=_neg_square_error, keeps_shape=True)
+def neg_square(call: Call) -> list[Array]:
+    """The square, negative (LiteFlowNet's negsquare_layer.cu)."""
+    return [narrow(-(wide(call.x) ** 2))]

@@ -93,6 +93,16 @@ def warp(call: Call) -> list[Array]:
     return [narrow(_read(call, _flowed(call), _edge(call)))]
 
 
+@register("Grid", error=lambda call, tops: [Sensitivity(1, (0.0,))])
+def grid(call: Call) -> list[Array]:
+    """w in channel 0 and h in channel 1 (LiteFlowNet's grid_layer.cpp)."""
+    call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    items, _, height, width = call.x.shape
+    y = np.empty((items, 2, height, width), np.float32)
+    y[:, 0], y[:, 1] = np.arange(width), np.arange(height)[:, None]
+    return [y]
+
+
 def _matrix(call: Call) -> Wide:
     """Items × 2 × 3: what the prototxt fixes, and the second bottom's numbers in their order elsewhere."""
     p, theta = call.param.st_param, call.bottoms[1]

@@ -70,6 +70,21 @@ def test_liteflownets_second_bottom_has_the_places(tmp_path: Path) -> None:
         assert got["out"].ravel().tolist() == [7.5, 20.0, 15.0]
 
 
+def test_a_grid_shows_liteflownets_warp() -> None:
+    """The places are those of the pixels and a flow's; nothing else tells the two forks' nets apart."""
+    feeds = {"x": ROW, "y": along_the_row(0, 0, 0)}
+    net = net_of(layer("Grid", "", "y", "places").replace('"it"', '"g"') + layer("Warp", "", "x places"), feeds)
+    assert net.layers[-1].dialect == "liteflownet"
+    assert run(net, None, feeds).blobs["out"].tolist() == ROW.tolist()
+
+
+def test_the_largest_channel_of_several_items_is_refused() -> None:
+    feeds = {"x": np.ones((2, 1, 2, 3), np.float32)}
+    assert "2 items, of which the fork looks at the first alone" in refusal(layer("ExpMax"), feeds)
+    with pytest.raises(NetError, match="one item"):
+        run(net_of(layer("ExpMax"), feeds), None, feeds)
+
+
 TURNED = {
     "": ([1, 0, 0, 0, 1, 0], [[1, 2, 4], [8, 16, 32]]),
     # the first row of the top is the image's middle: its second row
@@ -90,7 +105,7 @@ def test_spatial_transformer(params: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(got[0, 0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", golden_cases("flow_warp", "warp_", "spatial_transformer"), ids=str)
+@pytest.mark.parametrize("case", golden_cases("flow_warp", "warp_", "grid", "exp_max", "spatial_transformer"), ids=str)
 def test_every_opset_gives_the_same(case: GoldenCase, tmp_path: Path) -> None:
     assert_parity(case, tmp_path, 13, 18, 22)
 

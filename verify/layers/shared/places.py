@@ -28,15 +28,15 @@ POINTWISE = (*NEURONS, "Concat", "Eltwise", "LRN", "MVN", "Slice", "Softmax", "S
 
 
 @dataclass(frozen=True)
-class Grid:
+class PixelGrid:
     """Where the pixels of a blob lie along one axis, in those of another."""
 
     first: Fraction = Fraction(0)
     apart: Fraction = Fraction(1)
 
-    def on(self, pixel: Fraction, apart: Fraction) -> Grid:
+    def on(self, pixel: Fraction, apart: Fraction) -> PixelGrid:
         """The same in the pixels of what that other was made of, where its own begin at `pixel` and lie `apart`."""
-        return Grid(pixel + self.first * apart, self.apart * apart)
+        return PixelGrid(pixel + self.first * apart, self.apart * apart)
 
 
 def cut_to_second(call: Call) -> Array:
@@ -82,7 +82,7 @@ class _Net:
         return self._known[top]
 
     def _aligned(self, first: str, second: str) -> tuple[int, int]:
-        blobs, grids = [first, second], [(Grid(), Grid()), (Grid(), Grid())]
+        blobs, grids = [first, second], [(PixelGrid(), PixelGrid()), (PixelGrid(), PixelGrid())]
         while blobs[0] != blobs[1]:  # one step back from the blob that was written later
             places = [self._writer.get(blob, -1) for blob in blobs]
             side = 0 if places[0] > places[1] else 1

@@ -28,15 +28,9 @@ if sys.platform == "linux":
     import fcntl
 
 LAUNCH = "import sys; sys.path[:] = sys.argv[1:-1]; from verify.engines.child import main; main()"
-MALLOC = (
-    "glibc.malloc.mmap_threshold=4194304",
-    "glibc.malloc.tcache_count=0",
-    "glibc.malloc.hugetlb=1",
-)
-"""To glibc, of whose memory a runtime that fuses layers takes some half a dozen copies of each weight. Pieces of 4 MiB
-and more go back to the system when they are freed (else that size grows, and copies of all weights stay). Smaller ones
-are used again, so that the system need not clear them, unless small pieces kept for a thread lie between. And fresh
-memory may come in pages of 2 MiB."""
+MALLOC = "glibc.malloc.tcache_count=0"
+"""To glibc, of whose memory a runtime that fuses layers takes some half a dozen copies of each weight: what is freed is
+used again, and its peak the same at each run, only if no small pieces kept for a thread lie between."""
 ON_THE_WAY = 1 << 20
 """Bytes of its answers that may be on the way; the fewer, the more often the two processes wait for each other."""
 FAULTS = {kind.__name__: kind for kind in (RequestError, ModelError, MissingDependencyError)}
@@ -194,7 +188,7 @@ def _started(path: Path) -> subprocess.Popen[bytes]:
     # The search path is this process's own: a `verify.py` in the working folder shall not come before it.
     command = [sys.executable, "-c", LAUNCH, *sys.path, str(path)]
     pipe, errors = subprocess.PIPE, subprocess.DEVNULL if sys.__stderr__ is None else None
-    tunables = filter(None, (*MALLOC, os.environ.get("GLIBC_TUNABLES")))  # the user's come last, and count
+    tunables = filter(None, (MALLOC, os.environ.get("GLIBC_TUNABLES")))  # the user's come last, and count
     environment = {**os.environ, "GLIBC_TUNABLES": ":".join(tunables)}
     try:
         process = subprocess.Popen(

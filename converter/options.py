@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from converter.building.build import InputShapes
+    from converter.building.inputs import InputShapes
 
 Fold = Literal["none", "bn", "conv"]
 Target = Literal["onnx", "torch", "safetensors", "npz", "hdf5", "caffe"]

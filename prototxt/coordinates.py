@@ -73,7 +73,7 @@ def cut_off(layer: NetLayer) -> tuple[int, int]:
         NetError: the two have no origin in common, or do not lie on each other pixel by pixel.
         UnsupportedError: a layer in between of which Caffe does not know where its pixels lie.
     """
-    places = layer.neighbours.once(read_crops).places
+    places = layer.neighbours.once(_lined_up if crops_line_up(layer) else _as_stated)
     first, second = (places.get(blob, BlobPlace(blob)) for blob in layer.bottoms[:2])
     if first.origin != second.origin:
         lost = first.lost or second.lost
@@ -101,12 +101,10 @@ class CropReading(NamedTuple):
     """How the Crops of a net are to be read that state nothing.
 
     Attributes:
-        places: of the net's blobs.
         evidence: in words, what shows them to be of FCN's branch; empty for nothing.
         would_differ: whether they would cut elsewhere there.
     """
 
-    places: Mapping[str, BlobPlace]
     evidence: str
     would_differ: bool
 
@@ -118,23 +116,31 @@ def read_crops(layers: Sequence[LayerParameter]) -> CropReading:
     A Scale in the net shows that it is not: that layer is younger than FCN's branch, and what has it and Crop is BVLC's
     or follows it, as DeeperCut's fork does, whose crops line up by chance.
     """
-    places = _places(layers, lined_up=True)
+    places = _lined_up(layers)
     silent = [layer for layer in layers if states_no_cut(layer)]
     cuts = [_seen_cut(places, layer) for layer in silent]
     would_differ = None not in cuts and any(any(cut or ()) for cut in cuts)
     younger = any(layer.type == "Scale" for layer in layers)
     if not would_differ or younger or not any(_is_enlarged(places, layer) for layer in silent):
-        return CropReading(_places(layers, lined_up=False) if silent else places, "", would_differ)
+        return CropReading("", would_differ)
     layer, (rows, columns) = next((layer, cut) for layer, cut in zip(silent, cuts, strict=True) if cut and any(cut))
     given = f"{rows} and {columns} for {layer.bottom[0]!r} and {layer.bottom[1]!r}"
-    return CropReading(
-        places, f"no offsets are stated, and the layers before give whole ones throughout: {given}", True
-    )
+    return CropReading(f"no offsets are stated, and the layers before give whole ones throughout: {given}", True)
+
+
+def crops_line_up(layer: NetLayer) -> bool:
+    """Whether the Crops of a layer's net that state nothing are those of FCN's branch: all are, or none."""
+    silent = layer.neighbours.once(_first_silent)
+    return silent is not None and layer.replaced(param=silent).dialect == "fcn"
+
+
+def _first_silent(layers: Sequence[LayerParameter]) -> LayerParameter | None:
+    return next(filter(states_no_cut, layers), None)
 
 
 def state_cuts(net: NetParameter) -> list[str]:
     """Make each AutoCrop of a net in today's form BVLC's Crop with the offsets that the layers give; what was done."""
-    places = _places(net.layer, lined_up=True)
+    places = _lined_up(net.layer)
     notes = []
     for layer in net.layer:
         cut = _seen_cut(places, layer) if layer.type == "AutoCrop" else None
@@ -148,6 +154,14 @@ def state_cuts(net: NetParameter) -> list[str]:
 def states_no_cut(layer: LayerParameter) -> bool:
     """Whether it is a Crop without its section."""
     return layer.type == "Crop" and not layer.HasField("crop_param")
+
+
+def _lined_up(layers: Sequence[LayerParameter]) -> dict[str, BlobPlace]:
+    return _places(layers, lined_up=True)
+
+
+def _as_stated(layers: Sequence[LayerParameter]) -> dict[str, BlobPlace]:
+    return _places(layers, lined_up=False)
 
 
 def _places(layers: Sequence[LayerParameter], *, lined_up: bool) -> dict[str, BlobPlace]:

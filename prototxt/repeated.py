@@ -4,12 +4,17 @@
     ->  pooling_param { kernel_shape { dim: 1 dim: 3 } stride: 1 dilation: 2 }
 
 In all other Caffes they hold one value, and what stands twice is a slip. A `dilation` in the section tells the fork's.
+Its Caffe knows no shapes, so they are written as they were read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from google.protobuf.message import Message
+
+from prototxt.caffe_pb2 import PoolingParameter
 from prototxt.repair import Edit
 from prototxt.scan import Field
 
@@ -25,6 +30,13 @@ def spread(root: Field) -> list[Edit]:
                 if section.find("dilation"):
                     edits += _of_section(section)
     return edits
+
+
+def gathered(message: Message) -> Mapping[str, str]:
+    """Shapes of a message to write as fields that stand once for each number, and those fields' names."""
+    if not (isinstance(message, PoolingParameter) and message.dilation):
+        return {}
+    return {shape: name for name, shape in _SHAPES.items() if message.HasField(shape) and not message.HasField(name)}
 
 
 def _of_section(section: Field) -> list[Edit]:

@@ -16,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from prototxt.names import to_bytes
+from prototxt.repeated import gathered
 from prototxt.strings import octal, quote
 
 
@@ -44,7 +45,11 @@ def _escaped(text: str) -> str:
 
 
 def _lines(message: Message, indent: str, declared: Sequence[Mapping[str, Message]] = ()) -> Iterator[str]:
+    repeated = gathered(message)
     for field, value in message.ListFields():
+        if field.name in repeated:
+            yield from (f"{indent}{repeated[field.name]}: {dim}\n" for dim in value.dim)
+            continue
         for number, item in enumerate(value if _is_list(value) else [value]):
             if field.message_type is None:
                 yield f"{indent}{field.name}: {_scalar(item, field)}\n"

@@ -11,8 +11,17 @@ from pathlib import PurePath
 
 from converter.building.backward import left_in_memory, without_gradient
 from converter.building.in_place import cautions, is_in_place, several_sources
+from converter.building.inputs import (
+    InputShapes,
+    check_sizes,
+    input_shapes,
+    shape_is_asked,
+    unknown_inputs,
+    unknown_shape,
+)
 from converter.building.memory import Memory
 from converter.building.merged import follower_of, is_inside
+from converter.building.missing import ends_before, maker_of, no_blob
 from converter.building.needed import needed, wanted_layers
 from converter.building.parameters import MakeParameter, Slot, fill_parameters
 from converter.building.reading import Wordings
@@ -26,7 +35,7 @@ from converter.building.tops import (
 )
 from converter.building.value_names import give_unique_names, rename_superseded
 from converter.folding import PerChannel
-from converter.graph import FreeDim, Graph, Shape, format_shape
+from converter.graph import Graph, Shape
 from converter.layers.base import UNLIMITED, registry
 from converter.node import Layer, Node, Origin, Value
 from prototxt import Net, NetLayer, Position
@@ -35,20 +44,14 @@ from prototxt.errors import (
     MOST_SHOWN,
     CaffeModelError,
     NetError,
-    RequestError,
-    UnknownShapeError,
     UnsupportedError,
     raise_all,
 )
 from prototxt.names import naming, typed, utf8
 from prototxt.unread import Unread, described
-from prototxt.words import few, listed, nearest
 from weights import Weights
 
 log = logging.getLogger(__name__)
-
-_LETTERS = "NCHW"
-InputShapes = Mapping[str, Sequence[int | str]]
 
 
 def build(
@@ -139,7 +142,7 @@ class _Builder:
                     error.layer, error.layer_type = source.name, source.type
                 error.position = error.position or source.position
                 self._lose(source, index, [error])
-        self._check_input_names()
+        self.errors += unknown_inputs(self.net, self.input_shapes)
         raise_all(self.errors)
 
     @property
@@ -175,18 +178,15 @@ class _Builder:
 
     def _data_of_unknown_type(self, source: NetLayer) -> type[Layer] | None:
         """The class for a layer of an unknown type: only one that brings data in can be served."""
-        if not self._has_shape_asked(source):
+        if not shape_is_asked(source, self.input_shapes):
             return None
         from converter.layers.data import UnknownData
 
         return UnknownData
 
-    def _has_shape_asked(self, source: NetLayer) -> bool:
-        return not source.bottoms and any(top in self.input_shapes for top in source.tops)
-
     def _is_fed(self, source: NetLayer, cls: type[Layer]) -> bool:
         """Whether a layer's fields count for nothing: the caller says what it is to bring in."""
-        return cls.role == "input" and self._has_shape_asked(source)
+        return cls.role == "input" and shape_is_asked(source, self.input_shapes)
 
     def _why_not(self, index: int, cls: type[Layer] | None, known: Mapping[str, type[Layer]]) -> list[CaffeModelError]:
         """What is wrong with a layer that cannot be read: its type, whose own fields are unknown with it, or fields."""
@@ -195,14 +195,7 @@ class _Builder:
             return [*source.fault.each]
         from prototxt.unknown_types import unknown_type
 
-        return [unknown_type(source, *((known, self._ends(index)) if self.hints else ()))]
-
-    def _ends(self, index: int) -> list[str]:
-        """Bottoms of a layer with which a net could end in its place: layers made them, and none writes them again."""
-        layers = self.net.layers
-        made = {top for layer in layers[:index] if layer.bottoms for top in layer.tops}
-        made -= self.barred.union(*(layer.tops for layer in layers[index:]))
-        return [blob for blob in layers[index].bottoms if blob in made]
+        return [unknown_type(source, *((known, ends_before(self.net, index, self.barred)) if self.hints else ()))]
 
     def _add(self, source: NetLayer, index: int, cls: type[Layer]) -> None:
         if any(bottom in self.lost for bottom in source.bottoms):
@@ -266,7 +259,8 @@ class _Builder:
 
     def _read(self, source: NetLayer, bottom: str) -> Value:
         if bottom not in self.current:
-            raise NetError(f"bottom {bottom!r} is made by no layer before this one{self._maker(source, bottom)}")
+            maker = maker_of(self.net, source, bottom, self.current) if self.hints else ""
+            raise NetError(f"bottom {bottom!r} is made by no layer before this one{maker}")
         return self.current[bottom]
 
     def _now(self, top: Value) -> Value:
@@ -295,22 +289,6 @@ class _Builder:
                     message = f"its blob {name!r} is written over by layer {layer!r} before, in place on"
                     raise UnsupportedError(f"{message} {node.outputs[0].blob!r}; no converted model does that")
 
-    def _maker(self, source: NetLayer, blob: str) -> str:
-        """Who might have been meant to make a blob that is not there."""
-        if not self.hints:
-            return ""
-        later = [x.name for x in self.net.layers if blob in x.tops and x is not source]
-        if later:
-            return f"; layer {later[0]!r}, which makes it, stands behind this one"
-        others = [x for x in self.net.left_out if blob in x.tops]
-        if others:
-            return (
-                f"; layer {others[0].name!r} ({others[0].position}) makes it, but its include and exclude rules leave "
-                "it out (see --phase and --stage)"
-            )
-        close = nearest(blob, self.current)
-        return f"; did you mean {close[0]!r}?" if close else ""
-
     def _write(self, source: NetLayer, place: int, shape: Shape, producer: Node | None = None, where: int = 0) -> Value:
         top = source.tops[place]
         before = self.current.get(top)
@@ -329,55 +307,26 @@ class _Builder:
 
     def _add_inputs(self, source: NetLayer, layer: Layer) -> None:
         check_duplicate_tops(source)
-        stated = layer.fed_shapes([None] * len(source.tops))
-        asked = [self._shape_asked(top, shape) for top, shape in zip(source.tops, stated, strict=True)]
-        for index, (top, shape) in enumerate(zip(source.tops, layer.fed_shapes(asked), strict=True)):
+        for index, shape in enumerate(input_shapes(source, layer, self.input_shapes)):
             if shape is None:
-                self._miss_shape(source, top, "N,C,H,W" if index == 0 else "N")
+                self._miss_shape(source, index)
                 continue
-            self._check_sizes(source, index, shape)
+            check_sizes(source, index, shape)
             self.inputs.append(self._write(source, index, shape))
 
-    def _check_sizes(self, source: NetLayer, index: int, shape: Shape) -> None:
-        wrong = [axis for axis, dim in enumerate(shape) if dim <= 0]
-        if wrong:
-            top = source.tops[index]
-            said = f"input {top!r} is {format_shape(shape)}; expected sizes above 0"
-            form = ",".join(str(d) if d > 0 else _LETTERS[i : i + 1] or "D" for i, d in enumerate(shape))
-            section = "dummy_data_param" if source.param.HasField("dummy_data_param") else "input_param"
-            raise NetError(
-                f"{said}: give it with --input-shape {top}={form}",
-                position=source.where(section, "shape", index, "dim", wrong[0]),
-            )
-
-    def _shape_asked(self, top: str, stated: Shape | None) -> Shape | None:
-        asked = self.input_shapes.get(top)
-        return None if asked is None else _asked_shape(asked, stated)
-
-    def _miss_shape(self, source: NetLayer, top: str, form: str) -> None:
+    def _miss_shape(self, source: NetLayer, index: int) -> None:
+        top = source.tops[index]
         self.lost.add(top)
-        wanted = (layer for index, layer in enumerate(self.net.layers) if index in self.wanted)
+        wanted = (layer for place, layer in enumerate(self.net.layers) if place in self.wanted)
         readers = (layer for layer in wanted if not _makes_nothing(layer))
         if top in self.asked or any(top in layer.bottoms for layer in readers if self.asked or not _is_loss(layer)):
-            net = "the prototxt" if source.position.line else "the net"
-            message = f"{net} doesn't give the shape of {top!r}; give it with --input-shape {top}={form}"
-            error = UnknownShapeError(message, position=source.position, layer=source.name, layer_type=source.type)
-            self.errors.append(error)
-
-    def _check_input_names(self) -> None:
-        tops = {top for x in self.net.layers if not x.bottoms for top in x.tops}
-        for name in self.input_shapes:
-            if name not in tops:
-                known = few(sorted(tops), MOST_SHOWN) or "none"
-                self.errors.append(RequestError(f"--input-shape names {name!r}; the net's inputs are {known}"))
+            self.errors.append(unknown_shape(source, index))
 
     def finish(self) -> Graph:
         """Choose the outputs, keep what they need, and fill it with weights."""
         for name in self.asked:
             if name not in self.current and not self._add_copy(name):
-                close = nearest(name, self.current, 3)
-                hint = f"; did you mean {listed(list(map(repr, close)), 'or')}?" if close else ""
-                raise RequestError(f"the net has no blob {name!r}{hint}")
+                raise no_blob(name, self.current)
         read = {id(v) for named in self.reads.values() for v in named}
         chosen = [self.current[name] for name in self.asked] or self._default_outputs()
         outputs = [v if id(v) in read else self._final(v) for v in chosen]
@@ -474,15 +423,3 @@ def _makes_nothing(source: NetLayer) -> bool:
     """Whether a layer is there only for its bottoms to have a reader."""
     known = registry().get(source.kind)
     return known is not None and known.role == "layer" and known.tops == (0, 0)
-
-
-def _asked_shape(asked: Sequence[int | str], stated: Shape | None) -> Shape:
-    dims: list[int] = []
-    for i, dim in enumerate(asked):
-        if isinstance(dim, str):
-            sample = int(stated[i]) if stated is not None and len(stated) == len(asked) else 0
-            sample = sample if sample > 0 else (1 if i == 0 else 64)
-            dims.append(FreeDim(sample, dim))
-        else:
-            dims.append(dim)
-    return tuple(dims)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from converter.building.build import InputShapes, build
+from converter.building.build import build
+from converter.building.inputs import InputShapes
 from converter.building.parameters import RandomParameters
 from converter.node import maker
 from prototxt import Net

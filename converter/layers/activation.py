@@ -94,25 +94,6 @@ class MaskedReLU(ReLU):
 
 
 @register
-class ReLU6(ReLU):
-    """min(max(x, 0), 6), of the MobileNet forks; inisis' has a slope and another threshold (relu6_layer.cpp)."""
-
-    types = ("ReLU6",)
-    tops = (1, 1)
-    reads_first = True
-
-    @classmethod
-    def read(cls, source: NetLayer) -> ReLU6:
-        p = source.param.relu6_param
-        return cls(shortest(p.negative_slope), shortest(p.threshold))
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str | list[str]:
-        if self.negative_slope or self.maximum is None or self.maximum < 0:
-            return super().onnx(g, node, *x)
-        return g.op("Clip", x[0], g.scalar(0.0, "least"), g.scalar(self.maximum, "most"))
-
-
-@register
 class PReLU(Layer):
     """A learned slope below 0, one a channel or one for all (Caffe: prelu_layer.cpp). Channels are axis 1."""
 
@@ -363,45 +344,6 @@ class Swish(Layer):
     def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
         s = t.let("sigmoid", f"torch.sigmoid({self.beta!r} * {bottom}.detach())")
         return f"dy * ({self.beta!r} * y + {s} * (1 - {self.beta!r} * y))"
-
-
-@register
-class HardSigmoid(Layer):
-    """alpha * x + beta, held between 0 and 1 (forks: hard_sigmoid_layer.cpp)."""
-
-    types = ("HardSigmoid",)
-    acts_on = "values"
-    reads_first = True
-    alpha: float = 0.2
-    beta: float = 0.5
-
-    @classmethod
-    def read(cls, source: NetLayer) -> HardSigmoid:
-        p = source.param.hardsigmoid_param
-        return cls(shortest(p.alpha), shortest(p.beta))
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        return g.op("HardSigmoid", x[0], alpha=self.alpha, beta=self.beta)
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"({self.alpha!r} * {x[0]} + {self.beta!r}).clamp(0.0, 1.0)"
-
-
-@register
-class HardSwish(Layer):
-    """x * min(max(x + 3, 0), 6) / 6 (forks: hard_swish_layer.cpp)."""
-
-    types = ("HardSwish",)
-    acts_on = "values"
-    reads_first = True
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if g.opset >= 14:
-            return g.op("HardSwish", x[0])
-        return g.op("Mul", x[0], g.op("HardSigmoid", x[0], alpha=1 / 6, beta=0.5))
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        return f"{t.module('nn.Hardswish')}({x[0]})"
 
 
 @register

@@ -72,6 +72,14 @@ def unsupported(source: NetLayer, message: str, *path: str) -> UnsupportedError:
     return UnsupportedError(message, position=source.where(*path), layer=source.name, layer_type=source.type)
 
 
+def at_least_one(source: NetLayer, section: str, *names: str) -> None:
+    """Refuse a field of a section that is below 1."""
+    for name in names:
+        value = getattr(getattr(source.param, section), name)
+        if value < 1:
+            raise fault(source, f"{name} is {value}; expected at least 1", section, name)
+
+
 def canonical_axis(axis: int, rank: int) -> int:
     """A possibly negative axis as a position; NetError outside -rank … rank-1."""
     if not -rank <= axis < rank:
@@ -109,6 +117,7 @@ __all__ = [
     "Parameter",
     "Position",
     "TorchOps",
+    "at_least_one",
     "canonical_axis",
     "fault",
     "filler",

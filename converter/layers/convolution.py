@@ -14,6 +14,7 @@ from converter.layers.base import (
     BottomsDifferError,
     OnnxOps,
     TorchOps,
+    at_least_one,
     canonical_axis,
     fault,
     filler,
@@ -159,8 +160,7 @@ class _Convolving(WeightedSum):
         p, section = source.param.convolution_param, "convolution_param"
         if not source.param.HasField("convolution_param"):
             raise fault(source, "no convolution_param; expected num_output and kernel_size")
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        at_least_one(source, section, "num_output")
         if p.group < 1 or p.num_output % p.group:
             raise fault(source, f"num_output {p.num_output} is no multiple of group {p.group}", section, "group")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))

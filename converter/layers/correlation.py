@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import BottomsDifferError, OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.base import (
+    BottomsDifferError,
+    OnnxOps,
+    TorchOps,
+    at_least_one,
+    fault,
+    register,
+    require,
+    unsupported,
+)
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -65,9 +74,7 @@ class Correlation(Layer):
             raise fault(source, f"kernel_size is {p.kernel_size}; expected an odd one", SECTION, "kernel_size")
         if not p.HasField("max_displacement"):
             raise fault(source, "max_displacement is missing", SECTION)
-        for name in ("stride_1", "stride_2"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", SECTION, name)
+        at_least_one(source, SECTION, "stride_1", "stride_2")
         rows, columns = cls._along(source)
         return cls(p.kernel_size, p.stride_1, rows, columns, p.correlation_type == p.SUBTRACT)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, filler, register, require, unsupported
 from converter.node import Layer, Parameter
 from converter.tensor import Tensor
 from converter.traits import KeptStatistics
@@ -63,9 +63,7 @@ class DenseBlock(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> DenseBlock:
         p, section = source.param.denseblock_param, "denseblock_param"
-        for name in ("numTransition", "growthRate"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "numTransition", "growthRate")
         if p.numTransition > MOST_TRANSITIONS:
             message = f"numTransition is {p.numTransition}; expected at most {MOST_TRANSITIONS}"
             raise unsupported(source, message, section, "numTransition")

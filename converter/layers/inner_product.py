@@ -10,7 +10,16 @@ import numpy as np
 
 from converter.folding import Float64, WeightedSum, times
 from converter.graph import Shape, count, is_free
-from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require, unsupported
+from converter.layers.base import (
+    OnnxOps,
+    TorchOps,
+    at_least_one,
+    canonical_axis,
+    filler,
+    register,
+    require,
+    unsupported,
+)
 from converter.layers.shared.fused import fused_relu
 from converter.layers.shared.sizes import INT64
 from converter.matching.operation import Operation
@@ -45,10 +54,7 @@ class InnerProduct(WeightedSum):
     @by_message_alone
     def read(cls, source: NetLayer) -> InnerProduct:
         p = source.param.inner_product_param
-        if p.num_output < 1:
-            raise fault(
-                source, f"num_output is {p.num_output}; expected at least 1", "inner_product_param", "num_output"
-            )
+        at_least_one(source, "inner_product_param", "num_output")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         relu = fused_relu(source, "inner_product_param")
         return cls(p.num_output, p.bias_term, p.axis, p.transpose, p.normalize, fillers, relu)
@@ -222,9 +228,7 @@ class Embed(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Embed:
         p = source.param.embed_param
-        for name, value in (("num_output", p.num_output), ("input_dim", p.input_dim)):
-            if value < 1:
-                raise fault(source, f"{name} is {value}; expected at least 1", "embed_param", name)
+        at_least_one(source, "embed_param", "num_output", "input_dim")
         return cls(p.num_output, p.input_dim, p.bias_term, (filler(p, "weight_filler"), filler(p, "bias_filler")))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

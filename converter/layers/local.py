@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, filler, register, require
 from converter.node import Layer, Parameter
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter
@@ -39,9 +39,7 @@ class Local(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Local:
         p, section = source.param.local_param, "local_param"
-        for name in ("num_output", "kernel_size", "stride"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "num_output", "kernel_size", "stride")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         return cls(p.num_output, p.kernel_size, p.stride, p.pad, p.bias_term, fillers)
 

@@ -12,8 +12,8 @@ from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     OnnxOps,
     TorchOps,
+    at_least_one,
     canonical_axis,
-    fault,
     filler,
     register,
     require,
@@ -94,8 +94,7 @@ class LargeMarginInnerProduct(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> LargeMarginInnerProduct:
         p, section = source.param.largemargin_inner_product_param, "largemargin_inner_product_param"
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        at_least_one(source, section, "num_output")
         if p.type != p.SINGLE:
             name = MarginInnerProductParameter.MarginType.Name(p.type)
             raise unsupported(source, f"type {name}, a margin for training; expected SINGLE", section, "type")

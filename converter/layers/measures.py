@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.graph import Shape, count, format_shape
-from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, canonical_axis, register, require, unsupported
 from converter.layers.shared import labels
 from converter.layers.shared.sizes import FLOAT, INT64, int_size, turned_around
 from converter.node import Layer
@@ -114,8 +114,7 @@ class ArgMax(Layer):
         p = source.param.argmax_param
         if p.min_first:
             raise unsupported(source, "min_first, of a fork; expected false", "argmax_param", "min_first")
-        if p.top_k < 1:
-            raise fault(source, f"top_k is {p.top_k}; expected at least 1", "argmax_param", "top_k")
+        at_least_one(source, "argmax_param", "top_k")
         return cls(p.top_k, p.axis if p.HasField("axis") else None, p.out_max_val)
 
     def _lanes(self, shape: Shape) -> Shape:
@@ -190,8 +189,7 @@ class EltwiseAccuracy(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> EltwiseAccuracy:
         p = source.param.eltwise_accuracy_param
-        if p.top_k < 1:
-            raise fault(source, f"top_k is {p.top_k}; expected at least 1", "eltwise_accuracy_param", "top_k")
+        at_least_one(source, "eltwise_accuracy_param", "top_k")
         return cls(p.top_k, p.ignore_label if p.HasField("ignore_label") else None)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

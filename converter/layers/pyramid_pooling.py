@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, register, require, unsupported
 from converter.layers.pooling import DRAWN, Pooling, PoolMethod
 from converter.node import Layer, Node, Value
 from prototxt import NetLayer
@@ -27,9 +27,7 @@ class SPP(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> SPP:
         p = source.param.spp_param
-        if p.pyramid_height < 1:
-            message = f"pyramid_height is {p.pyramid_height}; expected at least 1"
-            raise fault(source, message, "spp_param", "pyramid_height")
+        at_least_one(source, "spp_param", "pyramid_height")
         if p.pyramid_height > 12:
             message = f"pyramid_height is {p.pyramid_height}; expected at most 12"
             raise unsupported(source, message, "spp_param", "pyramid_height")

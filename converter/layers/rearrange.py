@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, canonical_axis, fault, register, require, unsupported
 from converter.layers.shared.sizes import turned_around
 from converter.node import REFUSED, Layer
 from prototxt import NetLayer
@@ -32,10 +32,8 @@ class PixelShuffle(Layer):
 
     @classmethod
     def read(cls, source: NetLayer) -> PixelShuffle:
+        at_least_one(source, "pixelshuffle_param", "upscale_factor")
         factor = source.param.pixelshuffle_param.upscale_factor
-        if factor < 1:
-            message = f"upscale_factor is {factor}; expected at least 1"
-            raise fault(source, message, "pixelshuffle_param", "upscale_factor")
         return cls(factor)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -59,9 +57,8 @@ class ShuffleChannel(Layer):
 
     @classmethod
     def read(cls, source: NetLayer) -> ShuffleChannel:
+        at_least_one(source, "shuffle_channel_param", "group")
         group = source.param.shuffle_channel_param.group
-        if group < 1:
-            raise fault(source, f"group is {group}; expected at least 1", "shuffle_channel_param", "group")
         return cls(group)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, filler, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, filler, register, require, unsupported
 from converter.node import Layer, Parameter
 from converter.tensor import Tensor
 from prototxt import NetLayer
@@ -56,8 +56,7 @@ class _Recurrent(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> _Recurrent:
         p, section = source.param.recurrent_param, "recurrent_param"
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        at_least_one(source, section, "num_output")
         for name in ("forget_bias", "tf_rnn"):
             if getattr(p, name):
                 raise unsupported(source, f"{name}, of a fork", section, name)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, canonical_axis, fault, filler, register, require
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, canonical_axis, fault, filler, register, require
 from converter.layers.recurrent import LSTM, MOST_STEPS, UnrolledSequence, in_steps, onnx_lstm, turned
 from converter.layers.shared.fixed import CONSTANT
 from converter.layers.shared.sizes import BOOL, FLOAT, int_size
@@ -61,10 +61,7 @@ class Lstm(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Lstm:
         p = source.param.lstm_param
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", "lstm_param", "num_output")
-        if p.batch_size < 1:
-            raise fault(source, f"batch_size is {p.batch_size}; expected at least 1", "lstm_param", "batch_size")
+        at_least_one(source, "lstm_param", "num_output", "batch_size")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         return cls(p.num_output, fillers, len(source.bottoms) > 1, p.batch_size if p.HasField("batch_size") else None)
 
@@ -188,8 +185,7 @@ class ContinuationIndicator(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> ContinuationIndicator:
         p, section = source.param.continuation_indicator_param, "continuation_indicator_param"
-        if p.time_step < 1:
-            raise fault(source, f"time_step is {p.time_step}; expected at least 1", section, "time_step")
+        at_least_one(source, section, "time_step")
         if not source.bottoms and p.batch_size < 1:
             message = f"batch_size is {p.batch_size}; expected at least 1 where no bottom gives it"
             raise fault(source, message, section, "batch_size")

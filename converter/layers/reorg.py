@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -34,8 +34,7 @@ class Reorg(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Reorg:
         p = source.param.reorg_param
-        if p.stride < 1:
-            raise fault(source, f"stride is {p.stride}; expected at least 1", "reorg_param", "stride")
+        at_least_one(source, "reorg_param", "stride")
         if set(source.bottoms) & set(source.tops):
             raise fault(source, "Reorg can't work in place")
         return cls(p.stride, p.reverse)

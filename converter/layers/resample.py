@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, at_least_one, fault, register, require
 from converter.layers.shared.separable import Matrix, onnx_separable, torch_separable
 from converter.node import Layer
 from prototxt import NetLayer
@@ -88,9 +88,7 @@ class Resample(_Resized):
         if len(source.bottoms) > 1:
             source.without_effect("the second bottom has the size", f"{section}.height", f"{section}.width")
             return cls(None, p.type, p.antialias)
-        for name in ("height", "width"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "height", "width")
         return cls((p.height, p.width), p.type, p.antialias)
 
     def matrices(self, before: tuple[int, ...], after: tuple[int, int]) -> tuple[Matrix, Matrix]:
@@ -163,9 +161,7 @@ class Downsample(_Resized):
         if len(source.bottoms) > 1:
             source.without_effect("the second bottom has the size", f"{section}.top_height", f"{section}.top_width")
             return cls(None)
-        for name in ("top_height", "top_width"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "top_height", "top_width")
         return cls((p.top_height, p.top_width))
 
     @classmethod
@@ -215,8 +211,7 @@ class Accum(Layer):
             return cls(True)
         if p.HasField("size_divisible_by"):
             source.without_effect("size_divisible_by counts", f"{section}.top_height", f"{section}.top_width")
-            if p.size_divisible_by < 1:
-                raise fault(source, "size_divisible_by is 0; expected at least 1", section, "size_divisible_by")
+            at_least_one(source, section, "size_divisible_by")
             return cls(False, p.size_divisible_by)
         return cls(False, 0, (p.top_height, p.top_width))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from converter.emission import reshape_target
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require
 from converter.layers.rearrange import PixelShuffle
 from converter.layers.shaping import Split
 from converter.node import REFUSED, Layer
@@ -36,9 +36,7 @@ class Reshape(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Reshape:
         p = source.param.reshape_param
-        if p.pixelshuffler < 1:
-            message = f"pixelshuffler is {p.pixelshuffler}; expected at least 1"
-            raise fault(source, message, "reshape_param", "pixelshuffler")
+        at_least_one(source, "reshape_param", "pixelshuffler")
         if p.pixelshuffler > 1:
             return _Shuffling(shuffle=PixelShuffle(p.pixelshuffler))
         dims = tuple(p.shape.dim)

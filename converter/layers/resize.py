@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require, unsupported
 from converter.layers.shared.sizes import int_size, torch_dims
 from converter.layers.unpooling import UNPOOL, check_mask, unpooled_onnx
 from converter.node import Layer
@@ -135,9 +135,8 @@ class UpsampleDarknet(Layer):
 
     @classmethod
     def read(cls, source: NetLayer) -> UpsampleDarknet:
+        at_least_one(source, "upsample_darknet_param", "stride")
         stride = source.param.upsample_darknet_param.stride
-        if stride < 1:
-            raise fault(source, f"stride is {stride}; expected at least 1", "upsample_darknet_param", "stride")
         return cls(stride)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
@@ -173,9 +172,7 @@ class Interp(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Interp:
         p, section = source.param.interp_param, "interp_param"
-        for name in ("shrink_factor", "zoom_factor", "full_zoom_factor"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "shrink_factor", "zoom_factor", "full_zoom_factor")
         for name in ("pad_beg", "pad_end"):
             if getattr(p, name) > 0:
                 raise fault(source, f"{name} is {getattr(p, name)}; expected 0 or less, to crop", section, name)

@@ -14,6 +14,7 @@ from converter.layers.base import (
     BottomsDifferError,
     OnnxOps,
     TorchOps,
+    at_least_one,
     canonical_axis,
     fault,
     register,
@@ -355,8 +356,7 @@ class Tile(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> Tile:
         p = source.param.tile_param
-        if p.tiles < 1:
-            raise fault(source, f"tiles is {p.tiles}; expected at least 1", "tile_param", "tiles")
+        at_least_one(source, "tile_param", "tiles")
         return cls(p.axis, p.tiles)
 
     def _repeats(self, shape: Shape) -> list[int]:

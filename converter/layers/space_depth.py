@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -33,8 +33,7 @@ class DepthToSpace(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> DepthToSpace:
         p, section = source.param.depth_to_space_param, "depth_to_space_param"
-        if p.block_size < 1:
-            raise fault(source, f"block_size is {p.block_size}; expected at least 1", section, "block_size")
+        at_least_one(source, section, "block_size")
         if p.data_format not in ("NHWC", "NCHW", "DCR", "CRD"):
             message = f"data_format {p.data_format}; expected NHWC, NCHW, DCR or CRD"
             raise fault(source, message, section, "data_format")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from converter.graph import Shape
-from converter.layers.base import OnnxOps, TorchOps, fault, filler, register
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, filler, register
 from converter.layers.convolution import Convolution, Deconvolution, Window, _Convolving
 from converter.node import Node, Parameter
 from prototxt import NetLayer
@@ -48,8 +48,7 @@ class _OfFilms(_Convolving):
     def read(cls, source: NetLayer) -> _OfFilms:
         section = section_of(source, "convolution3d_param", "convolution_param")
         p: Convolution3DParameter | ConvolutionParameter = getattr(source.param, section)
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        at_least_one(source, section, "num_output")
         if issubclass(cls, Convolution) and (p.filter_group < 1 or p.num_output % p.filter_group):
             message = f"num_output {p.num_output} is no multiple of filter_group {p.filter_group}"
             raise fault(source, message, section, "filter_group")
@@ -123,8 +122,7 @@ class NdConvolution(Convolution):
     @classmethod
     def read(cls, source: NetLayer) -> NdConvolution:
         p, section = source.param.convolution_param, "convolution_param"
-        if p.num_output < 1:
-            raise fault(source, f"num_output is {p.num_output}; expected at least 1", section, "num_output")
+        at_least_one(source, section, "num_output")
         if p.group < 1 or p.num_output % p.group:
             raise fault(source, f"num_output {p.num_output} is no multiple of group {p.group}", section, "group")
         kernel = read_kernel(source, section)

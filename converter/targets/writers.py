@@ -27,6 +27,7 @@ Values = Tensor | npt.NDArray[Any]
 Place = tuple[int | slice, ...]
 LARGEST_MODEL = (1 << 31) - 1  # protobuf's own limit for one message
 SMALLEST_OUTSIDE = 1024  # bytes of a tensor that a file of its own is worth
+SMALLEST_WHOLE_OUTSIDE = 1 << 17  # sizes, axes and places: shapes follow from them, for which no other file is read
 LONGEST_PLACE = 65_000  # bytes of a name; ZIP and HDF5 count them in 16 bits
 _BUFFER = 1 << 17  # less than a part of a tensor, which is then written from where it lies
 
@@ -87,7 +88,8 @@ def _write_external(model: OnnxModel, path: Path) -> list[Path]:
     with new_file(target) as out:
         for name, values in model.initializers:
             head = initializer_head(name, values)
-            if values.nbytes < SMALLEST_OUTSIDE:
+            whole = not isinstance(values, Tensor) and values.dtype.kind in "iu"
+            if values.nbytes < (SMALLEST_WHOLE_OUTSIDE if whole else SMALLEST_OUTSIDE):
                 tensors.append(_tensor_frame(head, values.nbytes) + read(values).tobytes())
                 continue
             padding = -offset % 4096  # page by page, so that runtimes can map the tensors

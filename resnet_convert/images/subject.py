@@ -10,7 +10,7 @@ from os import PathLike
 import numpy as np
 
 from converter.api import prepare
-from converter.building.build import InputShapes
+from converter.building.inputs import InputShapes
 from converter.graph import Graph, Shape, format_shape, is_free
 from converter.layers.base import registry
 from converter.options import Options

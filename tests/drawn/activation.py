@@ -36,21 +36,10 @@ def plain(kind: str, name: str = "") -> Make:
     return make
 
 
-for _kind in ("AbsVal", "BNLL", "HardSwish"):
+for _kind in ("AbsVal", "BNLL"):
     drawn(_kind)(plain(_kind))
 drawn("Sigmoid")(plain("Sigmoid", "sigmoid_param"))
 drawn("TanH")(plain("TanH", "tanh_param"))
-
-
-@drawn("ReLU6")
-@st.composite
-def relu6(draw: Draw) -> Drawn:
-    params = section(
-        "relu6_param",
-        negative_slope=draw(maybe(number(0, 1, 0.1, -0.5))),
-        threshold=draw(maybe(number(0, 1, 6, -0.5))),
-    )
-    return Drawn(layer("ReLU6", params), {"x": blob(draw)})
 
 
 @drawn("ReLU")
@@ -168,13 +157,6 @@ def swish(draw: Draw) -> Drawn:
     x = blob(draw)
     x.flat[0] = 5 if beta is None or beta >= 0 else -5
     return Drawn(layer("Swish", section("swish_param", beta=beta)), {"x": x})
-
-
-@drawn("HardSigmoid")
-@st.composite
-def hard_sigmoid(draw: Draw) -> Drawn:
-    params = section("hardsigmoid_param", alpha=draw(maybe(number(0, 1))), beta=draw(maybe(number(0, 1))))
-    return Drawn(layer("HardSigmoid", params), {"x": blob(draw)})
 
 
 @drawn("Dropout")

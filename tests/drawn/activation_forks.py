@@ -8,6 +8,30 @@ from hypothesis import strategies as st
 from tests.drawn.base import Draw, Drawn, blob, drawn, layer, maybe, number, section
 
 
+@drawn("ReLU6")
+@st.composite
+def relu6(draw: Draw) -> Drawn:
+    params = section(
+        "relu6_param",
+        negative_slope=draw(maybe(number(0, 1, 0.1, -0.5))),
+        threshold=draw(maybe(number(0, 1, 6, -0.5))),
+    )
+    return Drawn(layer("ReLU6", params), {"x": blob(draw)})
+
+
+@drawn("HardSigmoid")
+@st.composite
+def hard_sigmoid(draw: Draw) -> Drawn:
+    params = section("hardsigmoid_param", alpha=draw(maybe(number(0, 1))), beta=draw(maybe(number(0, 1))))
+    return Drawn(layer("HardSigmoid", params), {"x": blob(draw)})
+
+
+@drawn("HardSwish")
+@st.composite
+def hard_swish(draw: Draw) -> Drawn:
+    return Drawn(layer("HardSwish"), {"x": blob(draw)})
+
+
 @drawn("SeLu")
 @st.composite
 def selu(draw: Draw) -> Drawn:

@@ -258,3 +258,14 @@ def test_a_weight_file_given_twice_by_name_counts_with_the_entry_that_has_blobs(
     stored.layers = (*stored.layers, type(stored.layers[0])("a", "ReLU", ()))
     net = parse_net(INPUT + 'layer { name: "a" type: "Scale" bottom: "x" top: "y" }')
     assert run(net, stored, {"x": np.full((2, 1), 5)}).blobs["y"].tolist() == [[15], [15]]
+
+
+def test_a_bottom_of_numbers_that_are_none_is_named_where_its_layer_ends() -> None:
+    net = parse_net(
+        'layer { name: "x" type: "Input" top: "x" } layer { name: "order" type: "Input" top: "order" }'
+        'layer { name: "it" type: "BatchReindex" bottom: "x" bottom: "order" top: "out" }'
+    )
+    feeds = {"x": np.ones((2, 3), np.float32), "order": np.array([1, np.nan, 0, np.inf], np.float32)}
+    message = r"cannot work on bottoms of 2×3, 4: .*; 2 of 4 values of 'order' are not finite, nan at \(1,\)"
+    with pytest.raises(NetError, match=message):
+        run(net, None, feeds)

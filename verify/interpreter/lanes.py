@@ -315,4 +315,16 @@ def _as_faults(call: Call) -> Iterator[None]:
         raise call.fail("its tops do not fit into memory") from error
     except (ArithmeticError, LookupError, ValueError) as error:
         shapes = ", ".join(format_shape(bottom.shape) for bottom in call.bottoms)
-        raise call.fail(f"cannot work on bottoms of {shapes}: {error}") from error
+        raise call.fail(f"cannot work on bottoms of {shapes}: {error}{_not_finite(call)}") from error
+
+
+def _not_finite(call: Call) -> str:
+    """Which bottoms hold what is no number, in words behind an error."""
+    said = ""
+    for name, values in zip(call.layer.bottoms, call.bottoms, strict=True):
+        wrong = np.argwhere(~np.isfinite(values))
+        if len(wrong):
+            place = tuple(map(int, wrong[0]))
+            found = f"{values[place]:g} at {place} first"
+            said += f"; {len(wrong)} of {values.size} values of {name!r} are not finite, {found}"
+    return said

@@ -71,15 +71,6 @@ def relu(call: Call) -> list[Array]:
     return [narrow(y), (call.x > 0).astype(np.float32)]
 
 
-@register(
-    "ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu6_param.negative_slope))), keeps_shape=True
-)
-def relu6(call: Call) -> list[Array]:
-    """min(max(x, 0) + negative_slope * min(x, 0), threshold), 0 and 6 unless inisis' fields are given."""
-    p = call.param.relu6_param
-    return [narrow(np.minimum(rectify(wide(call.x), p.negative_slope), p.threshold))]
-
-
 def _prelu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(1, (max(1.0, largest(_slopes(call))),)) for _ in tops]
 
@@ -146,20 +137,6 @@ def swish(call: Call) -> list[Array]:
     """x * sigmoid(beta * x); its slope never passes 1.1, whatever beta."""
     x = wide(call.x)
     return [narrow(x * sigmoid(call.param.swish_param.beta * x))]
-
-
-@register("HardSigmoid", error=bounded_slope(lambda call: abs(call.param.hardsigmoid_param.alpha)), keeps_shape=True)
-def hard_sigmoid(call: Call) -> list[Array]:
-    """alpha * x + beta, kept within 0 and 1 (forks)."""
-    p = call.param.hardsigmoid_param
-    return [narrow(np.clip(p.alpha * wide(call.x) + p.beta, 0.0, 1.0))]
-
-
-@register("HardSwish", error=bounded_slope(lambda call: 1.5), keeps_shape=True)
-def hard_swish(call: Call) -> list[Array]:
-    """x * min(max(x + 3, 0), 6) / 6 (forks); the slope is 1.5 just below x = 3."""
-    x = wide(call.x)
-    return [narrow(x * np.clip(x + 3.0, 0.0, 6.0) / 6.0)]
 
 
 @register("Clip", keeps_shape=True)

@@ -13,8 +13,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from prototxt.param_dict import dict_of
-from verify.layers.activation import bounded_slope
+from verify.layers.activation import bounded_slope, rectify
 from verify.layers.registry import Array, Call, Sensitivity, narrow, register, wide
+
+
+@register(
+    "ReLU6", error=bounded_slope(lambda call: max(1.0, abs(call.param.relu6_param.negative_slope))), keeps_shape=True
+)
+def relu6(call: Call) -> list[Array]:
+    """min(max(x, 0) + negative_slope * min(x, 0), threshold), 0 and 6 unless inisis' fields are given."""
+    p = call.param.relu6_param
+    return [narrow(np.minimum(rectify(wide(call.x), p.negative_slope), p.threshold))]
+
+
+@register("HardSigmoid", error=bounded_slope(lambda call: abs(call.param.hardsigmoid_param.alpha)), keeps_shape=True)
+def hard_sigmoid(call: Call) -> list[Array]:
+    """alpha * x + beta, kept within 0 and 1 (forks)."""
+    p = call.param.hardsigmoid_param
+    return [narrow(np.clip(p.alpha * wide(call.x) + p.beta, 0.0, 1.0))]
+
+
+@register("HardSwish", error=bounded_slope(lambda call: 1.5), keeps_shape=True)
+def hard_swish(call: Call) -> list[Array]:
+    """x * min(max(x + 3, 0), 6) / 6 (forks); the slope is 1.5 just below x = 3."""
+    x = wide(call.x)
+    return [narrow(x * np.clip(x + 3.0, 0.0, 6.0) / 6.0)]
 
 
 def _selu_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from converter.emission import Verbatim
 from converter.graph import FreeDim, Shape, is_free
-from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register, shortest, unsupported
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, at_least_one, fault, register, shortest, unsupported
 from converter.layers.detection.box_decoding import (
     CENTER_SIZE,
     CORNER,
@@ -84,8 +84,7 @@ class DetectionOutput(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> DetectionOutput:
         p = source.param.detection_output_param
-        if p.num_classes < 1:
-            raise fault(source, f"num_classes is {p.num_classes}; expected at least 1", SECTION, "num_classes")
+        at_least_one(source, SECTION, "num_classes")
         if p.num_classes > MOST_CLASSES:
             message = f"num_classes is {p.num_classes}; expected at most {MOST_CLASSES}"
             raise unsupported(source, message, SECTION, "num_classes")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import FreeDim, Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest, unsupported
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require, shortest, unsupported
 from converter.layers.detection.proposal_boxes import REGION_PROPOSALS, anchors_of, decoded, fitting, suppressed
 from converter.layers.shared.sizes import FLOAT
 from converter.node import Layer
@@ -213,9 +213,7 @@ class Proposal(RegionProposals):
         for name, value in (("ratio", tuple(p.ratio)), ("scale", tuple(p.scale))):
             if not _fits(value, _NUMBERS):
                 raise fault(source, f"{name} is {_words(value)}; expected {_NUMBERS}", section, name)
-        for name in ("feat_stride", "base_size", "pre_nms_topn", "post_nms_topn"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "feat_stride", "base_size", "pre_nms_topn", "post_nms_topn")
         if not 0 <= p.nms_thresh <= 1:
             raise fault(source, f"nms_thresh is {p.nms_thresh:g}; expected {_SHARE}", section, "nms_thresh")
         return cls(

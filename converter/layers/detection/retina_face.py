@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, register, require, shortest
 from converter.layers.shared.sizes import FLOAT
 from converter.node import Layer
 from prototxt import NetLayer
@@ -54,8 +54,7 @@ class RetinaFaceDetection(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> RetinaFaceDetection:
         p = source.param.retinaface_detection_param
-        if p.keep_topk < 1:
-            raise fault(source, f"keep_topk is {p.keep_topk}; expected at least 1", SECTION, "keep_topk")
+        at_least_one(source, SECTION, "keep_topk")
         return cls(shortest(p.confidence_threshold), shortest(p.nms_threshold), p.keep_topk)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require, shortest
 from converter.layers.detection.roi_bins import largest_of_bins, numbers, round_half_away
 from converter.layers.shared.sizes import FLOAT
 from converter.node import Layer
@@ -35,11 +35,9 @@ def read_scale(source: NetLayer, section: str) -> float:
 
 def read_pooled(source: NetLayer, section: str) -> tuple[int, int]:
     """`pooled_h` and `pooled_w`, the rows and columns of bins."""
-    pooled = {name: getattr(getattr(source.param, section), name) for name in ("pooled_h", "pooled_w")}
-    for name, bins in pooled.items():
-        if bins < 1:
-            raise fault(source, f"{name} is {bins}; expected at least 1", section, name)
-    return pooled["pooled_h"], pooled["pooled_w"]
+    at_least_one(source, section, "pooled_h", "pooled_w")
+    p = getattr(source.param, section)
+    return p.pooled_h, p.pooled_w
 
 
 def check_regions(features: Shape, rois: Shape) -> None:
@@ -158,9 +156,7 @@ class PSROIPooling(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> PSROIPooling:
         p, section = source.param.psroi_pooling_param, "psroi_pooling_param"
-        for name in ("output_dim", "group_size"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", section, name)
+        at_least_one(source, section, "output_dim", "group_size")
         return cls(p.output_dim, p.group_size, read_scale(source, section))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import Shape, count, format_shape, is_free
-from converter.layers.base import OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import OnnxOps, TorchOps, at_least_one, fault, register, require, shortest
 from converter.layers.detection.proposal_boxes import REGION_PROPOSALS, suppressed
 from converter.layers.detection.roi import LARGEST_IN_BINS, ROI_POOLING, ROUND_HALF_AWAY, read_pooled, read_scale
 from converter.layers.detection.roi_bins import largest_of_bins
@@ -56,9 +56,9 @@ class RPROI(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> RPROI:
         p = source.param.region_proposal_param
-        for name in ("feature_stride", "prenms_top", "nms_max_out", "anchor_ratio_count", "anchor_scale_count"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", SECTION, name)
+        at_least_one(
+            source, SECTION, "feature_stride", "prenms_top", "nms_max_out", "anchor_ratio_count", "anchor_scale_count"
+        )
         for name, wanted in (("anchor_ratio", p.anchor_ratio_count), ("anchor_scale", p.anchor_scale_count)):
             values = getattr(p, name)
             if len(values) < wanted or not all(0 < value < LARGEST_ANCHOR for value in values):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
-from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register, require, shortest
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, at_least_one, fault, register, require, shortest
 from converter.layers.shared.sizes import FLOAT
 from converter.node import Layer
 from prototxt import NetLayer
@@ -58,9 +58,7 @@ class YoloDetection(Layer):
     @classmethod
     def read(cls, source: NetLayer) -> YoloDetection:
         p = source.param.yolo_detection_param
-        for name in ("net_input_w", "net_input_h", "keep_topk", "class_num"):
-            if getattr(p, name) < 1:
-                raise fault(source, f"{name} is {getattr(p, name)}; expected at least 1", SECTION, name)
+        at_least_one(source, SECTION, "net_input_w", "net_input_h", "keep_topk", "class_num")
         tiny, v4 = p.tiny, p.yolo_v4
         known = TINY if tiny else YOLOV4 if v4 else YOLOV3
         numbers = _numbers(source, p.anchors or known)

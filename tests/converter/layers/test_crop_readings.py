@@ -118,6 +118,32 @@ def test_without_a_deconvolution_it_is_bvlcs_and_the_other_is_named(tmp_path: Pa
     agree(asked, tmp_path)
 
 
+UPSTREAM: list[tuple[str, str, list[tuple[int, ...]]]] = [
+    ("Crop", "fcn", [(1, 1), (1, 1)]),
+    ("Crop", "bvlc", [(), ()]),
+    ("AutoCrop", "fcn", [(1, 1), (1, 1)]),
+    ("AutoCrop", "bvlc", [(), (2, 2)]),
+]
+
+
+@pytest.mark.parametrize(("last", "dialect", "cuts"), UPSTREAM)
+def test_a_crop_upstream_counts_as_it_is_read(
+    last: str, dialect: str, cuts: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    """What two convolutions of 3×3 leave begins at pixels 1 and 2; FCN's first Crop begins at 1, BVLC's at 0."""
+    kernel = "convolution_param { num_output: 2 kernel_size: 3 }"
+    net = parse_net(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [2, 3, 12, 17] } } }\n'
+        f'layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" {kernel} }}'
+        'layer { name: "k" type: "Crop" bottom: "x" bottom: "c" top: "k" }'
+        f'layer {{ name: "d" type: "Convolution" bottom: "c" top: "d" {kernel} }}'
+        f'layer {{ name: "out" type: "{last}" bottom: "k" bottom: "d" top: "out" }}',
+        dialects={"Crop": dialect},
+    )
+    assert offsets_of(net) == cuts
+    agree(net, tmp_path)
+
+
 def test_what_fcns_branch_stops_at_is_an_error_where_it_is_asked_for() -> None:
     text = CUTS["0.5 - 1.5, as in HED"][0].replace('"AutoCrop"', '"Crop"').replace("kernel_size: 4", "kernel_size: 5")
     inputs = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: [2, 3, 12, 17] } } }\n'

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from converter.api import prepare
+from converter.api import convert, prepare
 from converter.options import Options
-from prototxt import parse_net
+from prototxt import format_net, load_net, parse_net
 from prototxt.errors import CaffeModelError
+from resnet_convert import upgrade
 from tests.converter.layers.test_rarer_agreement import layer, net_of, random, refusal
 from verify import run
 
@@ -38,6 +40,27 @@ def test_lists_are_read_in_every_spelling(text: str) -> None:
     expected = np.maximum(np.maximum(expected[..., :-4], expected[..., 2:-2]), expected[..., 4:])
     assert (y == expected).all()
     assert prepare(net, None, Options()).graph.outputs[0].shape == y.shape
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_lists_are_written_as_lists_which_the_fork_reads(text: str, tmp_path: Path) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text("input: 'x' input_shape { dim: [2, 3, 5, 7, 6] }" + pooling(text))
+    written = [tmp_path / "upgraded.prototxt", tmp_path / "converted" / "deploy.prototxt"]
+    upgrade(net, written[0])
+    convert(net, None, to="caffe", output=tmp_path / "converted")
+    expected = run(load_net(net), None, {"x": FILM}).blobs["out"]
+    for file in written:
+        section = file.read_text().split("pooling_param {")[1]
+        numbers = re.findall(r"(\w+): (\d+)", section)
+        assert [int(number) for name, number in numbers if name == "kernel_size"] == [2, 1, 3]
+        assert {name for name, _ in numbers} <= {"kernel_size", "stride", "pad", "dilation"}
+        assert (run(load_net(file), None, {"x": FILM}).blobs["out"] == expected).all()
+
+
+def test_windows_of_volumes_stay_the_shapes_that_their_forks_read() -> None:
+    text = layer("NdPooling", "pooling_param { kernel_shape { dim: 1 dim: 2 dim: 2 } }")
+    assert "kernel_shape" in format_net(parse_net(text).message)
 
 
 def test_the_old_form_of_layers_has_lists_too() -> None:

@@ -18,7 +18,7 @@ from converter.options import Options
 from converter.targets.onnx_model import emit_onnx
 from converter.targets.torch_model import emit_torch, live_module
 from prototxt import Net, parse_net
-from prototxt.errors import CaffeModelError
+from prototxt.errors import CaffeModelError, NetError
 from tests.golden import assert_close, run_onnx, run_torch
 from verify import run
 from weights import ArrayWeights, Weights
@@ -106,6 +106,14 @@ def refusal(text: str, feeds: Feeds, **options: object) -> str:
     with pytest.raises(CaffeModelError) as caught:
         prepare(net, None, asked)
     return str(caught.value)
+
+
+def assert_both_refuse(text: str, feeds: Feeds, said: tuple[str, str], weights: Weights | None = None) -> None:
+    """The converter refuses a layer with the first of two messages, the interpreter with what the second matches."""
+    ours, theirs = said
+    assert ours in refusal(text, feeds)
+    with pytest.raises(NetError, match=theirs):
+        run(net_of(text, feeds), weights, feeds)
 
 
 def feeds_of(text: str) -> Feeds:

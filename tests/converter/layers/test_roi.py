@@ -197,9 +197,10 @@ def test_what_a_layer_cannot_be_is_said(message: str) -> None:
     assert "layer 'it'" in said
 
 
-def test_a_region_of_an_image_that_is_not_there() -> None:
+@pytest.mark.parametrize("image", [2, -1, np.nan])
+def test_a_region_of_an_image_that_is_not_there(image: float) -> None:
     rois = ROIS.copy()
-    rois[3, 0] = 2
+    rois[3, 0] = image
     feeds = {"x": random(8, 2, 3, 5, 7), "rois": rois}
-    with pytest.raises(NetError, match="a region names an image beyond the 2 there are"):
+    with pytest.raises(NetError, match=f"region 3 names image {image:g}; there are 2, counted from 0"):
         run(net_of(POOLED, feeds), None, feeds)

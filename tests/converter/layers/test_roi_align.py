@@ -68,6 +68,28 @@ def test_what_no_fork_reads_is_refused(section: str, params: str, dialect: str, 
     assert message in refusal(section, params, tmp_path, dialect)
 
 
+FORKS = {"detectron": "roi_align_param", "zuokai": "roi_pooling_param", "cascade_rcnn": "roi_pooling_param"}
+
+
+@pytest.mark.parametrize("dialect", FORKS)
+def test_a_region_that_is_nowhere_is_named(dialect: str) -> None:
+    """Offsets that random weights make large carry regions away, at last where float32 ends."""
+    rois = np.array([[0, 0, 0, 4, 3], [0, 1, np.inf, np.nan, 2]], np.float32)
+    text = layer("ROIAlign", f"{FORKS[dialect]} {{ {BINS} }}", "x rois")
+    net = parse_net(net_text(Drawn(text, {"x": FEATURES, "rois": rois})), "n.prototxt", dialects={"ROIAlign": dialect})
+    with pytest.raises(
+        CaffeModelError, match=r"layer 'it' \(ROIAlign\): region 1 has the corners 1, inf, nan and 2; C\+\+ leaves"
+    ):
+        run(net, None, {"x": FEATURES, "rois": rois})
+
+
+def test_a_region_of_more_samples_than_can_be_taken_is_refused() -> None:
+    rois = np.array([[0, 0, 0, 1e20, 3]], np.float32)
+    text = net_text(Drawn(layer("ROIAlign", f"roi_align_param {{ {BINS} }}", "x rois"), {"x": FEATURES, "rois": rois}))
+    with pytest.raises(CaffeModelError, match=r"a bin of 3.33333e\+19 features would have as many samples, expected"):
+        run(parse_net(text, dialects={"ROIAlign": "detectron"}), None, {"x": FEATURES, "rois": rois})
+
+
 def test_detectron_takes_the_mean_of_samples(tmp_path: Path) -> None:
     """Of a plane that grows by 1 a column and 5 a row the mean is the value in the middle of the bin."""
     for top in tops("roi_align_param", f"{BINS} sampling_ratio: 2", ALL, tmp_path):

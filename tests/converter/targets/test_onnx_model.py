@@ -18,6 +18,7 @@ from converter.targets.writers import write_onnx
 from prototxt import load_net, parse_net
 from prototxt.errors import RequestError
 from prototxt.version import VERSION
+from tests.converter.layers.test_rarer_agreement import layer, net_of, random
 from tests.golden import LAYERS, GoldenCase
 from weights import open_weights
 
@@ -106,6 +107,22 @@ def test_a_large_model_puts_its_weights_beside_it(tmp_path: Path) -> None:
         for name in ("small.onnx", "large.onnx")
     ]
     assert np.array_equal(*results)
+
+
+def test_the_sizes_of_a_split_into_many_steps_stay_in_a_large_model(tmp_path: Path) -> None:
+    """Onnxruntime infers shapes without the other file, and refuses a Split whose sizes lie there."""
+    feeds = {"x": random(1, 130, 40), "y": np.ones((130, 1), np.float32)}
+    net = net_of(layer("Lstm", "lstm_param { num_output: 3 }", "x y"), feeds)
+    model = emit_onnx(prepare(net, None, Options(random_weights=1)).graph)
+    write_onnx(model, tmp_path / "small.onnx")
+    write_onnx(model, tmp_path / "large.onnx", largest=100)
+    small, large = (
+        onnxruntime.InferenceSession(str(tmp_path / name), providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for name in ("small.onnx", "large.onnx")
+    )
+    assert np.array_equal(small, large)
+    tensors = onnx.load(tmp_path / "large.onnx", load_external_data=False).graph.initializer
+    assert {t.data_type for t in tensors if t.external_data} == {onnx.TensorProto.FLOAT}
 
 
 def test_an_output_that_is_an_input_in_place_gets_a_name_of_its_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import resnet_convert
+from resnet_convert.modules.back import PortedFrom
 from tests.resnet_convert.modules.forms import FORMS
 from tests.resnet_convert.modules.nets import (
     BARE,
@@ -31,14 +32,20 @@ from weights import open_weights
 pytestmark = pytest.mark.usefixtures("in_a_folder")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_goes_into_a_module_comes_out_of_it(form: str) -> None:
-    layers, module, _ = FORMS[form]
+def assert_comes_back(layers: list[str], module: Callable[[], nn.Module]) -> PortedFrom:
+    """What is written for a net from a module of drawn weights gives the module's numbers."""
     done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
     assert done.report is not None
     assert done.report.ok, done.report.first_bad
     assert done.mismatches == []
     assert_same_numbers_back("o.caffemodel", done)
+    return done
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_goes_into_a_module_comes_out_of_it(form: str) -> None:
+    layers, module, _ = FORMS[form]
+    assert_comes_back(layers, module)
 
 
 class Affine(nn.Module):
@@ -184,12 +191,8 @@ BACK: dict[str, tuple[list[str], Callable[[], nn.Module], str]] = {
 @pytest.mark.parametrize("form", BACK)
 def test_a_module_of_another_form_gives_the_same_numbers(form: str) -> None:
     layers, module, what = BACK[form]
-    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
-    assert done.report is not None
-    assert done.report.ok, done.report.first_bad
-    assert done.mismatches == []
-    assert bool(what) == any(what and what in bridge.what for bridge in done.bridges), done.bridges
-    assert_same_numbers_back("o.caffemodel", done)
+    bridges = assert_comes_back(layers, module).bridges
+    assert bool(what) == any(what and what in bridge.what for bridge in bridges), bridges
 
 
 def test_arrays_keep_their_bits_where_only_names_change() -> None:
@@ -247,8 +250,4 @@ FORKS: dict[str, tuple[list[str], Callable[[], nn.Module]]] = {
 
 @pytest.mark.parametrize("what", FORKS)
 def test_layers_of_forks_get_their_own_blobs(what: str) -> None:
-    layers, module = FORKS[what]
-    done = resnet_convert.port_from(net(*layers), None, drawn(module()), output="o.caffemodel")
-    assert done.report is not None
-    assert done.report.ok, done.report.first_bad
-    assert_same_numbers_back("o.caffemodel", done)
+    assert_comes_back(*FORKS[what])

@@ -41,9 +41,9 @@ def regions(call: Call) -> Array:
 
 def of_images(call: Call, rois: Array) -> Array:
     """Refuse a region whose image there is not."""
-    images = rois[:, 0].astype(np.int64)
-    there = bool(((images >= 0) & (images < call.x.shape[0])).all())
-    call.require(there, f"a region names an image beyond the {call.x.shape[0]} there are")
+    images, count = rois[:, 0], call.x.shape[0]
+    for place in np.flatnonzero(~((images > -1) & (images < count)))[:1]:  # NaN is none of them either
+        raise call.fail(f"region {place} names image {images[place]:g}; there are {count}, counted from 0")
     return rois
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prototxt.dialects import unguessed
+from prototxt.words import listed
 from verify.layers.detection.roi import fed_regions, regions
 from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, narrow, register, wide
 
@@ -38,6 +39,8 @@ def evenly(low: np.float32, high: np.float32, bins: int, size: int, ratio: int) 
     extent = np.maximum(high - low, F(1))
     step = extent / F(bins)
     count = ratio if ratio > 0 else math.ceil(step)
+    if count > MOST_SAMPLES:
+        raise ValueError(f"a bin of {step:g} features would have as many samples, expected at most {MOST_SAMPLES}")
     return [
         [bilinear(low + F(i) * step + (F(k) + F(0.5)) * step / F(count), size) for k in range(count)]
         for i in range(bins)
@@ -138,6 +141,9 @@ def roi_align(call: Call) -> list[Array]:
     """The mean, or of zuokai's the largest, of the samples of each bin of each region."""
     call.require(bool(call.layer.dialect), unguessed(call.layer))
     rois = regions(call)
+    for place in np.flatnonzero(~np.isfinite(rois).all(axis=1))[:1]:
+        corners = listed([f"{corner:g}" for corner in rois[place, 1:]])
+        raise call.fail(f"region {place} has the corners {corners}; C++ leaves open what pixels Caffe makes of them")
     p = call.param.roi_align_param if call.layer.dialect == "detectron" else call.param.roi_pooling_param
     call.require(p.pooled_h > 0 and p.pooled_w > 0, f"pools to {p.pooled_h}×{p.pooled_w} bins")
     if call.layer.dialect == "detectron":

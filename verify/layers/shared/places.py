@@ -18,6 +18,7 @@ from fractions import Fraction
 import numpy as np
 
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter, PoolingParameter
+from prototxt.coordinates import crops_line_up
 from verify.layers.registry import Array, Call
 
 NEURONS = (
@@ -44,8 +45,7 @@ def cut_to_second(call: Call) -> Array:
     for bottom in call.bottoms:
         call.require(bottom.ndim == 4, f"needs bottoms of 4 axes, one has {bottom.ndim}")
     try:
-        net = call.layer.neighbours.once(_Net)
-        net.all_align |= call.layer.dialect == "fcn"
+        net = call.layer.neighbours.once(_FcnNet if crops_line_up(call.layer) else _Net)
         above, left = net.offsets_of(call.layer.bottoms, call.layer.tops[0])
     except _ApartError as apart:
         raise call.fail(str(apart)) from None
@@ -62,14 +62,15 @@ class _ApartError(Exception):
 class _Net:
     """The layers of a net, and what was found out of those that align two blobs."""
 
+    silent_align = False
+    """Whether a Crop that states nothing aligns, or begins at 0."""
+
     def __init__(self, layers: Sequence[LayerParameter]) -> None:
         self._layers = layers
         self._writer: dict[str, int] = {}
         for index in reversed(range(len(layers))):  # the first that writes a blob; those after it work in place
             self._writer.update(dict.fromkeys(layers[index].top, index))
         self._known: dict[str, tuple[int, int]] = {}
-        self.all_align = False
-        """Whether a Crop that states nothing aligns, or begins at 0."""
 
     def offsets_of(self, bottoms: Sequence[str], top: str) -> tuple[int, int]:
         """The row and column of the first bottom on which pixel 0, 0 of the second lies; kept by the top's name.
@@ -118,11 +119,17 @@ class _Net:
 
     def _cut(self, layer: LayerParameter) -> tuple[int, int]:
         """Rows and columns that a layer cuts off before the first that it keeps."""
-        if layer.type == "AutoCrop" or (self.all_align and not layer.HasField("crop_param")):
+        if layer.type == "AutoCrop" or (self.silent_align and not layer.HasField("crop_param")):
             return self.offsets_of(layer.bottom, layer.top[0])
         if layer.crop_param.axis != 2:
             raise _ApartError(f"{layer.name} cuts from axis {layer.crop_param.axis} on")
         return _both(layer.crop_param.offset, 0)
+
+
+class _FcnNet(_Net):
+    """One whose Crops are those of FCN's branch."""
+
+    silent_align = True
 
 
 def _convolution_window(p: ConvolutionParameter, axis: int) -> tuple[Fraction, Fraction]:

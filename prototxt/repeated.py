@@ -1,9 +1,10 @@
-"""Pooling of Greentea's fork, whose kernel_size, stride and pad may stand once for each axis.
+"""Pooling of forks whose kernel_size, stride and pad may stand once for each axis.
 
     pooling_param { kernel_size: 1 kernel_size: 3 stride: 1 dilation: 2 }
     ->  pooling_param { kernel_shape { dim: 1 dim: 3 } stride: 1 dilation: 2 }
 
-In all other Caffes they hold one value, and what stands twice is a slip. A `dilation` in the section tells the fork's.
+They are Greentea's, which a `dilation` in the section tells, and those for films and volumes (R-C3D's, ECO's), which
+state three numbers or more. In all other Caffes the fields hold one value, and what stands twice is a slip.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def spread(root: Field) -> list[Edit]:
     for entry in root.children:
         if entry.name in ("layer", "layers"):
             for section in entry.find("pooling_param"):
-                if section.find("dilation"):
+                if section.find("dilation") or any(len(section.find(name)) > 2 for name in _SHAPES):
                     edits += _of_section(section)
     return edits
 

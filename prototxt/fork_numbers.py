@@ -44,6 +44,7 @@ FORKS: dict[str, str] = {
     "greentea": "naibaf7/caffe",
     "happynear": "happynear/caffe-windows",
     "houkai": "houkai/caffe",
+    "hwgq": "zhaoweicai/hwgq",
     "imistyrain": "imistyrain/ssd",
     "inisis": "inisis/caffe, which inisis/brocolli writes",
     "intel": "intel/caffe",
@@ -298,6 +299,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "PriorBox": _PRIOR_BOX,
     "PriorBoxClustered": _PRIOR_BOX,
     "Proposal": _same("proposal_param", houkai=151, openvino=201, happynear=219, inisis=1000),
+    "Quant": _same("quant_param", hwgq=149),
     "RNN": _RECURRENT,
     "ROIPooling": (
         *_same("roi_pooling_param", mscnn=147, cascade_rcnn=147),

@@ -92,6 +92,12 @@ def _frames_of_c3d(layer: NetLayer) -> str:
     return f"{given[0]} is given" if given else ""
 
 
+def _frames_of_p3d(layer: NetLayer) -> str:
+    p = layer.param.pooling3d_param
+    given = [name for name in ("kernel_l", "stride_l", "pad_l", "pad_h", "pad_w") if p.HasField(name)]
+    return f"{given[0]} is given" if given else ""
+
+
 def _vectors_of_happynear(layer: NetLayer) -> str:
     if layer.param.HasField("normalize_param"):
         return "normalize_param is given"
@@ -284,6 +290,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             usual=lambda layer: True,
         ),
         Dialect("c3d", "kernel_size for rows and columns, kernel_depth for frames", _frames_of_c3d),
+        Dialect("p3d", "kernel_size for rows and columns, kernel_l for frames, padded and rounded up", _frames_of_p3d),
     ),
     "PriorBox": (
         Dialect("ssd", "one square for each min_size", usual=lambda layer: True),

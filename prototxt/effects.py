@@ -35,6 +35,8 @@ NONE: dict[str, tuple[str, ...]] = {
         "mergecrop_param.backward",
         "normalize_param.bp_norm",
         "normalize_param.fix_gradient",
+        "quant_param.backward_func",
+        "quant_param.clip_thr",
         "st_param.to_compute_dU",
     ),
     "read where the net is put together: names, wiring, phase rules, shared and frozen blobs": (
@@ -77,6 +79,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "backward_math",
     ),
     "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
+    "no layer of HWGQ's fork reads it": ("quant_param.thrs",),
     "no layer of FlowNet's fork reads it": ("correlation_param.do_abs", "resample_param.factor"),
     "the fork that has it leaves it at 1": ("local_param.dilation",),
     "of FlowNet's layers that make numbers of random changes": (

@@ -139,6 +139,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "Python shape.TensorShape": "python_tensors",
     "Python spatial_dropout.SpatialDropoutLayer": "activation_forks",
     "Python yolov2.darknet_reorg": "reorg",
+    "Quant": "activation_forks",
     "RNN": "recurrent",
     "ROIAlign": "detection.roi_align",
     "ROIPooling": "detection.roi",

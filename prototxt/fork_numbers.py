@@ -7,8 +7,9 @@ layer's section elsewhere, and only the layer's type tells what its bytes are. W
 The numbers are facts, looked up in the `caffe.proto` of the repository that `FORKS` names; what is known from published
 files alone says so.
 
-A layout maps numbers within the section to names: `#scale` is a whole number there and none in the schema, `-engine`
-has no effect on the answer, and a name that the schema lacks stands for what that fork has and we cannot read.
+A layout maps numbers within the section to names: `#scale` is a whole number there and none in the schema,
+`*kernel_shape` one number of a list that a BlobShape is in the schema, `-engine` has no effect on the answer, and a
+name that the schema lacks stands for what that fork has and we cannot read.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ FORKS: dict[str, str] = {
     "greentea": "naibaf7/caffe",
     "happynear": "happynear/caffe-windows",
     "houkai": "houkai/caffe",
+    "hwgq": "zhaoweicai/hwgq",
     "imistyrain": "imistyrain/ssd",
     "inisis": "inisis/caffe, which inisis/brocolli writes",
     "intel": "intel/caffe",
@@ -60,6 +62,7 @@ FORKS: dict[str, str] = {
     "openvino": "openvinotoolkit/training_toolbox_caffe",
     "perfxlab": "PerfXLab/caffe",
     "pspnet": "hszhao/PSPNet",
+    "rc3d": "VisionLearningGroup/R-C3D and other forks for films and volumes",
     "rfcn": "py-R-FCN's Caffe, as in MhLiao/TextBoxes_plusplus",
     "rmpe": "MVIG-SJTU/RMPE",
     "rrf_net": "yuLiu24/RRF-Net",
@@ -291,10 +294,12 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_own("pooling_param", {13: "pad_type", 14: "ceil_mode", 15: "round_mode"}, "synopsys"),
         *_own("pooling_param", {11: "", 13: "engine", 14: "ceil_mode"}, "cambricon"),
         Reading(121, "pooling_param", ("intel_1_1",), _INTEL_1_1),
+        *_own("pooling_param", {2: "*kernel_shape", 3: "*stride_shape", 4: "*pad_shape", 13: ""}, "rc3d"),
     ),
     "PriorBox": _PRIOR_BOX,
     "PriorBoxClustered": _PRIOR_BOX,
     "Proposal": _same("proposal_param", houkai=151, openvino=201, happynear=219, inisis=1000),
+    "Quant": _same("quant_param", hwgq=149),
     "RNN": _RECURRENT,
     "ROIPooling": (
         *_same("roi_pooling_param", mscnn=147, cascade_rcnn=147),

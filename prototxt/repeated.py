@@ -1,10 +1,11 @@
-"""Pooling of Greentea's fork, whose kernel_size, stride and pad may stand once for each axis.
+"""Pooling of forks whose kernel_size, stride and pad may stand once for each axis.
 
     pooling_param { kernel_size: 1 kernel_size: 3 stride: 1 dilation: 2 }
     ->  pooling_param { kernel_shape { dim: 1 dim: 3 } stride: 1 dilation: 2 }
 
-In all other Caffes they hold one value, and what stands twice is a slip. A `dilation` in the section tells the fork's.
-Its Caffe knows no shapes, so they are written as they were read.
+They are Greentea's, which a `dilation` in the section tells, and those for films and volumes (R-C3D's, ECO's), which
+state three numbers or more. In all other Caffes the fields hold one value, and what stands twice is a slip. Their
+Caffes know no shapes in a Pooling, so they are written as they were read.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def spread(root: Field) -> list[Edit]:
     for entry in root.children:
         if entry.name in ("layer", "layers"):
             for section in entry.find("pooling_param"):
-                if section.find("dilation"):
+                if section.find("dilation") or any(len(section.find(name)) > 2 for name in _SHAPES):
                     edits += _of_section(section)
     return edits
 
 
-def gathered(message: Message) -> Mapping[str, str]:
-    """Shapes of a message to write as fields that stand once for each number, and those fields' names."""
-    if not (isinstance(message, PoolingParameter) and message.dilation):
+def gathered(message: Message, layer_type: str) -> Mapping[str, str]:
+    """Shapes of a layer's section to write as fields that stand once for each number, and those fields' names."""
+    if not isinstance(message, PoolingParameter) or layer_type != "Pooling":  # NdPooling states shapes
         return {}
     return {shape: name for name, shape in _SHAPES.items() if message.HasField(shape) and not message.HasField(name)}
 

@@ -86,6 +86,7 @@ _READERS = {
     "proposal_param": "Proposal",
     "psroi_pooling_param": "PSROIPooling",
     "python_param": "Python",
+    "quant_param": "Quant",
     "recurrent_param": "LSTM RNN",
     "reduction_param": "Reduction",
     "region_proposal_param": "RPROI",

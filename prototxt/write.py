@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from prototxt.caffe_pb2 import LayerParameter
 from prototxt.names import to_bytes
 from prototxt.repeated import gathered
 from prototxt.strings import octal, quote
@@ -44,8 +45,12 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else octal(c) for c in text)
 
 
-def _lines(message: Message, indent: str, declared: Sequence[Mapping[str, Message]] = ()) -> Iterator[str]:
-    repeated = gathered(message)
+def _lines(
+    message: Message, indent: str, declared: Sequence[Mapping[str, Message]] = (), layer_type: str = ""
+) -> Iterator[str]:
+    """Of a section, `layer_type` is its layer's."""
+    repeated = gathered(message, layer_type)
+    inner = message.type if isinstance(message, LayerParameter) else ""
     for field, value in message.ListFields():
         if field.name in repeated:
             yield from (f"{indent}{repeated[field.name]}: {dim}\n" for dim in value.dim)
@@ -56,12 +61,12 @@ def _lines(message: Message, indent: str, declared: Sequence[Mapping[str, Messag
                 continue
             own = declared[number] if declared and field.name == "layer" else {}
             sections = [line for name, section in own.items() for line in _section(name, section, indent + "  ")]
-            yield from _section(field.name, item, indent, sections)
+            yield from _section(field.name, item, indent, sections, inner)
 
 
-def _section(name: str, message: Message, indent: str, more: Sequence[str] = ()) -> Iterator[str]:
+def _section(name: str, message: Message, indent: str, more: Sequence[str] = (), layer_type: str = "") -> Iterator[str]:
     yield f"{indent}{name} {{\n"
-    yield from _lines(message, indent + "  ")
+    yield from _lines(message, indent + "  ", layer_type=layer_type)
     yield from more
     yield f"{indent}}}\n"
 

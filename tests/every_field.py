@@ -78,6 +78,8 @@ class Walked:
     def verdict(self) -> str:
         """`used`, `held` (what would matter is refused), `not read`, `no effect`, or what is wrong."""
         seen = set(self.outcomes)
+        if not seen:
+            return "no effect"  # an enumeration of one value has no other
         torn = [pair for pair in seen if _is_torn(pair)]
         if torn:
             return f"one side only: {self._examples(torn)}"

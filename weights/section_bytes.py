@@ -15,6 +15,8 @@ from weights.wire import FIXED32, FIXED64, LENGTH, VARINT, Malformed, Wire, enco
 _FORMS = {1: FIXED64, 6: FIXED64, 16: FIXED64, 2: FIXED32, 7: FIXED32, 15: FIXED32, 9: LENGTH, 11: LENGTH, 12: LENGTH}
 """Descriptor's type -> form on the wire; all others are VARINT."""
 _FLOAT, _BOOL, _MESSAGE, _ENUM = 2, 8, 11, 14
+_DIM = 1 << 3 | VARINT
+"""The key of one of a BlobShape's sizes; records of one such message join."""
 _TRAINING_ONLY = {"FillerParameter"}
 
 
@@ -47,10 +49,16 @@ def misfits(message: Any, data: bytes) -> list[str]:
 
 
 def _misfits(message: Any, data: bytes) -> Iterator[str]:
+    """Of what stands twice and holds one value protobuf would take the last; it is a list of another message."""
+    seen: set[int] = set()
     for number, form, value, payload, _ in fields_of(data):
         field = message.fields_by_number.get(number)
+        again = number in seen
+        seen.add(number)
         if field is None:
             yield f"field {number}"
+        elif again and field.has_presence and field.type != _MESSAGE:
+            yield f"field {number} ({field.name} more than once)"
         elif not fits(field, form):
             yield f"field {number} ({field.name} in another form)"
         elif field.type == _BOOL and form == VARINT and value > 1:
@@ -72,7 +80,7 @@ def translated(message: Any, layout: Mapping[int, str], data: bytes) -> tuple[by
     wrong: list[str] = []
     for number, form, value, payload, _ in fields_of(data):
         name = layout.get(number, "")
-        field = message.fields_by_name.get(name.lstrip("#"))
+        field = message.fields_by_name.get(name.lstrip("#*"))
         if not name:
             wrong.append(f"field {number}")
         elif name.endswith("filler") and form != LENGTH:
@@ -81,6 +89,8 @@ def translated(message: Any, layout: Mapping[int, str], data: bytes) -> tuple[by
             continue
         elif field is None:
             unread += [name] if value or form != VARINT else []
+        elif name.startswith("*") and form == VARINT:
+            out.append(prefixed(field.number, encoded(_DIM) + encoded(value)))
         elif name.startswith("#"):
             if form == VARINT:
                 out.append(_number(field, value))

@@ -233,6 +233,69 @@ class BReLU(Layer):
 
 
 @register
+class Quant(Layer):
+    """Values in steps, as HWGQ's fork has them between its layers (quant_layer.cpp).
+
+    `hwgq` gives the first of the `centers` whose threshold, the middle between it and the next, is not below x; the
+    last above all, and -negative_slope where x is not above 0. `sign` gives 1 from 0 on and -1 below, `hard_tanh`
+    bounds x by -1 and 1, `relu` has a slope below 0.
+    """
+
+    types = ("Quant",)
+    acts_on = "values"
+    reads_first = True
+    function: str = "hwgq"
+    negative_slope: float = 0.0
+    centers: tuple[float, ...] = ()
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Quant:
+        p, section = source.param.quant_param, "quant_param"
+        if p.forward_func not in ("hwgq", "sign", "hard_tanh", "relu"):
+            known = "hwgq, sign, hard_tanh or relu"
+            raise fault(source, f"forward_func is {p.forward_func!r}; expected {known}", section, "forward_func")
+        if p.forward_func == "hwgq" and not (p.centers and min(p.centers) > 0):
+            raise fault(source, "centers are not all above 0; expected one at least", section)
+        return cls(p.forward_func, shortest(p.negative_slope), tuple(map(shortest, p.centers)))
+
+    @property
+    def untrainable(self) -> str:
+        return "its fork's gradient is that of backward_func, not the derivative"
+
+    def _steps(self) -> list[tuple[float, float]]:
+        """Thresholds and what the top is up to each, from below; the last of the centers is what remains."""
+        c = np.asarray(self.centers, np.float32)
+        middles = ((c[:-1] + c[1:]) / 2).tolist()
+        return [(0.0, -self.negative_slope), *zip(middles, c[:-1].tolist(), strict=True)]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self.function == "hard_tanh":
+            return g.op("Clip", x[0], g.scalar(-1.0, "least"), g.scalar(1.0, "most"))
+        if self.function == "relu":
+            return g.op("LeakyRelu", x[0], alpha=self.negative_slope)
+        if self.function == "sign":
+            above = g.op("GreaterOrEqual", x[0], g.scalar(0.0, "zero"))
+            return g.op("Where", above, g.scalar(1.0, "one"), g.scalar(-1.0, "minus_one"))
+        y = g.scalar(self.centers[-1], "center")
+        for threshold, value in reversed(self._steps()):
+            up_to = g.op("LessOrEqual", x[0], g.scalar(threshold, "threshold"))
+            y = g.op("Where", up_to, g.scalar(value, "center"), y)
+        return y
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.function == "hard_tanh":
+            return f"{t.module('nn.Hardtanh')}({x[0]})"
+        if self.function == "relu":
+            return f"{t.module('nn.LeakyReLU', self.negative_slope)}({x[0]})"
+        if self.function == "sign":
+            return f"(({x[0]} >= 0).to({x[0]}.dtype) * 2 - 1)"
+        y = f"torch.full_like({x[0]}, {self.centers[-1]!r})"
+        for threshold, value in reversed(self._steps()):
+            y = t.let("stepped", f"torch.where({x[0]} <= {threshold!r}, {value!r}, {y})")
+        return y
+
+
+@register
 class SpatialDropout(Layer):
     """x / (1 - p): ENet's dropout of whole channels scales at test time as well (ENet: spatial_dropout.py).
 

@@ -69,7 +69,10 @@ def _check_image(shape: Shape) -> None:
 
 
 class StoredStatistics(_Form, BatchNorm):
-    """Four blobs. `inverse`: the last is the inverse standard deviation, in which `eps_inside` is contained already."""
+    """Four blobs. `inverse`: the last is the inverse standard deviation, in which `eps_inside` is contained already.
+
+    Forks for films have it of five axes (P3D, and ECO on a GPU).
+    """
 
     inverse: bool = False
     eps_inside: float = 0.0
@@ -85,7 +88,7 @@ class StoredStatistics(_Form, BatchNorm):
         return (KeptStatistics(eps=self.eps),)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        require(2 <= len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected 2 to 4 axes")
+        require(2 <= len(inputs[0]) <= 5, f"the bottom is {format_shape(inputs[0])}; expected 2 to 5 axes")
         return list(inputs)
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:

@@ -80,7 +80,7 @@ class Pooling(Layer):
     @by_message_alone
     def read(cls, source: NetLayer) -> Pooling | DilatedPooling:
         p, section = source.param.pooling_param, "pooling_param"
-        if p.dilation:
+        if p.dilation or p.HasField("kernel_shape") or p.HasField("stride_shape") or p.HasField("pad_shape"):
             return DilatedPooling.read(source)
         method = _METHODS[p.pool]
         if p.axis not in (1, -3):
@@ -145,10 +145,12 @@ class Pooling(Layer):
 
     def _over_volumes(self, tops: int = 1) -> DilatedPooling:
         one = self.kernel[0] == self.kernel[1] >= self.stride[0] == self.stride[1]
-        plain = self.method == "MAX" and not any(self.pad + self.pad_end) and self.rounds_up and not self.same
+        plain = not any(self.pad + self.pad_end) and self.rounds_up and not self.same
         usual = plain and (one or self.global_pooling) and tops == 1
-        require(usual, "of volumes only MAX is known, with one kernel, one stride within it, no padding and one top")
-        return DilatedPooling("MAX", self.kernel[:1], self.stride[:1], global_pooling=self.global_pooling)
+        require(usual, "of volumes is known one kernel, one stride within it, no padding and one top")
+        require(self.method in ("MAX", "AVE"), f"pool {self.method} of volumes; expected MAX or AVE")
+        method: Literal["MAX", "AVE"] = "MAX" if self.method == "MAX" else "AVE"
+        return DilatedPooling(method, self.kernel[:1], self.stride[:1], (0,), (), self.global_pooling)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]

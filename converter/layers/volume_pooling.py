@@ -115,12 +115,13 @@ class _VolumePooling(Layer):
 
 @register
 class Pooling3D(_VolumePooling):
-    """Maximum or average over frames, rows and columns; two forks' layers.
+    """Maximum or average over frames, rows and columns; three forks' layers.
 
     C3D's (pool3d_layer.cpp) has `kernel_size` for rows and columns and `kernel_depth` for frames. Sizes round up, no
     last window is dropped, and only an average takes a pad, of rows and columns. Synopsys' (pooling3d_layer.cpp) has
     sizes, strides and pads of each side for all three, rounds down unless `ceil_mode` is true, and drops a last window
-    in the padding of any axis once one is padded.
+    in the padding of any axis once one is padded. P3D's (pooling3d_layer.cpp) has `kernel_size` or its two sides for
+    rows and columns and `kernel_l` for frames, rounds up, and drops as Synopsys' does.
     """
 
     types = ("Pooling3D",)
@@ -134,6 +135,8 @@ class Pooling3D(_VolumePooling):
             raise unsupported(source, "pool STOCHASTIC; its fork has no code for it", section, "pool")
         if section == "pooling3d_param" and source.dialect == "synopsys":
             made = cls._of_synopsys(source.param.pooling3d_param, method)
+        elif section == "pooling3d_param" and source.dialect == "p3d":
+            made = cls._of_p3d(source, method)
         else:
             if method == "AVE_EXC_PAD":
                 raise fault(source, "pool AVE_EXC_PAD; C3D has MAX and AVE", section, "pool")
@@ -155,6 +158,33 @@ class Pooling3D(_VolumePooling):
         before = (p.pad,) * 3 if p.HasField("pad") else (p.pad_d0, p.pad_h0, p.pad_w0)
         behind = (p.pad,) * 3 if p.HasField("pad") else (p.pad_d1, p.pad_h1, p.pad_w1)
         return cls(method, kernel, stride, before, behind, p.global_pooling, p.ceil_mode, "all")
+
+    @classmethod
+    def _of_p3d(cls, source: NetLayer, method: Method) -> Pooling3D:
+        p, section = source.param.pooling3d_param, "pooling3d_param"
+        if method == "AVE_EXC_PAD":
+            raise fault(source, "pool AVE_EXC_PAD; P3D has MAX and AVE", section, "pool")
+        given = [name for name in ("kernel_size", "kernel_h", "kernel_w") if p.HasField(name)]
+        if p.global_pooling and given:
+            raise fault(source, "both global_pooling and a kernel size are given; expected one of them", section)
+        whole = p.HasField("kernel_l") and given in (["kernel_size"], ["kernel_h", "kernel_w"])
+        if not p.global_pooling and not whole:
+            raise fault(source, "no kernel; expected kernel_l, and kernel_size or both kernel_h and kernel_w", section)
+        sides: dict[str, tuple[int, int]] = {}
+        for name in ("pad", "stride"):
+            each = [f"{name}_{side}" for side in "hw" if p.HasField(f"{name}_{side}")]
+            if each and (p.HasField(name) or len(each) == 1):
+                raise fault(source, f"{each[0]}; expected {name}, or both {name}_h and {name}_w", section, each[0])
+            both = getattr(p, name)
+            sides[name] = (getattr(p, f"{name}_h"), getattr(p, f"{name}_w")) if each else (both, both)
+        kernel = (p.kernel_l, *((p.kernel_size,) * 2 if given == ["kernel_size"] else (p.kernel_h, p.kernel_w)))
+        stride, pad = (p.stride_l, *sides["stride"]), (p.pad_l, *sides["pad"])
+        if p.global_pooling and (any(pad) or stride != (1, 1, 1)):
+            raise fault(source, f"global_pooling with pad {pad} and stride {stride}; expected pad 0, stride 1", section)
+        if not p.global_pooling and any(a >= k for a, k in zip(pad, kernel, strict=True)):
+            message = f"pad {format_shape(pad)} is not below the kernel {format_shape(kernel)}"
+            raise fault(source, message, section)
+        return cls(method, () if p.global_pooling else kernel, stride, pad, pad, p.global_pooling, True, "all")
 
 
 @register

@@ -70,6 +70,19 @@ def brelu(draw: Draw) -> Drawn:
     )
 
 
+@drawn("Quant")
+@st.composite
+def quant(draw: Draw) -> Drawn:
+    """Centers in any order; of one alone there is no threshold."""
+    function = draw(maybe(st.sampled_from(("hwgq", "sign", "hard_tanh", "relu"))))
+    slope = draw(maybe(st.sampled_from((0.0, 0.25))))
+    centers = draw(st.lists(st.sampled_from((0.25, 0.5, 1.0, 1.7)), min_size=1, max_size=4))
+    given = {"centers": tuple(centers)} if function in (None, "hwgq") else {}
+    clip = draw(maybe(st.just(1.5)))
+    params = section("quant_param", forward_func=function, negative_slope=slope, clip_thr=clip, **given)
+    return Drawn(layer("Quant", params), {"x": blob(draw)})
+
+
 @drawn("Python spatial_dropout.SpatialDropoutLayer")
 @st.composite
 def spatial_dropout(draw: Draw) -> Drawn:

@@ -11,7 +11,7 @@ from tests.drawn.base import Draw, Drawn, drawn, fields, generator, layer, maybe
 @st.composite
 def bn(draw: Draw) -> Drawn:
     form = draw(st.sampled_from(["slope", "INFERENCE", "LEARN"]))
-    sizes = shape(draw, draw(st.integers(2, 4)) if form == "slope" else 4)
+    sizes = shape(draw, draw(st.integers(2, 5)) if form == "slope" else 4)
     values = generator(draw).standard_normal((4, sizes[1])).astype("float32")
     values[3] = abs(values[3]) + 0.1
     axes = draw(st.sampled_from([1, 2, 4]))

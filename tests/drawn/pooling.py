@@ -58,12 +58,35 @@ def whole_image(draw: Draw) -> Drawn:
 def volumes(draw: Draw) -> Drawn:
     """One kernel and one stride for three axes, which BVLC's layer refuses and forks for volumes take."""
     kernel = draw(st.integers(1, 4))
-    window = {"global_pooling": True}
+    window: dict[str, object] = {"global_pooling": True}
+    stride = draw(maybe(st.integers(1, kernel)))
     if draw(st.booleans()):
-        window = {"kernel_size": kernel, "stride": draw(maybe(st.integers(1, kernel)))}
-    sizes = [kernel + draw(st.integers(0, 4)) for _ in range(3)]
+        window = {"kernel_size": kernel, "stride": stride}
+    method = draw(st.sampled_from((None, "MAX", "AVE")))
+    # Of an average no window may hang over the end.
+    step = (stride or 1) if method == "AVE" and "kernel_size" in window else 1
+    sizes = [kernel + step * draw(st.integers(0, 4)) for _ in range(3)]
     x = apart(draw, *pair(draw, 1, 3), *sizes)
-    return Drawn(layer("Pooling", section("pooling_param", **window)), {"x": x})
+    return Drawn(layer("Pooling", section("pooling_param", pool=method, **window)), {"x": x})
+
+
+def films(draw: Draw) -> Drawn:
+    """A number for each of three axes, as R-C3D and ECO have it; averages without a window over the padded end."""
+    kernel, stride = (tuple(draw(st.integers(1, 3)) for _ in range(3)) for _ in range(2))
+    pad = tuple(draw(st.integers(0, k - 1)) for k in kernel)
+    method = draw(st.sampled_from((None, "MAX", "AVE")))
+    given: dict[str, object] = {"kernel_size": kernel, "pad": pad}
+    if len(set(stride)) > 1 or draw(st.booleans()):
+        given["stride"] = stride
+    else:
+        given["stride"] = stride[0]
+    sizes = []
+    for k, s, p in zip(kernel, stride, pad, strict=True):
+        size = k + draw(st.integers(0, 5))
+        sizes.append(size + (-(size + 2 * p - k) % s if method == "AVE" else 0))
+    tops = "out mask" if method in (None, "MAX") and draw(st.booleans()) else "out"
+    x = apart(draw, *pair(draw, 1, 3), *sizes)
+    return Drawn(layer("Pooling", section("pooling_param", pool=method, **given), tops=tops), {"x": x})
 
 
 @drawn("Pooling")
@@ -71,8 +94,8 @@ def volumes(draw: Draw) -> Drawn:
 def pooling(draw: Draw) -> Drawn:
     """Windows that hang over the image's end, start in the padding, or lie behind the image altogether."""
     other = draw(st.integers(0, 9))
-    if other < 2:
-        return (whole_image, volumes)[other](draw)
+    if other < 3:
+        return (whole_image, volumes, films)[other](draw)
     method = draw(st.sampled_from((None, "MAX", "AVE", "AVE_EXC_PAD", "STOCHASTIC")))
     kernel, stride = pair(draw, 1, 5), pair(draw, 1, 6)
     given = written(draw, "kernel_size", "kernel", kernel)

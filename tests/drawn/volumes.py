@@ -126,6 +126,26 @@ def pooling_of_synopsys(draw: Draw) -> Drawn:
     return Drawn(layer("Pooling3D", params), {"x": apart(draw, 2, 3, *sizes)})
 
 
+@drawn("Pooling3D")
+@st.composite
+def pooling_of_p3d(draw: Draw) -> Drawn:
+    """Sides of rows and columns apart or together; windows in the padding or over the end."""
+    kernel, stride = numbers(draw, 3, 1, 3), numbers(draw, 3, 1, 3)
+    pad: tuple[int, ...] = tuple(draw(st.integers(0, k - 1)) for k in kernel)
+    given: dict[str, object] = {}
+    for stem, one, values in (("kernel", "kernel_size", kernel), ("stride", "stride", stride), ("pad", "pad", pad)):
+        given[f"{stem}_l"] = values[0]
+        if values[1] == values[2] and draw(st.booleans()):
+            given[one] = values[1]
+        else:
+            given |= {f"{stem}_h": values[1], f"{stem}_w": values[2]}
+    if draw(st.integers(0, 5)) == 0:
+        given = {"global_pooling": True, "pad_l": 0, "stride_l": 1}
+    params = section("pooling3d_param", pool=draw(maybe(st.sampled_from(("MAX", "AVE")))), **given)
+    sizes = [k + draw(st.integers(0, 4)) for k in kernel]
+    return Drawn(layer("Pooling3D", params), {"x": apart(draw, 2, 3, *sizes)})
+
+
 @drawn("NdPooling")
 @st.composite
 def nd_pooling(draw: Draw) -> Drawn:

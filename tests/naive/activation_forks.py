@@ -51,6 +51,28 @@ def brelu() -> Naive:
     return Naive(layer("BReLU", "brelu_param { minval: -0.5 maxval: 0.75 }"), {"x": x}, {("it", "out"): y})
 
 
+@case("quant")
+def quant() -> Naive:
+    """HWGQ's quant_layer.cpp, by the centers of its nets; thresholds are in the middle, each of its step's own."""
+    x = random(5, 2, 3, 4, 5) * 1.5
+    x[0, 0, 0, :3] = 0, 0.75, 1.5
+    y = np.empty_like(x)
+    for at in np.ndindex(*x.shape):
+        v = float(x[at])
+        y[at] = -0.25 if v <= 0 else 0.5 if v <= 0.75 else 1.0 if v <= 1.5 else 2.0
+    assert y[0, 0, 0, :3].tolist() == [-0.25, 0.5, 1.0]
+    params = "quant_param { centers: 0.5 centers: 1 centers: 2 clip_thr: 2 negative_slope: 0.25 }"
+    return Naive(layer("Quant", params), {"x": x}, {("it", "out"): y})
+
+
+@case("quant_signs")
+def quant_signs() -> Naive:
+    x = random(6, 2, 3, 4, 5)
+    x[1, 2, 3] = 0
+    params = 'quant_param { forward_func: "sign" backward_func: "hard_tanh" }'
+    return Naive(layer("Quant", params), {"x": x}, {("it", "out"): np.where(x < 0, np.float32(-1), np.float32(1))})
+
+
 @case("spatial_dropout")
 def spatial_dropout() -> Naive:
     """ENet's spatial_dropout.py: times 1 / (1 - p) out of training, too."""

@@ -54,6 +54,29 @@ def of_whole_volumes() -> Naive:
     return _of_volume("global_pooling: true", (6, 7, 8), 1, (1, 1, 1))
 
 
+@case("pooling_of_films")
+def of_films() -> Naive:
+    """R-C3D's pooling_layer.cpp: frames by 1 and 1 stay, rows by 2 and 2 round up; 8 columns with a pad make 5."""
+    x = random(32, 2, 3, 6, 7, 8)
+    y = np.empty((2, 3, 6, 4, 5), np.float32)
+    for n, c, f, i, j in np.ndindex(y.shape):
+        y[n, c, f, i, j] = x[n, c, f, 2 * i : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 1].max()
+    fields = "pool: MAX kernel_size: 1 kernel_size: 2 kernel_size: 2 stride: 1 stride: 2 stride: 2 pad: [0, 0, 1]"
+    return Naive(layer("Pooling", f"pooling_param {{ {fields} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("pooling_of_films_average")
+def of_films_average() -> Naive:
+    """ECO's pooling_layer.cpp and cuDNN's average, which counts the padding: by 2·3·4 at the edges too."""
+    x = random(33, 2, 3, 4, 7, 6)
+    y = np.empty((2, 3, 2, 3, 5), np.float32)
+    for n, c, f, i, j in np.ndindex(y.shape):
+        window = x[n, c, 2 * f : 2 * f + 2, 2 * i : 2 * i + 3, max(j - 1, 0) : j + 3]
+        y[n, c, f, i, j] = window.sum(dtype=np.float64) / 24
+    fields = "pool: AVE kernel_size: [2, 3, 4] stride: [2, 2, 1] pad: [0, 0, 1]"
+    return Naive(layer("Pooling", f"pooling_param {{ {fields} }}"), {"x": x}, {("it", "out"): y})
+
+
 @case("spp_of_unlike_sizes")
 def spp() -> Naive:
     """spp_layer.cpp: levels one behind the other, each channel by channel."""

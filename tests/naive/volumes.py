@@ -91,6 +91,27 @@ def c3d_max() -> Naive:
     return Naive(layer("Pooling3D", params), {"x": x}, {("it", "out"): y})
 
 
+@case("pooling3d_of_p3d")
+def p3d() -> Naive:
+    """P3D's pooling3d_layer.cpp: 6 frames by 1 and 4 make 3 by rounding up, 5 rows 3, and 8 columns 4.
+
+    The last window of frames starts at 8, that of columns at 9 with the pad: once any axis is padded, both go.
+    """
+    x = random(7, 2, 3, 6, 5, 8)
+    y = pooled(x, "AVE", (2, 3, 3), (1, 3, 2), (4, 2, 3), (0, 1, 1), (0, 1, 1))
+    sizes = "kernel_h: 3 kernel_w: 2 kernel_l: 1 stride_h: 2 stride_w: 3 stride_l: 4 pad: 1 pad_l: 0"
+    return Naive(layer("Pooling3D", f"pooling3d_param {{ pool: AVE {sizes} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("pooling3d_of_p3d_max")
+def p3d_max() -> Naive:
+    """As the first of P3D's own: 5 frames by 2 and 2 make 3, the last of one frame."""
+    x = random(8, 2, 3, 5, 6, 8)
+    y = pooled(x, "MAX", (3, 3, 4), (2, 3, 3), (2, 2, 2), (0, 0, 0), (0, 0, 0))
+    params = "pooling3d_param { pool: MAX pad: 0 kernel_size: 3 stride: 2 pad_l: 0 kernel_l: 2 stride_l: 2 }"
+    return Naive(layer("Pooling3D", params), {"x": x}, {("it", "out"): y})
+
+
 @case("pooling3d_of_c3d_average")
 def c3d_average() -> Naive:
     """Rows and columns padded by 2: their third windows start at 6, behind the image, and stay: 0 over their size."""

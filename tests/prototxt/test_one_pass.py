@@ -27,7 +27,7 @@ from tests.prototxt.test_parse import mutated, protobufs
 
 ROOT = Path(__file__).resolve().parents[2]
 NETS = sorted((ROOT / "tests" / "data" / "golden").rglob("*.prototxt"))
-LISTED = {"pool_gapped_average", "pool_gapped_volumes"}
+LISTED = {"pool_gapped_average", "pool_gapped_volumes", "pooling_of_films", "pooling_of_films_average"}
 """Of Greentea's pooling, where what is one value elsewhere stands once for each axis (`prototxt.repeated`)."""
 USUAL = """name: "n" # a comment, with a 'quote' in it
 input: "x" input_shape { dim: 1 dim: 300 };

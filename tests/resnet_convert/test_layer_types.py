@@ -53,7 +53,7 @@ def test_a_layer_that_a_training_refuses_is_not_said_to_train() -> None:
     said = {name: each.training for name, each in BY_NAME.items() if each.training != "yes" and each.torch}
     assert BY_NAME["HDF5Output"].training == "yes"
     assert said == {
-        **dict.fromkeys(("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "Insanity"), "no"),
+        **dict.fromkeys(("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "Insanity", "Quant"), "no"),
         **dict.fromkeys(("DataAugmentation", "Downsample", "FlowWarp", "Mean", "Resample", "Warp"), "no"),
         **dict.fromkeys(("BatchNorm", "ELU", "LabelSpecificAdd", "Normalize", "Pooling", "SPP"), "in part"),
         **dict.fromkeys(("ChannelScale", "MergeCrop", "SpatialTransformer", "UnPooling", "Unpooling"), "in part"),

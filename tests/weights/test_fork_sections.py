@@ -194,6 +194,8 @@ CHOSEN = [
     ("Upsample", 150, b"", "imistyrain", "upsample_param { }"),
     ("Pooling", 121, whole(2, 3) + whole(13, 0), "yolo9000", "pooling_param { kernel_size: 3 ceil_mode: false }"),
     ("Pooling", 121, whole(2, 3) + whole(14, 0), "synopsys", "pooling_param { kernel_size: 3 ceil_mode: false }"),
+    ("Pooling", 121, whole(2, 1) + whole(2, 2) + whole(2, 3) + whole(3, 2) + whole(4, 0) + whole(4, 1) + whole(4, 1),
+     "rc3d", "pooling_param { kernel_shape { dim: [1, 2, 3] } stride_shape { dim: 2 } pad_shape { dim: [0, 1, 1] } }"),
     ("Pooling", 121, whole(2, 1) + whole(3, 3) + whole(4, 2), "intel_1_1",
      "pooling_param { pad: 1 kernel_size: 3 stride: 2 }"),
     ("Convolution", 106, whole(4, 3) + whole(17, 2), "deeplab_v1", "convolution_param { kernel_size: 3 hole: 2 }"),

@@ -1,8 +1,8 @@
 """Forks' layers that work on each value alone.
 
 Facts from the sources of the forks by soeaver (selu_layer.cpp, selu_dropout_layer.cpp), by happynear
-(insanity_layer.cpp), for DehazeNet and FPCNet (brelu_layer.cpp), of iResNet (neg_relu_layer.cpp), and of ENet's
-spatial_dropout.py.
+(insanity_layer.cpp), for DehazeNet and FPCNet (brelu_layer.cpp), of iResNet (neg_relu_layer.cpp), of HWGQ
+(quant_layer.cpp), and of ENet's spatial_dropout.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from prototxt.param_dict import dict_of
 from verify.layers.activation import bounded_slope, rectify
-from verify.layers.registry import Array, Call, Sensitivity, narrow, register, wide
+from verify.layers.registry import Array, Call, Sensitivity, jumps, narrow, register, wide
 
 
 @register(
@@ -99,6 +99,35 @@ def brelu(call: Call) -> list[Array]:
     """The larger of x and minval, then the smaller of that and maxval."""
     p = call.param.brelu_param
     return [np.minimum(np.maximum(call.x, np.float32(p.minval)), np.float32(p.maxval))]
+
+
+@register("Quant", error=jumps, keeps_shape=True)
+def quant(call: Call) -> list[Array]:
+    """HWGQ's values in steps: each x above 0 by the first threshold that it does not exceed, the last without end."""
+    p, x = call.param.quant_param, call.x
+    if p.forward_func in ("sign", "hard_tanh"):
+        call.ignores(f"{p.forward_func} has no slope", "quant_param.negative_slope")
+    if p.forward_func != "hwgq":
+        call.ignores(f"{p.forward_func} has no centers", "quant_param.centers")
+    if p.forward_func == "sign":
+        return [np.where(x >= 0, np.float32(1), np.float32(-1))]
+    if p.forward_func == "hard_tanh":
+        return [np.minimum(np.maximum(x, np.float32(-1)), np.float32(1))]
+    slope = np.float32(p.negative_slope)
+    if p.forward_func == "relu":
+        return [np.maximum(x, np.float32(0)) + slope * np.minimum(x, np.float32(0))]
+    call.require(p.forward_func == "hwgq", f"has no forward_func {p.forward_func}")
+    centers = np.asarray(p.centers, np.float32)
+    call.require(len(centers) > 0 and bool((centers > 0).all()), "has centers that are not above 0, or none")
+    top = np.zeros_like(x)
+    left = x > 0
+    for index, center in enumerate(centers):
+        end = (centers[index] + centers[index + 1]) / 2 if index + 1 < len(centers) else np.inf
+        here = left & (x <= np.float32(end))
+        top[here] = center
+        left &= ~here
+    top[x <= 0] = -slope
+    return [top]
 
 
 def _kept(call: Call) -> float:

@@ -43,7 +43,7 @@ def _eps(call: Call) -> float:
 def _terms(call: Call) -> tuple[Wide, Wide]:
     """Factor and summand a channel."""
     p = call.param.bn_param
-    call.require(2 <= call.x.ndim <= 4, f"needs a bottom of 2 to 4 axes, it has {call.x.ndim}")
+    call.require(2 <= call.x.ndim <= 5, f"needs a bottom of 2 to 5 axes, it has {call.x.ndim}")
     slope, bias, *stored = _stored(call, call.x.shape[1])
     if not stored:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")

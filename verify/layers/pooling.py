@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -211,10 +212,18 @@ def weighted_error(x: Array, axes: tuple[Axis, Axis]) -> Sensitivity:
     return Sensitivity(1, (float(gains.max(initial=0.0)),), float((2 * shares * off / positive).max(initial=0.0)))
 
 
+def _of_any_axes(p: Any) -> bool:
+    """Whether the forks for films and volumes, R-C3D's and ECO's, wrote it: a number for each axis."""
+    return any(p.HasField(name) for name in ("kernel_shape", "stride_shape", "pad_shape"))
+
+
 def _of_volumes(call: Call) -> list[Array]:
-    """The largest of each window of N×C×D×H×W, axis by axis, as forks for volumes have it (ceil, no pad)."""
-    p, top = call.param.pooling_param, call.x
-    call.require(p.pool == p.MAX and len(call.layer.tops) == 1, "pools volumes by MAX alone, to one top")
+    """Largest or mean of each window of N×C×D×H×W, axis by axis, as forks for volumes have it (ceil, no pad)."""
+    p = call.param.pooling_param
+    average = p.pool == p.AVE
+    call.require(p.pool == p.MAX or average, "pools volumes by MAX or AVE")
+    call.require(len(call.layer.tops) == 1, "pools volumes to one top")
+    top: Any = wide(call.x) if average else call.x
     floor = not p.ceil_mode if p.HasField("ceil_mode") else p.round_mode == p.FLOOR
     before, after = _pads(call)
     call.require(not any(before + after) and not p.pad_type and not floor, "pools volumes with a pad or rounds down")
@@ -227,17 +236,20 @@ def _of_volumes(call: Call) -> list[Array]:
         reach = size if p.global_pooling else kernel[0]
         starts = range(0, -(-(size - reach) // stride[0]) * stride[0] + 1, stride[0])
         call.require(len(starts) > 0, f"kernel {reach} is larger than the size {size}")
-        windows = [top.take(range(at, min(at + reach, size)), axis).max(axis) for at in starts]
-        top = np.stack(windows, axis)
-    return [top]
+        over = starts[-1] + reach > size
+        call.require(not (average and over), "averages a window over the end, and its source does not say how")
+        windows = [top.take(range(at, min(at + reach, size)), axis) for at in starts]
+        top = np.stack([w.mean(axis) if average else w.max(axis) for w in windows], axis)
+    return [narrow(top) if average else top]
 
 
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     p = call.param.pooling_param
-    if call.x.ndim == 5 and not p.dilation:
-        return [Sensitivity(1, (1.0,))]
-    if p.dilation:
+    if p.dilation or _of_any_axes(p):
         return gapped_error(call, tops)
+    if call.x.ndim == 5:
+        reach = max(call.x.shape[2:]) if p.global_pooling else _kernel(call)[0]
+        return [Sensitivity(1 if p.pool == p.MAX else 3 * reach, (1.0,))]
     rows, columns = _axes(call)
     if p.pool == p.STOCHASTIC:
         return [weighted_error(call.x, (rows, columns))]
@@ -250,7 +262,7 @@ def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
 def pooling(call: Call) -> list[Array]:
     """MAX (a second top gets the positions), AVE, AVE_EXC_PAD, or STOCHASTIC; sizes round up but for FLOOR."""
     p = call.param.pooling_param
-    if p.dilation:
+    if p.dilation or _of_any_axes(p):
         return gapped(call)
     call.require(not p.output_shift_instead_division and not p.saturate, "computes in whole numbers, not in floats")
     call.require(p.axis in (1, -3), f"has its channels at axis {p.axis}, expected 1")

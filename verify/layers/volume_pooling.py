@@ -1,6 +1,6 @@
 """Pooling over frames, rows and columns, or any axes.
 
-From the sources of C3D (pool3d_layer.cpp), of Synopsys' fork (pooling3d_layer.cpp) and of video-caffe
+From the sources of C3D (pool3d_layer.cpp), of Synopsys' fork and of P3D (both pooling3d_layer.cpp) and of video-caffe
 (cudnn_ndpooling_layer.cpp).
 """
 
@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,8 @@ def _pool3d(call: Call) -> Pool:
         pad = (0, p.pad, p.pad)
         kernel, stride = (p.kernel_depth, p.kernel_size, p.kernel_size), (p.temporal_stride, p.stride, p.stride)
         return Pool(method, kernel, stride, pad, pad)
+    if call.layer.dialect == "p3d":
+        return _of_p3d(call, p, method)
     call.require(method in ("MAX", "AVE", "AVE_EXC_PAD"), f"has no code for pool {method}")
     whole: tuple[int, ...] = (p.kernel_size,) * 3
     each = (p.kernel_d, p.kernel_h, p.kernel_w)
@@ -61,6 +64,28 @@ def _pool3d(call: Call) -> Pool:
     after = (p.pad,) * 3 if p.HasField("pad") else (p.pad_d1, p.pad_h1, p.pad_w1)
     padded = any(pad + after)
     return Pool(method, window, stride, pad, after, not p.ceil_mode, lambda axis: padded)
+
+
+def _of_p3d(call: Call, p: Any, method: str) -> Pool:
+    """Frames have `_l`; rows and columns one number, or `_h` and `_w`, never both."""
+    call.require(method in ("MAX", "AVE"), f"has no code for pool {method}")
+
+    def of(length: str, one: str, stem: str) -> tuple[int, ...]:
+        sides = [p.HasField(f"{stem}_h"), p.HasField(f"{stem}_w")]
+        call.require(all(sides) or not any(sides), f"has one of {stem}_h and {stem}_w")
+        call.require(not (any(sides) and p.HasField(one)), f"has {one} and {stem}_h")
+        planes = (getattr(p, f"{stem}_h"), getattr(p, f"{stem}_w")) if any(sides) else (getattr(p, one),) * 2
+        return (getattr(p, length), *planes)
+
+    stride, pad = of("stride_l", "stride", "stride"), of("pad_l", "pad", "pad")
+    kernel = of("kernel_l", "kernel_size", "kernel")
+    if p.global_pooling:
+        call.require(not any(kernel[1:]), "has global_pooling and a kernel")
+        call.require(not any(pad) and set(stride) == {1}, "global_pooling allows no pad, and no stride but 1")
+        call.ignores("global_pooling outweighs it", "pooling3d_param.kernel_l")
+        kernel = call.x.shape[2:]
+    call.require(all(a < k for a, k in zip(pad, kernel, strict=True)), f"pad {pad} is not below kernel {kernel}")
+    return Pool(method, kernel, stride, pad, pad, dropped=lambda axis: any(pad))
 
 
 def _nd_pool(call: Call) -> Pool:

@@ -1,4 +1,4 @@
-"""Pooling whose windows leave gaps, over any axes (naibaf7's Greentea fork: pooling_layer.cpp, pooling_layer.cu).
+"""Pooling over any axes, whose windows may leave gaps (naibaf7's Greentea fork, R-C3D's, ECO's: pooling_layer.cpp).
 
 reach    = (kernel - 1) · dilation + 1
 windows  = ceil((size + 2 pad - reach) / stride) + 1,  one less on a padded axis whose last would start behind it
@@ -31,6 +31,9 @@ class DilatedPooling(Layer):
     AVE divides by how many of a window's values lie in the padded image, and is for two axes only: over others the
     fork's GPU code, which alone heeds the dilation, knows MAX. A second top has the places of the maxima, counted
     through all axes, and -1 for a window that lies outside.
+
+    Without `dilation` it is that of the forks for films and volumes. There cuDNN takes the average, and divides by the
+    whole window; what by where a window hangs over the padded end, their sources do not say: that is refused.
     """
 
     tops = (1, 2)
@@ -38,7 +41,7 @@ class DilatedPooling(Layer):
     kernel: Numbers = (1,)
     stride: Numbers = (1,)
     pad: Numbers = (0,)
-    dilation: Numbers = (1,)
+    dilation: Numbers = ()
     global_pooling: bool = False
 
     @classmethod
@@ -48,7 +51,7 @@ class DilatedPooling(Layer):
             raise unsupported(source, f"axis is {p.axis}; expected 1, the channels", section, "axis")
         if p.pool not in (PoolingParameter.MAX, PoolingParameter.AVE):
             name = PoolingParameter.PoolMethod.Name(p.pool)
-            raise unsupported(source, f"pool {name} with dilation; expected MAX or AVE", section, "pool")
+            raise unsupported(source, f"pool {name} over any axes; expected MAX or AVE", section, "pool")
         average = p.pool == PoolingParameter.AVE
         if average and len(source.tops) > 1:
             raise fault(source, "a second top with pool AVE; expected MAX", section, "pool")
@@ -58,7 +61,7 @@ class DilatedPooling(Layer):
         kernel = (1,) if p.global_pooling else _read(source, "kernel", 1)
         stride, pad = _read(source, "stride", 1), _read(source, "pad", 0)
         dilation = tuple(p.dilation)
-        if min(dilation) < 1:
+        if min(dilation, default=1) < 1:
             raise fault(source, f"dilation is {format_shape(dilation)}; expected at least 1", section, "dilation")
         return cls("AVE" if average else "MAX", kernel, stride, pad, dilation, p.global_pooling)
 
@@ -66,7 +69,7 @@ class DilatedPooling(Layer):
         """One of the four, with a number for each axis behind the channels."""
         if name == "kernel" and self.global_pooling:
             return tuple(map(int, shape[2:]))
-        numbers: Numbers = getattr(self, name)
+        numbers: Numbers = getattr(self, name) or (1,)
         return numbers * (len(shape) - 2) if len(numbers) == 1 else numbers
 
     def _reach(self, shape: Shape) -> Numbers:
@@ -79,9 +82,10 @@ class DilatedPooling(Layer):
         require(axes > 0, f"the bottom is {format_shape(shape)}; expected 3 axes or more")
         require(not any(map(is_free, shape[2:])), "its windows follow the sizes behind the channels; give them")
         for name in ("kernel", "stride", "pad", "dilation"):
-            given = len(getattr(self, name))
+            given = len(getattr(self, name) or (1,))
             require(given in (1, axes), f"{name} has {given} numbers for {axes} axes; expected 1 or {axes}")
-        require(self.method == "MAX" or axes == 2, f"pool AVE over {axes} axes, for which its fork has no code")
+        coded = self.method == "MAX" or axes == 2 or not self.dilation
+        require(coded, f"pool AVE over {axes} axes with dilation, for which its fork has no code")
         spans = zip(shape[2:], self._reach(shape), self._each("stride", shape), self._each("pad", shape), strict=True)
         sizes = []
         for size, reach, stride, pad in spans:
@@ -91,6 +95,9 @@ class DilatedPooling(Layer):
             require(windows > 0, f"a window of {reach} does not fit the bottom {format_shape(shape)}")
             within = not pad or (windows - 1) * stride < int(size) + pad
             require(within, f"with pad {pad} two windows would start behind {size} values, which its fork refuses")
+            over = (windows - 1) * stride + reach > int(size) + 2 * pad
+            known = self.method == "MAX" or bool(self.dilation) or not over
+            require(known, "a window hangs over the end, and the source does not say what its average divides by there")
             sizes.append(windows)
         return [(*shape[:2], *sizes)] * 2
 
@@ -122,6 +129,8 @@ class DilatedPooling(Layer):
             fill = g.scalar(LEAST if self.method == "MAX" else 0.0, "fill")
             y = g.op("Pad", y, g.ints([0, 0, *pad, 0, 0, *ends], "pads"), fill, mode="constant")
         window = {"strides": self._each("stride", shape), "dilations": self._each("dilation", shape)}
+        if self.method == "AVE" and not self.dilation:
+            return [g.op("AveragePool", y, kernel_shape=self._each("kernel", shape), strides=window["strides"])]
         if self.method == "AVE":
             ones = g.constant(self._ones(node), "ones")
             y = g.op("Conv", y, ones, group=int(shape[1]), **window)
@@ -153,6 +162,8 @@ class DilatedPooling(Layer):
             sides = tuple(side for pair in zip(pad[::-1], ends[::-1], strict=True) for side in pair)
             y = t.let("padded", f"F.pad({y}, {sides}, value={LEAST if self.method == 'MAX' else 0.0!r})")
         kernel, stride, dilation = (self._each(name, shape) for name in ("kernel", "stride", "dilation"))
+        if self.method == "AVE" and not self.dilation:
+            return [f"F.avg_pool{axes}d({y}, {kernel}, {stride})"]
         if self.method == "AVE":
             t.helper("Constant", CONSTANT)
             ones, factor = (

@@ -88,7 +88,7 @@ def test_folds_into_the_convolution_before(params: str, dialect: str, nodes: lis
             (2, 3, 4, 5),
             "net.prototxt:3:12: error: layer 'it' (BN): eps is -1; expected 0 or more",
         ),
-        ("", (2, 3, 4, 5, 6), "layer 'it' (BN): the bottom is 2×3×4×5×6; expected 2 to 4 axes"),
+        ("", (2, 3, 4, 5, 1, 2), "layer 'it' (BN): the bottom is 2×3×4×5×1×2; expected 2 to 5 axes"),
         ("bn_param { bn_mode: LEARN }", (2, 3), "layer 'it' (BN): the bottom is 2×3; expected 4 axes (N×C×H×W)"),
     ],
 )

@@ -42,7 +42,7 @@ def test_lists_are_read_in_every_spelling(text: str) -> None:
     assert prepare(net, None, Options()).graph.outputs[0].shape == y.shape
 
 
-@pytest.mark.parametrize("text", SPELLINGS)
+@pytest.mark.parametrize("text", [*SPELLINGS, "kernel_size: [2, 1, 3] stride: [1, 2, 1]"])
 def test_lists_are_written_as_lists_which_the_fork_reads(text: str, tmp_path: Path) -> None:
     net = tmp_path / "net.prototxt"
     net.write_text("input: 'x' input_shape { dim: [2, 3, 5, 7, 6] }" + pooling(text))
@@ -99,7 +99,7 @@ REFUSED = {
     pooling("kernel_size: 2 kernel_shape { dim: 2 } dilation: 1"): "both kernel_size and kernel_shape are given",
     pooling("kernel_size: 2 pad: 1 pad_w: 1 dilation: 1"): "both pad and pad_w are given",
     pooling("global_pooling: true kernel_size: 2 dilation: 1"): "both global_pooling and a kernel size are given",
-    pooling("pool: STOCHASTIC kernel_size: 2 dilation: 2"): "pool STOCHASTIC with dilation; expected MAX or AVE",
+    pooling("pool: STOCHASTIC kernel_size: 2 dilation: 2"): "pool STOCHASTIC over any axes; expected MAX or AVE",
     pooling("kernel_size: 2 axis: 2 dilation: 2"): "axis is 2; expected 1, the channels",
     pooling("kernel_size: 4 dilation: 3"): "a window of 10 does not fit the bottom 2×3×6×7",
     pooling("kernel_size: 1 pad: 3 dilation: 1"): "with pad 3 two windows would start behind 6 values",

@@ -10,7 +10,7 @@ import pytest
 from converter.api import prepare
 from converter.options import Options
 from prototxt import parse_net
-from prototxt.errors import NetError
+from prototxt.errors import CaffeModelError, NetError
 from tests.converter.layers.test_rarer_agreement import (
     Array,
     answers,
@@ -246,12 +246,35 @@ def test_the_mask_of_windows_behind_the_image_is_minus_1(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "params",
-    ["pool: AVE kernel_size: 2", "kernel_size: 3 pad: 1", "kernel_size: 1 stride: 2", "kernel_h: 2 kernel_w: 3"],
+    ["pool: AVE kernel_size: 2 pad: 1", "kernel_size: 3 pad: 1", "kernel_size: 1 stride: 2", "kernel_h: 2 kernel_w: 3"],
 )
-def test_of_volumes_only_plain_maxima_are_taken(params: str) -> None:
+def test_of_volumes_only_plain_windows_are_taken(params: str) -> None:
     text = layer("Pooling", f"pooling_param {{ {params} }}")
-    assert "of volumes only MAX is known, with one kernel" in refusal(text, {"x": random(2, 2, 3, 4, 5, 6)})
+    assert "of volumes is known one kernel, one stride" in refusal(text, {"x": random(2, 2, 3, 4, 5, 6)})
     assert "expected 4 axes" in refusal(text, {"x": random(2, 2, 3, 4)})
+
+
+@pytest.mark.parametrize("params", ["kernel_size: 2 stride: 2", "kernel_size: [2, 1, 2] stride: [2, 1, 1]"])
+def test_of_volumes_no_average_hangs_over_the_end(params: str) -> None:
+    text, x = layer("Pooling", f"pooling_param {{ pool: AVE {params} }}"), random(2, 2, 3, 5, 4, 6)
+    assert "a window hangs over the end, and the source does not say" in refusal(text, {"x": x})
+    with pytest.raises(NetError, match="averages a window over the end"):
+        run(net_of(text, {"x": x}), None, {"x": x})
+
+
+@pytest.mark.parametrize(
+    "given", ["kernel_size: 1 kernel_size: 2", "kernel_size: [1, 2]", "kernel_size: 1 pad: [0, 1]"]
+)
+def test_two_numbers_without_a_dilation_are_a_slip(given: str) -> None:
+    with pytest.raises(CaffeModelError, match=r"is given twice|is a list; expected one value"):
+        net_of(layer("Pooling", f"pooling_param {{ {given} }}"), {"x": random(2, 2, 3, 4, 5)})
+
+
+def test_three_numbers_are_of_three_axes() -> None:
+    text = layer("Pooling", "pooling_param { kernel_size: [1, 2, 2] }")
+    assert "kernel has 3 numbers for 2 axes; expected 1 or 2" in refusal(text, {"x": random(2, 2, 3, 4, 5)})
+    text = layer("Pooling", "pooling_param { kernel_size: [1, 2, 2] pool: STOCHASTIC }")
+    assert "pool STOCHASTIC over any axes" in refusal(text, {"x": random(2, 2, 3, 4, 5, 6)})
 
 
 def test_of_volumes_there_is_no_mask(tmp_path: Path) -> None:

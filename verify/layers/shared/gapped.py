@@ -1,12 +1,16 @@
-"""Pooling with gaps in its windows, over any axes (Greentea's fork: PoolingLayer in pooling_layer.cpp and .cu).
+"""Pooling over any axes, perhaps with gaps in its windows (Greentea's fork: PoolingLayer in pooling_layer.cpp and .cu).
 
 Its CPU code does not look at the dilation; what counts is that of the GPU. There the values of a window along one axis
 are at start, start + dilation … as far as they lie in the image (MAX), and those in the padded image are counted (AVE).
 A number of positions is clipped axis by axis, where BVLC clips all as soon as one is padded.
+
+Forks for films and volumes (R-C3D's, ECO's: PoolingLayer in pooling_layer.cpp and cudnn_pooling_layer.cpp) have the
+same without gaps. cuDNN averages there over any axes, including the padding; of a window beyond it nothing is known.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -61,7 +65,8 @@ def _taps(call: Call) -> list[GappedAxis]:
     axes = len(sizes)
     call.require(axes > 0, f"needs a bottom of 3 axes or more, it has {call.x.ndim}")
     call.require(p.axis == 1, f"has its channels at axis {p.axis}, expected 1")
-    call.require(p.pool == p.MAX or (p.pool == p.AVE and axes == 2), "has code for MAX, and AVE over two axes")
+    coded = p.pool == p.MAX or (p.pool == p.AVE and (axes == 2 or not p.dilation))
+    call.require(coded, "has code for MAX, and AVE over two axes")
     if p.global_pooling:
         given = len(p.kernel_shape.dim) or p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w")
         call.require(not given, "has global_pooling and a kernel")
@@ -69,16 +74,20 @@ def _taps(call: Call) -> list[GappedAxis]:
     else:
         kernel = _numbers(call, p, "kernel_size", "kernel", 1, axes)
     stride, pad = _numbers(call, p, "stride", "stride", 1, axes), _numbers(call, p, "pad", "pad", 0, axes)
-    call.require(len(p.dilation) in (1, axes), f"dilation has {len(p.dilation)} numbers for {axes} axes")
-    call.require(min(p.dilation) > 0, "has a dilation below 1")
+    steps = tuple(p.dilation) or (1,)
+    call.require(len(steps) in (1, axes), f"dilation has {len(steps)} numbers for {axes} axes")
+    call.require(min(steps) > 0, "has a dilation below 1")
     made = []
     for axis, (n, k, s, a) in enumerate(zip(sizes, kernel, stride, pad, strict=True)):
-        d = p.dilation[axis if len(p.dilation) > 1 else 0]
+        d = steps[axis if len(steps) > 1 else 0]
         positions = math.ceil((n + 2 * a - ((k - 1) * d + 1)) / s) + 1
         if a > 0:
             positions -= (positions - 1) * s >= n + a
             call.require((positions - 1) * s < n + a, f"has a window that starts behind {n} padded by {a}")
         call.require(positions > 0, f"a window of {k} steps of {d} is larger than {n} padded by {a}")
+        hangs = (positions - 1) * s + k > n + 2 * a
+        known = p.pool == p.MAX or len(p.dilation) > 0 or not hangs
+        call.require(known, "averages a window over the end, and its source does not say how")
         made.append(GappedAxis(n, a, tuple(i * s - a for i in range(positions)), tuple(i * d for i in range(k))))
     return made
 
@@ -96,7 +105,7 @@ def _along_axes(x: Array, taps: Sequence[GappedAxis], *, largest: bool) -> Array
     if largest:
         return np.ascontiguousarray(y)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return narrow(y / np.multiply.outer(taps[0].counted(), taps[1].counted()))
+        return narrow(y / functools.reduce(np.multiply.outer, [tap.counted() for tap in taps]))
 
 
 def _places(x: Array, taps: Sequence[GappedAxis]) -> Array:

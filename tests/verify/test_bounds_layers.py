@@ -133,3 +133,16 @@ def test_a_constant_row_has_a_slope_where_eps_is_large_beside_what_may_move_it(e
     net = parse_net(fed(x=(2, 3)) + text)
     trace = run(net, None, {"x": np.full((2, 3), 1.7, F)})
     assert (estimate(net, None, trace)["y", "y"] < 1e-3) is bounded
+
+
+@pytest.mark.parametrize("function", ["hard_tanh", "relu"])
+def test_a_quant_without_steps_is_bound_by_what_it_reads(function: str) -> None:
+    x = X / 4  # nowhere at an end of hard_tanh's
+    text = "layer { name: 't' type: 'TanH' bottom: 'x' top: 't' } layer { name: 'y' type: 'Quant' bottom: 't' top: 'y' "
+    net = parse_net(fed(x=x.shape) + text + f"quant_param {{ forward_func: '{function}' negative_slope: 0.25 }} }}")
+    trace = run(net, None, {"x": x})
+    made = {key: trace.tops[key].copy() for key in (("t", "t"), ("y", "y"))}
+    made["t", "t"][0, 0, 0, 0] *= F(1.001)
+    made["y", "y"][0, 0, 0, 0] *= F(1.001)
+    rows = compare(trace, Answers(made, {}), estimate(net, None, trace))[0]
+    assert [row.ok for row in rows if row.top != "x"] == [False, False]

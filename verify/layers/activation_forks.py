@@ -14,7 +14,7 @@ import numpy as np
 
 from prototxt.param_dict import dict_of
 from verify.layers.activation import bounded_slope, rectify
-from verify.layers.registry import Array, Call, Sensitivity, jumps, narrow, register, wide
+from verify.layers.registry import UNBOUNDED, Array, Call, Sensitivity, narrow, register, wide
 
 
 @register(
@@ -101,7 +101,13 @@ def brelu(call: Call) -> list[Array]:
     return [np.minimum(np.maximum(call.x, np.float32(p.minval)), np.float32(p.maxval))]
 
 
-@register("Quant", error=jumps, keeps_shape=True)
+def _slope_of_quant(call: Call) -> float:
+    """Steps jump; the two functions without any do not."""
+    p = call.param.quant_param
+    return max(1.0, abs(p.negative_slope)) if p.forward_func in ("hard_tanh", "relu") else UNBOUNDED
+
+
+@register("Quant", error=bounded_slope(_slope_of_quant), keeps_shape=True)
 def quant(call: Call) -> list[Array]:
     """HWGQ's values in steps: each x above 0 by the first threshold that it does not exceed, the last without end."""
     p, x = call.param.quant_param, call.x

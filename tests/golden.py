@@ -104,11 +104,15 @@ def run_torch(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {name: value.numpy() for name, value in results.items()}
 
 
-def assert_close(got: Array, expected: Array, what: str, tolerance: float = 1e-5) -> None:
-    """Equal shape, and values within `tolerance` of the largest; Caffe's ±FLT_MAX of empty windows are left out."""
+def assert_close(got: Array, expected: Array, what: str, tolerance: float = 1e-5, scale: float = 0.0) -> None:
+    """Equal shape, and values within `tolerance` of the largest; Caffe's ±FLT_MAX of empty windows are left out.
+
+    Args:
+        scale: what `tolerance` is a share of at least, where all values may lie near nothing by rounding.
+    """
     assert got.shape == expected.shape, what
     finite = np.isfinite(expected) & (np.abs(expected) < 1e30)
-    scale = np.abs(expected[finite]).max(initial=1e-30)
+    scale = np.abs(expected[finite]).max(initial=max(scale, 1e-30))
     error = np.abs(got[finite].astype(np.float64) - expected[finite]).max(initial=0) / scale
     assert error <= tolerance, f"{what}: off by {error:.2e} of the largest value"
 

@@ -43,7 +43,7 @@ def assert_agree(case: Drawn, folder: Path) -> None:
     for target, got in results.items():
         for top in outputs:
             where = f"{top} in {target} of\n{text}"
-            assert_close_as_conditioned(got[top], top, net, where, case.tolerance, case.feeds, again)
+            assert_close_as_conditioned(got[top], top, net, where, case.tolerance, case.feeds, again, case.scale)
             unbounded = ~np.isfinite(expected[top])
             assert (unbounded == ~np.isfinite(got[top])).all(), where
             assert np.array_equal(got[top][unbounded], expected[top][unbounded], equal_nan=True), where

@@ -34,6 +34,7 @@ class Drawn:
         feeds: its bottoms by blob name; each becomes an Input of that shape, unless a data layer of the text makes it.
         outputs: the blobs to compare; the tops of the last layer where none are named.
         tolerance: largest difference, as a share of the largest value.
+        scale: what it is a share of at least: a sum whose parts cancel is no more exact than its parts.
         blobs: learned blobs by layer, where values made by fillers would not do.
         sized: feeds whose shape the text cannot say, so that the caller does (`--input-shape`).
     """
@@ -42,6 +43,7 @@ class Drawn:
     feeds: Mapping[str, Array] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     tolerance: float = 1e-5
+    scale: float = 0.0
     blobs: Mapping[str, Sequence[Array]] = field(default_factory=dict)
     sized: tuple[str, ...] = ()
 

@@ -34,12 +34,19 @@ Run = Callable[[Mapping[str, Array]], Trace]
 
 
 def assert_close_as_conditioned(
-    got: Array, top: str, net: Net, where: str, tolerance: float, feeds: Mapping[str, Array], again: Run
+    got: Array,
+    top: str,
+    net: Net,
+    where: str,
+    tolerance: float,
+    feeds: Mapping[str, Array],
+    again: Run,
+    scale: float = 0.0,
 ) -> None:
     """`assert_close` to the interpreter's answer; where that fails, within what rounding explains.
 
     Args:
-        got, top, where, tolerance: the blob, as `assert_close` has it.
+        got, top, where, tolerance, scale: the blob, as `assert_close` has it.
         net: what was run.
         feeds: the inputs; whole numbers (labels, indices) stay as they are.
         again: runs the interpreter.
@@ -47,7 +54,7 @@ def assert_close_as_conditioned(
     trace = again(feeds)
     expected = trace.blobs[top]
     try:
-        assert_close(got, expected, where, tolerance)
+        assert_close(got, expected, where, tolerance, scale)
     except AssertionError:
         if got.shape != expected.shape:
             raise
@@ -55,7 +62,7 @@ def assert_close_as_conditioned(
         probes = [again(perturbed(feeds, exact_inputs(net), sign=sign)) for sign in (1, -1)]
         allowed = np.maximum(TIMES * np.max(moved, axis=0), _rounded(trace, probes, top))
         nearest = np.clip(got, expected - allowed, expected + allowed)
-        assert_close(got, np.where(np.isfinite(nearest), nearest, expected), where, tolerance)
+        assert_close(got, np.where(np.isfinite(nearest), nearest, expected), where, tolerance, scale)
 
 
 def _rounded(trace: Trace, probes: Sequence[Trace], top: str) -> float:

@@ -29,6 +29,7 @@ def warp(draw: Draw) -> Drawn:
 @drawn("SpatialTransformer")
 @st.composite
 def spatial_transformer(draw: Draw) -> Drawn:
+    """Measured by the image: where all places lie on its far edge, the answer is what rounding leaves of it."""
     n, c, *sizes = shape(draw, 4, least=1, most=7)
     names = [f"theta_{row}_{column}" for row in (1, 2) for column in (1, 2, 3)]
     fixed = draw(st.sets(st.sampled_from(names), max_size=5) | st.just(set()))
@@ -45,7 +46,9 @@ def spatial_transformer(draw: Draw) -> Drawn:
     )
     free = 6 - len(fixed)
     theta = matrix_numbers(draw, n, free).reshape(draw(st.sampled_from(((n, free), (n, free, 1, 1)))))
-    return Drawn(layer("SpatialTransformer", params, "x theta"), {"x": normal(draw, n, c, *sizes), "theta": theta})
+    x = normal(draw, n, c, *sizes)
+    reach = float(np.abs(x).max())
+    return Drawn(layer("SpatialTransformer", params, "x theta"), {"x": x, "theta": theta}, scale=reach)
 
 
 def matrix_numbers(draw: Draw, *sizes: int) -> Array:

@@ -83,7 +83,7 @@ def assert_agree(case: Drawn) -> None:
 
     for top, values in got.items():
         where = f"{top} of\n{net_text(case)}"
-        assert_close_as_conditioned(values, top, net, where, case.tolerance, case.feeds, again)
+        assert_close_as_conditioned(values, top, net, where, case.tolerance, case.feeds, again, case.scale)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -42,7 +42,7 @@ class Origin(NamedTuple):
         return f"{self.name} ({self.type})"
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Value:
     """One blob at one moment.
 
@@ -61,7 +61,7 @@ class Value:
     producer: Node | None = None
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Node:
     """One layer at work: what it reads, what it writes, its constants by parameter name, and where it came from.
 

@@ -15,7 +15,7 @@ from weights.model import in_parts
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False, repr=False, slots=True)
 class Tensor:
     """A constant that is read, or computed, when it is written out.
 

@@ -18,22 +18,22 @@ from converter.passes.rewrite import Rewriting, shares_weights
 
 def fold_batch_norm(graph: Graph, log: Callable[[str], None]) -> int:
     """Merge every BatchNorm with the Scale behind it; how many were merged."""
-    rewriting = Rewriting(graph)
+    rewriting = Rewriting(graph, lambda node: node.layer.normalises)
     merged = 0
-    for norm in [n for n in graph.nodes if n.layer.normalises]:
-        scale, refusal = rewriting.only_reader(norm)
-        if scale is not None:
+    for norm in rewriting.nodes:
+        reader, refusal = rewriting.only_reader(norm)
+        if reader is not None:
+            scale = graph.nodes[reader]
             if not isinstance(scale.layer, PerChannel) or not scale.layer.scales:
                 continue
             refusal = _refusal(norm, scale, scale.layer)
-        if scale is None or refusal:
+        if reader is None or refusal:
             log(f"fold_batch_norm: {norm.name} left alone: {refusal}")
             continue
         tensors = {**norm.tensors, "gamma": scale.tensors["weight"]}
         if "bias" in scale.tensors:
             tensors["beta"] = scale.tensors["bias"]
-        both = Node(norm.layer, norm.inputs, scale.outputs, tensors, norm.origins + scale.origins)
-        rewriting.merge(norm, scale, both)
+        rewriting.merge(norm, reader, norm.layer, tensors)
         merged += 1
     rewriting.finish()
     return merged

@@ -20,21 +20,21 @@ from converter.tensor import Array, Tensor, as_float32
 
 def fold_into_convolution(graph: Graph, log: Callable[[str], None]) -> int:
     """Fold every BatchNorm, Scale and Bias that follows a convolution; how many were folded."""
-    rewriting = Rewriting(graph)
+    rewriting = Rewriting(graph, lambda node: isinstance(node.layer, (WeightedSum, PerChannel)))
     folded = 0
-    for node in graph.nodes:
-        current, layer = node, node.layer
-        while isinstance(layer, WeightedSum):
-            after, refusal = rewriting.only_reader(current)
-            if after is None or not isinstance(after.layer, PerChannel):
+    for node in rewriting.nodes:
+        while isinstance(layer := node.layer, WeightedSum):
+            reader, _ = rewriting.only_reader(node)
+            if reader is None:
                 break
-            refusal = _refusal(current, layer, after, after.layer)
+            after = graph.nodes[reader]
+            if not isinstance(after.layer, PerChannel):
+                break
+            refusal = _refusal(node, layer, after, after.layer)
             if refusal:
-                log(f"fold_into_convolution: {after.name} stays behind {current.name}: {refusal}")
+                log(f"fold_into_convolution: {after.name} stays behind {node.name}: {refusal}")
                 break
-            merged = _fold(current, layer, after, after.layer)
-            rewriting.merge(current, after, merged)
-            current, layer = merged, merged.layer
+            rewriting.merge(node, reader, layer.folded(), _folded(node, layer, after, after.layer))
             folded += 1
     rewriting.finish()
     return folded
@@ -50,7 +50,8 @@ def _refusal(node: Node, layer: WeightedSum, after: Node, change: PerChannel) ->
     return shares_weights(node, after)
 
 
-def _fold(node: Node, layer: WeightedSum, after: Node, change: PerChannel) -> Node:
+def _folded(node: Node, layer: WeightedSum, after: Node, change: PerChannel) -> dict[str, Tensor]:
+    """Weight and bias."""
     weight = layer.matrix(node)
     old_bias = node.tensors.get("bias")
 
@@ -62,5 +63,4 @@ def _fold(node: Node, layer: WeightedSum, after: Node, change: PerChannel) -> No
         return as_float32(summand if old_bias is None else old_bias.load().ravel() * factor + summand)
 
     name = f"{weight.name.rpartition('.')[0]}.bias"
-    tensors = {"weight": weight.map(new_weight), "bias": Tensor(name, (node.outputs[0].shape[1],), new_bias)}
-    return Node(layer.folded(), node.inputs, after.outputs, tensors, node.origins + after.origins)
+    return {"weight": weight.map(new_weight), "bias": Tensor(name, (node.outputs[0].shape[1],), new_bias)}

@@ -1,4 +1,7 @@
-"""Layers that read a sequence step by step."""
+"""Layers that read a sequence step by step.
+
+The gates of an LSTM are sigmoids: it is measured by 1, as these are (`tests/drawn/activation.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from tests.drawn.base import Array, Draw, Drawn, drawn, generator, layer, maybe, normal, section, shape, uniform
 
 
-def unrolled(draw: Draw, kind: str, states: int) -> Drawn:
+def unrolled(draw: Draw, kind: str, states: int, *, scale: float = 0.0) -> Drawn:
     """Sequences that begin anew at any step, also at none; with a static bottom, with the first states given."""
     steps, streams, hidden, *values = shape(draw, draw(st.integers(3, 5)), most=7, least=1)
     cont = generator(draw).choice(np.float32(draw(st.sampled_from(((0, 1), (1,), (0,))))), (steps, streams))
@@ -27,13 +30,13 @@ def unrolled(draw: Draw, kind: str, states: int) -> Drawn:
         debug_info=draw(maybe(st.booleans())),
     )
     tops = " ".join(("out", *(f"last_{name}" for name in names)))
-    return Drawn(layer(kind, params, " ".join(feeds), tops), feeds)
+    return Drawn(layer(kind, params, " ".join(feeds), tops), feeds, scale=scale)
 
 
 @drawn("LSTM")
 @st.composite
 def lstm(draw: Draw) -> Drawn:
-    return unrolled(draw, "LSTM", 2)
+    return unrolled(draw, "LSTM", 2, scale=1.0)
 
 
 @drawn("RNN")
@@ -51,4 +54,4 @@ def lstm_unit(draw: Draw) -> Drawn:
         "gates": normal(draw, 1, streams, 4 * hidden),
         "cont": generator(draw).choice(np.float32((0, 1)), (1, streams)),
     }
-    return Drawn(layer("LSTMUnit", "", "c gates cont", "next_c next_h"), feeds)
+    return Drawn(layer("LSTMUnit", "", "c gates cont", "next_c next_h"), feeds, scale=1.0)

@@ -22,7 +22,7 @@ def lstm(draw: Draw) -> Drawn:
     if draw(st.booleans()):
         marks = generator(draw).choice(np.float32(draw(st.sampled_from(((0, 1), (0, -0.5), (1,))))), steps * streams)
         feeds["marks"] = marks.reshape(-1, *[1] * draw(st.integers(0, 3)))
-    return Drawn(layer("Lstm", f"lstm_param {{ {params} }}", " ".join(feeds)), feeds)
+    return Drawn(layer("Lstm", f"lstm_param {{ {params} }}", " ".join(feeds)), feeds, scale=1.0)
 
 
 @drawn("ContinuationIndicator")

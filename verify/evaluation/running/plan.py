@@ -18,7 +18,7 @@ from verify.engines.engine import Array
 from verify.evaluation.records import Decoded, ImageFault, Item, Source
 from verify.evaluation.running.results import RESULT, BatchResult, assess
 from verify.evaluation.running.scorers import Scorer
-from verify.evaluation.running.transform import Transform
+from verify.evaluation.running.transform import Room, Transform
 
 UNKNOWN_SIZE = (512, 512)
 """Height and width that an image of unknown size is taken to have."""
@@ -65,8 +65,12 @@ class Plan:
         start = batch * self.batch
         return [int(index) for index in self.indices[start : start + self.batch]]
 
-    def read(self, batch: int) -> Loaded:
+    def read(self, batch: int, rooms: Sequence[Room] = ()) -> Loaded:
         """Read, decode and preprocess a batch; what cannot be read is left out and named.
+
+        Args:
+            batch: its number.
+            rooms: one for each transform: where the inputs are put, good until they are used again.
 
         Raises:
             RequestError: an image whose size does not go with the net's input, with its name.
@@ -86,7 +90,8 @@ class Plan:
             loaded.items.append(self.source.item(index))
             pixels.append(decoded)
         try:
-            loaded.inputs = [_inputs(transform, pixels) for transform in self.transforms]
+            places = rooms or [Room() for _ in self.transforms]
+            loaded.inputs = [_inputs(each, pixels, room) for each, room in zip(self.transforms, places, strict=True)]
         except RequestError as error:
             raise self._refusal(loaded.items, pixels, error) from None
         return loaded
@@ -131,13 +136,24 @@ class Loaded:
 
 def score(loaded: Loaded, scorer: Scorer, *, keep_scores: bool = False) -> BatchResult:
     """Score a batch that was read; the scores of an image's views are averaged."""
+    return result(loaded, scores_of(loaded, scorer), keep_scores=keep_scores)
+
+
+def scores_of(loaded: Loaded, scorer: Scorer) -> Array:
+    """The scores of a batch, N×K; 0×0 where no image could be read."""
+    if not loaded.indices:
+        return np.zeros((0, 0), np.float32)
+    views = [_scores(inputs, loaded.items, scorer, whole=loaded.whole) for inputs in loaded.inputs]
+    return views[0][:, 0] if len(views) == 1 and views[0].shape[1] == 1 else _average(views)
+
+
+def result(loaded: Loaded, scores: Array, *, keep_scores: bool = False) -> BatchResult:
+    """What became of a batch, by its scores N×K."""
     skipped = tuple(loaded.skipped)
     if not loaded.indices:
         return BatchResult(loaded.batch, 0, np.zeros(0, RESULT), skipped, loaded.kinds)
-    views = [_scores(inputs, loaded.items, scorer, whole=loaded.whole) for inputs in loaded.inputs]
-    scores = views[0][:, 0] if len(views) == 1 and views[0].shape[1] == 1 else _average(views)
     results = assess(loaded.indices, [item.label for item in loaded.items], scores)
-    kept = scores if keep_scores else None
+    kept = scores.copy() if keep_scores else None  # they may lie where the next batch will
     return BatchResult(loaded.batch, scores.shape[1], results, skipped, loaded.kinds, kept)
 
 
@@ -162,11 +178,11 @@ def _scores_of(item: Item, views: Array, scorer: Scorer) -> Array:
         raise unfit from error
 
 
-def _inputs(transform: Transform, pixels: Sequence[Decoded]) -> list[Array]:
+def _inputs(transform: Transform, pixels: Sequence[Decoded], room: Room) -> list[Array]:
     """One array for all images, or one for each where their sizes differ."""
     if transform.crop is None:
         return [transform.apply(decoded.pixels) for decoded in pixels]
-    return [transform.apply_to_all([decoded.pixels for decoded in pixels])] if pixels else []
+    return [transform.apply_to_all([decoded.pixels for decoded in pixels], room)] if pixels else []
 
 
 def _average(views: Sequence[Array]) -> Array:

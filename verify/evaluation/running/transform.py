@@ -11,9 +11,12 @@ pycaffe's `oversample`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +35,9 @@ INTERPOLATIONS: dict[Interpolation, str] = {
     "area": "INTER_AREA",
     "lanczos": "INTER_LANCZOS4",
 }
+
+AT_ONCE: Final = 1 << 16
+"""Bytes of images that are cut and cast at once: small ones take longer for Python's steps than for their pixels."""
 
 
 @dataclass(frozen=True)
@@ -115,34 +121,45 @@ class Transform:
         """
         pixels = self._resized(pixels)
         height, width = self.crop or pixels.shape[:2]
-        views = np.empty((self.views, self.channels, height, width), np.float32)
-        self._fill(pixels, views)
-        return self._scaled(views)
+        views = np.empty((1, self.views, self.channels, height, width), np.float32)
+        self._fill(pixels[None], views)
+        return self._scaled(views[0])
 
-    def apply_to_all(self, images: Sequence[Pixels]) -> Array:
+    def apply_to_all(self, images: Sequence[Pixels], room: Room) -> Array:
         """The views of several images, one after the other, cut to the crop: N·V×C×H×W.
+
+        Args:
+            images: as they were decoded.
+            room: where they are put, good until it is used again.
 
         Raises:
             RequestError: as `apply` does.
         """
         assert self.crop is not None
-        whole = np.empty((len(images), self.views, self.channels, *self.crop), np.float32)
-        for pixels, views in zip(images, whole, strict=True):
-            self._fill(self._resized(pixels), views)
+        whole = room.take((len(images), self.views, self.channels, *self.crop))
+        filled = 0
+        for alike in _alike(map(self._resized, images)):
+            self._fill(alike, whole[filled : filled + len(alike)])
+            filled += len(alike)
         return self._scaled(whole.reshape(-1, *whole.shape[2:]))
 
-    def _fill(self, pixels: Pixels, views: Array) -> None:
-        """The views without a mean image; what goes off every pixel alike goes off all images at once."""
-        height, width = views.shape[2:]
-        if pixels.shape[0] < height or pixels.shape[1] < width:
-            raise RequestError(_too_small(pixels, height, width))
-        for view, (top, left, mirrored) in zip(views, self._places(pixels, height, width), strict=True):
-            part = pixels[top : top + height, left : left + width]
-            planes = part.reshape(height, width, self.channels).transpose(2, 0, 1)
-            into = view[:, :, ::-1] if mirrored else view
-            np.copyto(into, planes[::-1] if self.rgb else planes)
+    def _fill(self, images: npt.NDArray[np.uint8], views: Array) -> None:
+        """The views N×V×C×h×w of images N×H×W×C or N×H×W, without a mean image.
+
+        What goes off every pixel alike goes off all images of a batch at once.
+        """
+        height, width = views.shape[3:]
+        size = images.shape[1:3]
+        if size[0] < height or size[1] < width:
+            raise RequestError(_too_small(size, height, width))
+        planes = images.reshape(-1, *size, self.channels).transpose(0, 3, 1, 2)
+        if self.rgb:
+            planes = planes[:, ::-1]
+        for number, (top, left, mirrored) in enumerate(self._places(size, height, width)):
+            into = views[:, number, :, :, ::-1] if mirrored else views[:, number]
+            np.copyto(into, planes[:, :, top : top + height, left : left + width])
             if self._has_mean_image:
-                into -= self._mean(pixels, top, left, height, width)
+                into -= self._mean(size, top, left, height, width)
 
     def _scaled(self, views: Array) -> Array:
         if self.mean is not None and not self._has_mean_image:
@@ -155,23 +172,23 @@ class Transform:
     def _has_mean_image(self) -> bool:
         return self.mean is not None and self.mean.shape[1:] != (1, 1)
 
-    def _places(self, pixels: Pixels, height: int, width: int) -> Iterator[tuple[int, int, bool]]:
-        """Offset of each view, and whether it is mirrored."""
-        down, right = pixels.shape[0] - height, pixels.shape[1] - width
+    def _places(self, size: tuple[int, int], height: int, width: int) -> Iterator[tuple[int, int, bool]]:
+        """Offset of each view in an image of some size, and whether it is mirrored."""
+        down, right = size[0] - height, size[1] - width
         corners = [(top, left) for top in (0, down) for left in (0, right)] if self.crops == 10 else []
         for mirrored in (False, True) if self.views > 1 else (False,):
             for top, left in [*corners, (down // 2, right // 2)]:
                 yield top, left, mirrored
 
-    def _mean(self, pixels: Pixels, top: int, left: int, height: int, width: int) -> npt.NDArray[np.float32]:
+    def _mean(self, size: tuple[int, int], top: int, left: int, height: int, width: int) -> npt.NDArray[np.float32]:
         assert self.mean is not None
-        size = self.mean.shape[1:]
-        if size == (height, width):
+        its = self.mean.shape[1:]
+        if its == (height, width):
             return self.mean
-        if size != pixels.shape[:2]:
+        if its != size:
             raise RequestError(
-                f"the mean image is {size[0]}×{size[1]}, which is neither the image's {pixels.shape[0]}×"
-                f"{pixels.shape[1]} nor the crop's {height}×{width}; give mean values, or resize to its size"
+                f"the mean image is {its[0]}×{its[1]}, which is neither the image's {size[0]}×{size[1]} nor the "
+                f"crop's {height}×{width}; give mean values, or resize to its size"
             )
         return self.mean[:, top : top + height, left : left + width]
 
@@ -182,6 +199,8 @@ class Transform:
         return self.resize.size(height, width)
 
     def _resized(self, pixels: Pixels) -> Pixels:
+        if self.resize is None:
+            return pixels
         height, width = self.size_of(*pixels.shape[:2])
         if pixels.shape[:2] == (height, width):
             return pixels
@@ -210,8 +229,33 @@ class Transform:
         return ", ".join(parts)
 
 
-def _too_small(pixels: Pixels, height: int, width: int) -> str:
+class Room:
+    """Memory that a thread uses for one batch after the other.
+
+    Memory taken anew for each is cleared by the system page by page, which costs a small image more than its decoding.
+    """
+
+    def __init__(self) -> None:
+        self._floats = np.empty(0, np.float32)
+
+    def take(self, shape: tuple[int, ...]) -> Array:
+        """An array of any values, good until the next is taken."""
+        size = math.prod(shape)
+        if size > self._floats.size:
+            self._floats = np.empty(size, np.float32)
+        return self._floats[:size].reshape(shape)
+
+
+def _alike(images: Iterable[Pixels]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Images of one shape that follow each other, N×H×W×C or N×H×W, as many as `AT_ONCE` bytes hold; at least one."""
+    for shape, same in groupby(images, key=attrgetter("shape")):
+        most = max(1, AT_ONCE // max(1, math.prod(shape)))
+        while some := list(islice(same, most)):
+            yield some[0][None] if len(some) == 1 else np.stack(some)
+
+
+def _too_small(size: tuple[int, int], height: int, width: int) -> str:
     return (
-        f"an image of {pixels.shape[0]}×{pixels.shape[1]} is smaller than the net's {height}×{width}: give --resize, "
+        f"an image of {size[0]}×{size[1]} is smaller than the net's {height}×{width}: give --resize, "
         "with a number for the shorter side (256) or a size (256x256)"
     )

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,23 @@ def test_threads_and_batches_change_nothing(threads: int, batch: int) -> None:
     other = merge(run_local(plan(batch), Remainders(), threads=threads))
     assert one[0].tobytes() == other[0].tobytes()
     assert one[1:] == other[1:]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 5])
+@pytest.mark.parametrize("done", [(), (0, 2, 3), range(59), range(60)], ids=str)
+def test_each_batch_is_scored_once_however_many_are_read_together(done: Collection[int], limit: int | None) -> None:
+    left = [result.batch for result in run_local(plan(1, limit), Remainders(), done=done)]
+    assert sorted(left) == [batch for batch in range(limit or 60) if batch not in done]
+
+
+def test_kept_scores_stay_when_the_model_gives_its_input_again() -> None:
+    class Same(Remainders):
+        def scores(self, images: np.ndarray) -> np.ndarray:
+            return images[:, 0, 0, :]
+
+    kept = {each.batch: each.scores for each in run_local(replace(plan(1), keep_scores=True), Same(), threads=1)}
+    assert all(scores is None or (scores == batch).all() for batch, scores in kept.items())
+    assert sum(scores is not None for scores in kept.values()) == 60 - 9
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5, 8])

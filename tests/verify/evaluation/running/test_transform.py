@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from prototxt.errors import RequestError
-from verify.evaluation.running.transform import INTERPOLATIONS, Interpolation, Resize, Transform
+from verify.evaluation.running.transform import INTERPOLATIONS, Interpolation, Resize, Room, Transform
 
 
 def coordinates(height: int, width: int) -> np.ndarray:
@@ -137,9 +137,23 @@ def test_many_images_at_once_are_the_images_one_by_one(more: dict[str, object], 
     values = None if mean is None else np.random.default_rng(7).uniform(0, 9, mean).astype(np.float32)
     transform = Transform(3, (4, 5), mean=values, scale=0.017, **more)  # type: ignore[arg-type]
     images = [coordinates(9, 12), coordinates(9, 12)[::-1]]
-    made = transform.apply_to_all(images)
+    made = transform.apply_to_all(images, Room())
     assert made.tobytes() == b"".join(transform.apply(image).tobytes() for image in images)
     assert made.shape == (2 * transform.views, 3, 4, 5)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("resize", [None, Resize(shorter=6), Resize(warp=(8, 7), unless_fitting=True)], ids=str)
+def test_images_of_many_sizes_use_the_same_room_in_any_order(channels: int, resize: Resize | None) -> None:
+    rng = np.random.default_rng(7)
+    colors = (3,) if channels == 3 else ()
+    transform = Transform(channels, (4, 5), resize, mirror=True)
+    sizes = [(4, 5), (4, 5), (9, 6), (200, 150), (200, 150), (200, 150), (4, 5), (30, 90)]
+    images = [rng.integers(0, 256, (*size, *colors), np.uint8) for size in sizes]
+    room = Room()
+    for some in (images, images[3:5], images[:1], images[::-1], [images[0]] * 2000):
+        made = transform.apply_to_all(some, room)
+        assert made.tobytes() == b"".join(transform.apply(image).tobytes() for image in some)
 
 
 def test_it_says_what_it_does() -> None:

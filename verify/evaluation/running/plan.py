@@ -153,7 +153,7 @@ def result(loaded: Loaded, scores: Array, *, keep_scores: bool = False) -> Batch
     if not loaded.indices:
         return BatchResult(loaded.batch, 0, np.zeros(0, RESULT), skipped, loaded.kinds)
     results = assess(loaded.indices, [item.label for item in loaded.items], scores)
-    kept = scores.copy() if keep_scores else None  # they may lie where the next batch will
+    kept = scores if keep_scores else None
     return BatchResult(loaded.batch, scores.shape[1], results, skipped, loaded.kinds, kept)
 
 

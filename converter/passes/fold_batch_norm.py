@@ -30,10 +30,10 @@ def fold_batch_norm(graph: Graph, log: Callable[[str], None]) -> int:
         if reader is None or refusal:
             log(f"fold_batch_norm: {norm.name} left alone: {refusal}")
             continue
-        tensors = {**norm.tensors, "gamma": scale.tensors["weight"]}
+        norm.tensors["gamma"] = scale.tensors["weight"]
         if "bias" in scale.tensors:
-            tensors["beta"] = scale.tensors["bias"]
-        rewriting.merge(norm, reader, norm.layer, tensors)
+            norm.tensors["beta"] = scale.tensors["bias"]
+        rewriting.take_in(norm, reader)
         merged += 1
     rewriting.finish()
     return merged

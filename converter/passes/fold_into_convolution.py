@@ -34,7 +34,8 @@ def fold_into_convolution(graph: Graph, log: Callable[[str], None]) -> int:
             if refusal:
                 log(f"fold_into_convolution: {after.name} stays behind {node.name}: {refusal}")
                 break
-            rewriting.merge(node, reader, layer.folded(), _folded(node, layer, after, after.layer))
+            node.layer, node.tensors = layer.folded(), _folded(node, layer, after, after.layer)
+            rewriting.take_in(node, reader)
             folded += 1
     rewriting.finish()
     return folded

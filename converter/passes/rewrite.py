@@ -6,8 +6,7 @@ from collections.abc import Callable
 from itertools import compress
 
 from converter.graph import Graph
-from converter.node import Layer, Node
-from converter.tensor import Tensor
+from converter.node import Node
 
 
 class Rewriting:
@@ -47,10 +46,10 @@ class Rewriting:
             return None, f"top {top.name!r} has {len(users)} users"
         return users[0], ""
 
-    def merge(self, node: Node, reader: int, layer: Layer, tensors: dict[str, Tensor]) -> None:
-        """Make a node both itself and the reader in that place, whose tops it writes then."""
+    def take_in(self, node: Node, reader: int) -> None:
+        """Let a node that does the work of the reader in that place write its tops, and drop the reader."""
         second = self._graph.nodes[reader]
-        node.layer, node.outputs, node.tensors = layer, second.outputs, tensors
+        node.outputs = second.outputs
         node.origins += second.origins
         node.cautions += second.cautions
         for value in node.outputs:

@@ -39,14 +39,6 @@ class Graph:
     left: dict[int, Value] = field(default_factory=dict)
     cut: set[int] = field(default_factory=set)
 
-    def users(self) -> dict[int, list[Node]]:
-        """The nodes that read each value, by `id(value)`."""
-        readers: dict[int, list[Node]] = {}
-        for node in self.nodes:
-            for value in node.inputs:
-                readers.setdefault(id(value), []).append(node)
-        return readers
-
     def tensors(self) -> Iterator[Tensor]:
         """Every constant once, in the order of first use."""
         seen: set[int] = set()

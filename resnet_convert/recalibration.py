@@ -15,6 +15,7 @@ from converter.recalibration.recalibrate import recalibrate as measure
 from converter.tensor import Array
 from prototxt.errors import RequestError
 from prototxt.optional import need
+from prototxt.words import plural
 from resnet_convert.guarding import guard
 from resnet_convert.images.preprocessing import transform_of
 from resnet_convert.images.subject import Subject, source_of, subject_of
@@ -82,7 +83,8 @@ def recalibration_of(request: RecalibrationRequest, progress: Progress | None = 
         target = _write(found, request)
     notes = [*subject.notes, *notes, *source.notes, *found.notes]
     if skipped:
-        notes.append(f"{len(skipped)} images could not be read and were left out, the first: {next(iter(skipped))}")
+        unread = plural(len(skipped), "image")
+        notes.append(f"left out {unread} that could not be read, the first: {next(iter(skipped))}")
     return Recalibration(found, target, notes)
 
 

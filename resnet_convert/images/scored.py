@@ -58,7 +58,8 @@ def opened_model(subject: Subject, request: ScoredRequest, scales: Sequence[int]
             return
         target = folder / ("model.onnx" if engine == "onnx" else "model")
         form = cast(Literal["onnx", "torch"], engine)
-        batch = _write_model(subject, weights, form, target, any_size=bool(scales))
+        size = ("H", "W") if scales else request.crop or subject.shape[2:]
+        batch = _write_model(subject, weights, form, target, size)
         yield replace(common, path=str(target), batch=batch)
 
 
@@ -94,7 +95,11 @@ def left_to_do(transform: Transform, order: str) -> Transform:
 
 
 def _write_model(
-    subject: Subject, weights: Weights | None, engine: Literal["onnx", "torch"], target: Path, *, any_size: bool
+    subject: Subject,
+    weights: Weights | None,
+    engine: Literal["onnx", "torch"],
+    target: Path,
+    size: tuple[int | str, int | str],
 ) -> int:
     """Convert with a free batch axis where the net allows it.
 
@@ -103,7 +108,7 @@ def _write_model(
         weights: its weights.
         engine: what the model is for.
         target: the file or folder.
-        any_size: leave height and width free too.
+        size: height and width of its input; letters leave them free.
 
     Returns:
         the batch that the model takes, 0 for any.
@@ -111,9 +116,8 @@ def _write_model(
     Raises:
         CaffeModelError: the net cannot be converted.
     """
-    sizes = ("H", "W") if any_size else subject.shape[2:]
     for batch in (0, subject.shape[0]):  # Some nets name their batch in a Reshape layer.
-        options = replace(subject.options, input_shapes={subject.input: (batch or "N", subject.shape[1], *sizes)})
+        options = replace(subject.options, input_shapes={subject.input: (batch or "N", subject.shape[1], *size)})
         try:
             write(prepare(subject.net, weights, options), engine, target, None)
             break

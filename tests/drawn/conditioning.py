@@ -4,6 +4,9 @@ Two things rounding does. A net whose answer hangs on the last bits of its input
 move each value. And a layer may round more inside than its answer shows: of two values beside each other MVN makes 1
 and -1, wherever they lie, and the mean that it takes off them is rounded to the last bit of the values themselves, not
 of their distance. The second is what the verification's own bounds tell.
+
+Where every value of an answer may be nothing but rounding (a sigmoid of -17, places all beside an image) its largest is
+no measure: the kind of net then says what errors are a share of at least, `scale`.
 """
 
 from __future__ import annotations

@@ -82,10 +82,7 @@ DEPARTURES = {
     "size": (["--resize", "20x24"], "images warped to 20×24 instead of as stored (--resize)"),
     "crops": (["--crops", "10"], "10 crops instead of 1"),
     "mirror": (["--mirror"], "the mirror images as well"),
-    "crop": (
-        ["--crop", "12", "--input-shape", "data=N,1,12,12"],
-        "a crop of 12×12 instead of the whole image (--crop)",
-    ),
+    "crop": (["--crop", "12"], "a crop of 12×12 instead of the whole image (--crop)"),
     "interpolation": (["--interpolation", "cubic"], "cubic interpolation instead of linear (--interpolation)"),
 }
 

@@ -118,6 +118,22 @@ def test_agreement_with_the_interpreter_needs_no_labels(capsys: pytest.CaptureFi
     assert made["top1"] is None
 
 
+def test_a_crop_is_the_size_that_the_net_is_run_at(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in Caffe, which reshapes it: nobody need say that size twice."""
+    crop = ["--mean", "48", "--crop", "12", "--agree", "20"]
+    runs = [found(capsys, *crop, "--engine", engine) for engine in ("onnx", "torch", "interpreter", "opencv")]
+    runs.append(found(capsys, *crop, "--input-shape", "data=N,1,12,12"))
+    assert {run["agreement"]["same_top1"] for run in runs} == {20}
+    assert len({run["top1"]["wrong"] for run in runs}) == 1
+
+
+def test_a_model_of_another_size_than_the_crops_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.onnx"
+    assert main([NET, WEIGHTS, "--to", "onnx", "-o", str(model), "-q"]) == 0
+    assert main(["evaluate", NET, WEIGHTS, *DATA, "--model", str(model), "--crop", "12"]) == 2
+    assert f"{model}: error: takes images of 1×16×16, not of 1×12×12" in capsys.readouterr().err
+
+
 def test_a_model_that_disagrees_with_caffe_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other.onnx"
     resnet_convert.convert(NET, rotated_bias(tmp_path / "rotated.caffemodel"), output=other)

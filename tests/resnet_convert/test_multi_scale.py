@@ -206,7 +206,7 @@ def test_a_model_of_ones_own_may_be_given(data: Path, tmp_path: Path, capfd: pyt
     assert np.abs(given - scores(words, tmp_path)).max() < 1e-6
     capfd.readouterr()
     error = refusal([*words, "--model", str(tmp_path / "fixed.onnx")], capfd)
-    assert f"{tmp_path / 'fixed.onnx'}: error: a.png at 13×17: onnxruntime cannot run it" in error
+    assert f"{tmp_path / 'fixed.onnx'}: error: a.png at 13×17: takes images of 3×13×11, not of 3×13×17" in error
 
 
 @pytest.mark.parametrize(

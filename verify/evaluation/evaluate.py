@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prototxt.errors import RequestError
+from prototxt.words import plural
 from verify.engines.engine import Array
 from verify.evaluation.causes.records import Cause, Diagnosis
 from verify.evaluation.causes.sample import diagnose
@@ -338,7 +339,8 @@ def _with_agreement(verdict: Verdict, found: Evaluation) -> Verdict:
     if not agreement.ok:
         largest = f"{agreement.largest_difference:.1e}, where float32 explains {agreement.bound:.1e}"
         flipped = agreement.images - agreement.same_top1
-        what = f"scores differ from those of {agreement.judge} by up to {largest}; {flipped} images change class"
+        classes = f"{plural(flipped, 'image')} of another class"
+        what = f"scores differ from those of {agreement.judge} by up to {largest}; {classes}"
         return Verdict("fail", (what, *verdict.reasons))
     if verdict.outcome != "fail":
         return verdict
@@ -353,6 +355,5 @@ def _nothing(plan: Plan, skipped: list[tuple[int, str]]) -> str:
     if not skipped:
         return f"{plan.source.where} has no images"
     index, why = skipped[0]
-    return (
-        f"{plan.source.where}: none of the {len(skipped)} images could be read; {plan.source.item(index).name}: {why}"
-    )
+    unread = f"{plan.source.where}: not one of {plural(len(skipped), 'image')} could be read"
+    return f"{unread}; {plan.source.item(index).name}: {why}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from prototxt.errors import Position, RequestError
 from prototxt.names import shown
-from prototxt.words import few
+from prototxt.words import few, plural
 from verify.evaluation.datasets.class_order import ClassOrder
 from verify.evaluation.datasets.image_set import ImageSet, common_folder
 from verify.evaluation.datasets.labels import Labels
@@ -97,7 +97,7 @@ def _remarks(
     notes = []
     stray = of_image.count("")
     if stray:
-        notes.append(f"{stray} images lie beside the class folders, not in one, and have no label")
+        notes.append(f"{plural(stray, 'image')} beside the class folders, not in one, and so without a label")
     empty = sorted(set(classes).difference(of_image))
     if empty:
         notes.append(f"{len(empty)} class folders hold no image and count as classes all the same: {_some(empty)}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from prototxt.errors import Position, RequestError
 from prototxt.names import shown
-from prototxt.words import unreadable
+from prototxt.words import plural, unreadable
 from verify.evaluation.datasets.image_set import ImageSet, StorePlaces, find
 from verify.evaluation.datasets.labels import ImageList, read_annotation, read_ground_truth, read_image_list
 from verify.evaluation.datasets.stores import Store, images, tail_of
@@ -116,9 +116,9 @@ def by_annotations(store: Store, annotations: Store, order: Mapping[str, int]) -
         )
     without, over = int((labels < 0).sum()), len(by_stem) - int((labels >= 0).sum())
     notes = [
-        f"{without} images have no annotation and so no label" if without else "",
-        f"{over} annotations have no image" if over else "",
-        f"{ambiguous} annotations name several classes; the first counts" if ambiguous else "",
+        f"{plural(without, 'image')} without an annotation, and so without a label" if without else "",
+        f"{plural(over, 'annotation')} without an image" if over else "",
+        f"{plural(ambiguous, 'annotation')} of several classes, the first of which counts" if ambiguous else "",
     ]
     return replace(made, labels=labels, notes=tuple(filter(None, notes)))
 
@@ -136,18 +136,19 @@ def _annotated(annotations: Store, place: int, order: Mapping[str, int]) -> tupl
 
 
 def _list_notes(store: Store, listed: ImageList, places: StorePlaces) -> list[str]:
-    notes = []
+    notes, where = [], tail_of(store.where)[-1]
     missing = int((places < 0).sum())
     if missing:
         first = shown(listed.names[int(np.flatnonzero(places < 0)[0])])
-        notes.append(f"{missing} images of the list are not in {tail_of(store.where)[-1]}, the first is {first}")
+        notes.append(f"{plural(missing, 'image')} of the list not found in {where}, the first: {first}")
     unnamed = len(set(image_places(store).tolist()).difference(places.tolist()))
     if unnamed:
-        notes.append(f"{unnamed} images of {tail_of(store.where)[-1]} are not on the list and were left out")
+        notes.append(f"{plural(unnamed, 'image')} of {where} left out: not on the list")
     repeated = len(listed.names) - len(set(listed.names))
     if repeated:
         name, count = Counter(listed.names).most_common(1)[0]
-        notes.append(f"{repeated} lines of the list name an image again ({shown(name)} is there {count} times)")
+        again = f"{plural(repeated, 'line')} of the list for an image named before"
+        notes.append(f"{again} ({shown(name)} is there {count} times)")
         if len(set(zip(listed.names, listed.labels.tolist(), strict=True))) > len(set(listed.names)):
             notes.append("the list gives some images several labels")
     return notes

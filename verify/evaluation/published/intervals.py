@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+from prototxt.words import plural
 from verify.evaluation.records import Counted, Expected, Judgement, Verdict
 from verify.evaluation.shown.figures import Measured, points
 
@@ -45,7 +46,7 @@ def judge(top1: Counted | None, top5: Counted | None, expected: Expected | None,
         nonfinite: images with a score that is not a number, which alone is a failure.
     """
     if nonfinite:
-        return Verdict("fail", (f"{nonfinite} images have scores that are no numbers",))
+        return Verdict("fail", (f"{plural(nonfinite, 'image')} with scores that are no numbers",))
     if expected is None:
         return Verdict("none", ())
     pairs = [("top-1", top1, expected.top1), ("top-5", top5, expected.top5)]

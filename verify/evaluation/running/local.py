@@ -23,6 +23,7 @@ TOGETHER: Final = 2 << 20
 """Bytes of inputs of the batches that a thread reads one after the other; of one batch they may be more."""
 
 MOST_TOGETHER: Final = 8
+"""Batches that progress may lag behind by, and that an interruption costs; more of them are no faster."""
 
 PATIENCE: Final = 0.002
 """Seconds that a thread waits for another one to have read its batch.

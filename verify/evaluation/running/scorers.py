@@ -163,6 +163,7 @@ class OnnxScorer:
             raise fault(self._path, f"has no output {self._blob!r}; its outputs are {', '.join(outputs)}")
         self._output: str = self._blob if self._blob in outputs else outputs[0]
         self._batch = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else 0
+        self._takes: list[int | str] = inputs[0].shape[1:]
         self.name = f"onnxruntime {ort.__version__}" + (" (CUDA)" if cuda else "")
 
     def scores(self, images: Array) -> Array:
@@ -172,8 +173,15 @@ class OnnxScorer:
         try:
             made: Array = self._session.run([self._output], {self._input: _filled(images, self._batch)})[0]
         except onnxruntime_faults() as error:
-            raise fault(self._path, f"onnxruntime cannot run it: {first_line(error)}") from error
+            why = self._unfit(images) or f"onnxruntime cannot run it: {first_line(error)}"
+            raise fault(self._path, why) from error
         return made
+
+    def _unfit(self, images: Array) -> str:
+        """What is wrong with the size of images, if anything is."""
+        given = images.shape[1:]
+        fit = all(size == taken for size, taken in zip(given, self._takes, strict=False) if isinstance(taken, int))
+        return "" if fit else f"takes images of {format_shape(self._takes)}, not of {format_shape(given)}"
 
 
 class TorchScorer:

@@ -105,10 +105,10 @@ def test_images_and_lines_without_each_other_are_told(contain: Callable[[Path], 
     listing.write_text("a.png 1\ngone.png 2\na.png 3\nb.png 1\n")
     source = open_source(contain(folder), labels=listing)
     notes = "\n".join(source.notes)
-    assert "1 images of the list are not in" in notes
+    assert "1 image of the list not found in" in notes
     assert "gone.png" in notes
     assert "2 images of" in notes
-    assert "1 lines of the list name an image again (a.png is there 2 times)" in notes
+    assert "1 line of the list for an image named before (a.png is there 2 times)" in notes
     assert "several labels" in notes
     assert source.item(1).name == "gone.png"
     assert source.item(1).label == 2

@@ -39,9 +39,9 @@ def test_annotations_label_the_images_of_their_name(
     assert source.classes[0] == "tench"
     told = [note for note in source.notes if "compressed" not in note]
     assert told == [
-        "1 images have no annotation and so no label",
-        "1 annotations have no image",
-        "1 annotations name several classes; the first counts",
+        "1 image without an annotation, and so without a label",
+        "1 annotation without an image",
+        "1 annotation of several classes, the first of which counts",
     ]
 
 

@@ -98,7 +98,7 @@ def test_images_beside_class_folders_have_no_label_and_are_told(tmp_path: Path) 
     source = open_source(write(tmp_path / "pets", ["cat/1.png", "logo.png", "dog/1.png"]))
     assert labels(source) == [0, 1, None]
     assert source.classes == ("cat", "dog")
-    assert source.notes == ("1 images lie beside the class folders, not in one, and have no label",)
+    assert source.notes == ("1 image beside the class folders, not in one, and so without a label",)
 
 
 def test_folders_in_some_class_folders_belong_to_the_class(tmp_path: Path) -> None:

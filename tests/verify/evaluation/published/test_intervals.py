@@ -89,7 +89,7 @@ def test_the_full_set_with_a_lower_error_is_not_the_published_model() -> None:
 def test_scores_that_are_no_numbers_fail_whatever_the_error() -> None:
     verdict = judge(wilson(12_350, 50_000), None, RESNET_50, nonfinite=3)
     assert verdict.outcome == "fail"
-    assert verdict.reasons == ("3 images have scores that are no numbers",)
+    assert verdict.reasons == ("3 images with scores that are no numbers",)
 
 
 def test_nothing_expected_is_no_verdict() -> None:

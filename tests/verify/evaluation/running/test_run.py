@@ -202,7 +202,7 @@ def test_progress_counts_every_image_and_knows_the_error(tmp_path: Path) -> None
 
 def test_a_data_set_without_a_readable_image_is_refused(tmp_path: Path) -> None:
     one = replace(plan(), indices=np.array([3, 10]))
-    with pytest.raises(RequestError, match=r"none of the 2 images could be read; 3\.png: it is damaged"):
+    with pytest.raises(RequestError, match=r"not one of 2 images could be read; 3\.png: it is damaged"):
         evaluate(one, Spec(Remainders()), setting(tmp_path))
 
 

@@ -40,8 +40,8 @@ def test_a_failure_may_lie_below_what_was_published() -> None:
 
 
 def test_a_failure_for_another_reason_says_that_reason() -> None:
-    odd = replace(PASSED, verdict=Verdict("fail", ("3 images have scores that are no numbers",)), agreement=None)
-    assert verdict_line(odd).endswith("(published 0.2): 3 images have scores that are no numbers")
+    odd = replace(PASSED, verdict=Verdict("fail", ("3 images with scores that are no numbers",)), agreement=None)
+    assert verdict_line(odd).endswith("(published 0.2): 3 images with scores that are no numbers")
 
 
 def test_too_few_images_are_no_pass_and_no_failure() -> None:

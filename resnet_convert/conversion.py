@@ -12,6 +12,7 @@ from converter.api import Conversion as Written
 from converter.api import converted, default_output, files_of
 from converter.dims import count
 from prototxt.errors import MissingDependencyError, UnsupportedError
+from prototxt.words import plural
 from resnet_convert.gating import Gate, gated
 from resnet_convert.guarding import guard
 from resnet_convert.option import takes
@@ -104,7 +105,8 @@ def summary(done: Written) -> str:
     size = sum(Path(f).stat().st_size for f in done.files) / 1e6
     facts = [f"{size:.1f} MB", *(FIRED[name].format(times) for name, times in done.fired.items() if times)]
     files = ", ".join(map(str, done.files))
-    return f"{done.net.name or 'the net'}: {len(done.net.layers)} layers -> {files} ({', '.join(facts)})"
+    layers = plural(len(done.net.layers), "layer")
+    return f"{done.net.name or 'the net'}: {layers} -> {files} ({', '.join(facts)})"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from converter.dims import format_formulas, format_shape
 from prototxt.columns import aligned
 from prototxt.errors import RequestError, raise_all
 from prototxt.names import readable, shown, utf8
+from prototxt.words import plural
 from resnet_convert.checking import faults_of
 from resnet_convert.cli.arguments import request_of, shown_of
 from resnet_convert.cli.terminal import say, say_json, table
@@ -65,8 +66,8 @@ def _print(found: Inspection) -> None:
     outputs = ", ".join(f"{n} {format_shape(v.shape)}" for n, v in zip(graph.output_names, graph.outputs, strict=True))
     table(aligned(cells, RIGHT))
     say(
-        f"{len(rows)} layers, {parameters:,} parameters ({_bytes(4 * parameters)}), "
-        f"{operations / 1e9:.3f} G multiply-adds, {_bytes(sum(r.bytes for r in rows))} of blobs",
+        f"{plural(len(rows), 'layer')}, {plural(parameters, 'parameter')} ({_bytes(4 * parameters)}), "
+        f"{_operations(operations)}, {_bytes(sum(r.bytes for r in rows))} of blobs",
         f"outputs: {outputs}",
         *(f"note: {note}" for note in net.notes),
         *(f"warning: {warning}" for warning in found.warnings),
@@ -75,6 +76,12 @@ def _print(found: Inspection) -> None:
 
 def _left(row: LayerRow) -> tuple[str, str, str, str, str]:
     return str(row.line or ""), shown(row.layer), shown(row.type), shown(", ".join(row.tops)), ", ".join(row.shapes)
+
+
+def _operations(count: int) -> str:
+    if count >= 1e8:
+        return f"{count / 1e9:.3f} G multiply-adds"
+    return f"{count / 1e6:.1f} M multiply-adds" if count >= 1e5 else f"{count:,} multiply-adds"
 
 
 def _number(value: int) -> str:

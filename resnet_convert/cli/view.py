@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from prototxt.names import readable
+from prototxt.words import plural
 from resnet_convert.cli.arguments import request_of, shown_of
 from resnet_convert.cli.terminal import say, say_json, warn
 from resnet_convert.requests import ViewRequest
@@ -21,5 +22,5 @@ def run(parsed: Namespace) -> int:
         facts = {"file": str(done.file), "name": done.net.name, "layers": len(done.net.layers)}
         say_json({**facts, "warnings": list(map(readable, done.warnings))}, request)
     elif asked.talks:
-        say(f"{done.net.name or 'the net'}: {len(done.net.layers)} layers -> {done.file}")
+        say(f"{done.net.name or 'the net'}: {plural(len(done.net.layers), 'layer')} -> {done.file}")
     return 0

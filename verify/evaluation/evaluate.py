@@ -324,7 +324,7 @@ def _judged(found: Evaluation, results: Results, classes: int, odd: LabelOrder |
     if found.resumed:
         notes.append(f"{found.resumed:,} results are from the journal of an interrupted run")
     if beyond:
-        notes.append(f"{beyond} labels are beyond the net's {classes} classes and count as wrong")
+        notes.append(f"{plural(beyond, 'label')} beyond the net's {classes} classes, counted as wrong")
     if odd:
         verdict = replace(verdict, reasons=(*verdict.reasons, str(odd)))
     verdict = _with_agreement(verdict, found)

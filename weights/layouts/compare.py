@@ -103,7 +103,8 @@ def compare(a: str | os.PathLike[str], b: str | os.PathLike[str], *, tolerance: 
         raise RequestError(f"tolerance {tolerance!r}; expected 0 or more")
     notes: list[str] = []
     with ExitStack() as stack:
-        first, second = (stack.enter_context(_opened(path, notes)) for path in (a, b))
+        why_no_resnet: list[str] = []
+        first, second = (stack.enter_context(_opened(path, why_no_resnet)) for path in (a, b))
         how: How = "names"
         if first.resnet is not None and second.resnet is not None:
             how = "resnet"
@@ -119,6 +120,8 @@ def compare(a: str | os.PathLike[str], b: str | os.PathLike[str], *, tolerance: 
                 how = "shapes"
                 right = _by_shape(left, right)
                 notes.append("no name is in both files: arrays were matched by shape, in their order")
+            if how == "shapes" or first.resnet is not None or second.resnet is not None:
+                notes += why_no_resnet
         return _compared(how, left, right, tolerance, notes)
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from prototxt.errors import Position, RequestError
-from prototxt.words import unreadable
+from prototxt.words import plural, unreadable
 from verify.evaluation.datasets.decoding import LARGEST_FILE
 from verify.evaluation.datasets.stores import SharedFile, hidden, too_large
 from verify.evaluation.records import ImageFault
@@ -231,11 +231,11 @@ def _tar_notes(path: str, expanded: int, repeated: int, left_out: int) -> Iterab
     if repeated:
         yield _repeated(repeated)
     if left_out:
-        yield f"{left_out} entries of the archive are links or no regular files and were left out"
+        yield f"left out {plural(left_out, 'file')} of the archive: links, or no regular files"
 
 
 def _repeated(count: int) -> str:
-    return f"{count} names are in the archive more than once; the last file counts"
+    return f"{plural(count, 'name')} more than once in the archive; the last file counts"
 
 
 def _folders(names: Iterable[str]) -> list[str]:

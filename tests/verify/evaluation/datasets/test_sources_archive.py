@@ -37,7 +37,7 @@ def test_the_last_of_several_entries_with_one_name_counts(tmp_path: Path) -> Non
     data = made_tar(tmp_path / "a.tar", [("a.png", png(1), file, ""), ("./a.png", png(2), file, "")])
     source = open_source(data)
     assert blues(source) == [2]
-    assert source.notes == ("1 names are in the archive more than once; the last file counts",)
+    assert source.notes == ("1 name more than once in the archive; the last file counts",)
 
 
 def test_hard_links_are_files_and_other_links_are_left_out(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_hard_links_are_files_and_other_links_are_left_out(tmp_path: Path) -> No
     source = open_source(made_tar(tmp_path / "a.tar", entries))
     assert names(source) == ["a.png", "b.png"]
     assert blues(source) == [5, 5]
-    assert source.notes == ("3 entries of the archive are links or no regular files and were left out",)
+    assert source.notes == ("left out 3 files of the archive: links, or no regular files",)
 
 
 def test_names_that_lead_elsewhere_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,9 +228,16 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("pspnet", "four blobs: slope, bias, mean and variance", _fields("bn_param", "icnet", "slope_filler")),
         Dialect("cudnn4", "four blobs, the last the inverse standard deviation"),
         Dialect(
+            "segstereo",
+            "four blobs, and var_eps, 1e-10 unless it is stated; use_history_in_test: false has them normalise by the "
+            "batch, moving_average says nothing",
+            _fields("bn_param", "use_history_in_test"),
+        ),
+        Dialect(
             "caffe_windows",
-            "four blobs, and var_eps, 1e-10 unless it is stated; so are four of a layer with SegNet's fields",
-            _fields("bn_param", "var_eps", "decay", "moving_average", "use_history_in_test"),
+            "the same, but the batch's mean and variance unless moving_average is true; so are four blobs of a layer "
+            "with SegNet's fields",
+            _fields("bn_param", "var_eps", "decay", "moving_average"),
         ),
         Dialect(
             "segnet",

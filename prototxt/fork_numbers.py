@@ -178,7 +178,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("bn_param", venkai=148, latte=203, enet=123321),
         *_same("bn_param", {1: "frozen", 2: "momentum", 3: "eps", 4: "-engine"}, cambricon=100015),
         *_same("bn_param", _SCALE_SHIFT | {4: "moving_average"}, ducha=202, bnkang=147),
-        *_same("bn_param", _SCALE_SHIFT | {4: "use_history_in_test", 11: "frozen", 12: "-engine"}, segstereo=150),
+        *_same("bn_param", _SCALE_SHIFT | {4: "use_history_in_test", 7: "-moving_average", 11: "frozen", 12: "-engine",
+                                           13: "-multigpu_sync"}, segstereo=150),
     ),
     "BReLU": (
         *_same("brelu_param", dehazenet=161),

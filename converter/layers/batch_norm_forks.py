@@ -3,7 +3,9 @@
     blobs                             fork                    top at test time
     slope, bias, mean, variance       yjxiong's, PSPNet's     slope * (x - mean) / sqrt(variance + eps) + bias
     the same, the last 1 / std        yjxiong's for cuDNN 4   slope * (x - mean) * last + bias
-    scale, shift, mean, variance      Chenglong Chen's        as the first, with an eps of 1e-10 (caffe-windows)
+    scale, shift, mean, variance      Chenglong Chen's        as the first, with an eps of 1e-10 (caffe-windows), but
+                                                              with the batch's m and v unless moving_average is true
+    the same                          SegStereo's             the same, but m and v if use_history_in_test is false
     scale, shift; bn_mode INFERENCE   SegNet's, DeconvNet's   scale * x + shift
     scale, shift; bn_mode LEARN       the same                scale * (x - m) / sqrt(v + 1e-9) + shift, of the batch
 
@@ -69,17 +71,28 @@ def _check_image(shape: Shape) -> None:
 
 
 class StoredStatistics(_Form, BatchNorm):
-    """Four blobs. `inverse`: the last is the inverse standard deviation, in which `eps_inside` is contained already.
+    """Four blobs, of which mean and variance may count for nothing. Forks for films have it of five axes (P3D, ECO).
 
-    Forks for films have it of five axes (P3D, and ECO on a GPU).
+    Attributes:
+        inverse: the last blob is the inverse standard deviation, in which `eps_inside` is contained already.
+        set_aside_by: the field that has it normalise by the batch at hand; empty where what is stored counts.
     """
 
     inverse: bool = False
     eps_inside: float = 0.0
+    set_aside_by: str = ""
+
+    @property
+    def caution(self) -> str:
+        if not self.set_aside_by:
+            return self.doubt
+        by = f"normalises by the batch given, not by what is stored: {self.set_aside_by} is false"
+        unless = ", as it is in Chenglong Chen's Caffe unless it is stated (--dialect BN=segstereo)"
+        return by + (unless if self.set_aside_by == "moving_average" else "")
 
     @property
     def batch_field(self) -> tuple[str, ...] | None:
-        return None if self.global_statistics else ("bn_param", "moving_average")
+        return ("bn_param", self.set_aside_by) if self.set_aside_by else None
 
     @property
     def statistics(self) -> Sequence[KeptStatistics]:
@@ -151,11 +164,27 @@ class FoldedStatistics(_Form, Scale):
         return (Parameter("weight", shape, self.affine[0]), Parameter("bias", shape, self.affine[1]))
 
 
+_OF_CHEN = ("caffe_windows", "segstereo", "segnet")
+"""Dialects whose four blobs are read by the fields of Chenglong Chen's fork, which are SegNet's and more."""
+
+
+def _set_aside_by(source: NetLayer) -> str:
+    """The field that has four blobs' mean and variance count for nothing; empty where they count."""
+    p = source.param.bn_param
+    averages = p.moving_average  # asked for in any case: in SegStereo's fork it says nothing
+    if source.dialect == "segstereo":
+        return "" if p.use_history_in_test else "use_history_in_test"
+    if p.HasField("moving_average") or source.dialect == "caffe_windows":
+        return "" if averages else "moving_average"
+    of_another = p.HasField("eps") or p.HasField("bn_mode")  # which Chenglong Chen's has not
+    return "moving_average" if source.dialect == "segnet" and not of_another else ""
+
+
 def _eps_field(source: NetLayer) -> str:
     """Of four blobs: PSPNet's `eps`, or `var_eps` of the forks whose fields are those of SegNet's."""
     p = source.param.bn_param
     if not p.HasField("eps"):
-        return "var_eps" if source.dialect in ("segnet", "caffe_windows") else "eps"
+        return "var_eps" if source.dialect in _OF_CHEN else "eps"
     if p.HasField("var_eps"):
         raise fault(source, "eps and var_eps, which are of different forks", "bn_param", "var_eps")
     return "eps"
@@ -166,8 +195,8 @@ class BN(_Form):
     """Batch normalisation of forks with a factor and a summand inside; the stored blobs tell which form it is.
 
     A second and third top are the mean and variance of the batch (two blobs, bn_mode LEARN; DeconvNet's fork).
-    `moving_average: false` (Chenglong Chen's Caffe for Windows) has four blobs' statistics ignored for those of the
-    batch, and so has `use_history_in_test: false` (SegStereo's fork, which follows it);
+    Four blobs' statistics are ignored for those of the batch unless `moving_average` is true (Chenglong Chen's Caffe
+    for Windows), or where `use_history_in_test` is false (SegStereo's fork, which follows it);
     `frozen`, `momentum` and Synopsys' `icnet` say nothing that the blobs don't.
     """
 
@@ -185,9 +214,9 @@ class BN(_Form):
             raise fault(source, f"{name} is {eps:g}; expected 0 or more", section, name)
         factor = filler(p, "scale_filler") or filler(p, "slope_filler") or _ONE
         affine = (factor, filler(p, "shift_filler") or filler(p, "bias_filler"))
-        of_batch = (p.HasField("moving_average") and not p.moving_average) or not p.use_history_in_test
-        inverse = source.dialect == "cudnn4" and not of_batch
-        four = StoredStatistics(eps, not of_batch, affine=affine)
+        aside = _set_aside_by(source)
+        inverse = source.dialect == "cudnn4" and not aside
+        four = StoredStatistics(eps, not aside, affine=affine, set_aside_by=aside)
         if inverse:
             four = replace(four, eps=0.0, inverse=True, eps_inside=eps)
         two: _Form = BatchStatistics(SEGNET_EPS, False, affine=affine)

@@ -10,18 +10,23 @@ from tests.drawn.base import Draw, Drawn, drawn, fields, generator, layer, maybe
 @drawn("BN")
 @st.composite
 def bn(draw: Draw) -> Drawn:
-    form = draw(st.sampled_from(["slope", "INFERENCE", "LEARN"]))
+    form = draw(st.sampled_from(["slope", "INFERENCE", "LEARN", "batch"]))
     sizes = shape(draw, draw(st.integers(2, 5)) if form == "slope" else 4)
     values = generator(draw).standard_normal((4, sizes[1])).astype("float32")
     values[3] = abs(values[3]) + 0.1
     axes = draw(st.sampled_from([1, 2, 4]))
     blobs = [row.reshape((1,) * (axes > 1) + (-1,) + (1,) * (axes - 2)) for row in values]
     if form == "slope":
-        average = draw(maybe(st.just(True)))
-        eps = draw(st.sampled_from(["eps", "var_eps"]))
-        params = fields(**{eps: draw(maybe(st.sampled_from([0.0, 1e-3])))}, frozen=draw(maybe(st.booleans())))
-        params += " " + fields(moving_average=average, decay=draw(maybe(st.just(0.05))))
-        params += " " + fields(use_history_in_test=draw(maybe(st.just(True))))
+        whose = draw(st.sampled_from(["pspnet", "caffe_windows", "segstereo"]))
+        eps = draw(maybe(st.sampled_from([0.0, 1e-3])))
+        params = fields(**{"eps" if whose == "pspnet" else "var_eps": eps}, frozen=draw(maybe(st.booleans())))
+        if whose == "caffe_windows":
+            params += " " + fields(moving_average=True, decay=draw(maybe(st.just(0.05))))
+        elif whose == "segstereo":
+            params += " " + fields(use_history_in_test=True, moving_average=draw(maybe(st.booleans())))
+    elif form == "batch":
+        params = "var_eps: 1e-3 " + fields(moving_average=draw(maybe(st.just(False))), decay=draw(maybe(st.just(0.5))))
+        sizes = (*sizes[:2], 3, 12)
     else:
         params, blobs = f"bn_mode: {form}", blobs[:2]
     tops = draw(st.sampled_from(["out", "out mean", "out mean variance"])) if form == "LEARN" else "out"

@@ -36,7 +36,35 @@ def four_blobs_of_chen() -> Naive:
     for n, c, h, w in np.ndindex(*x.shape):
         deviation = (float(blobs[3][0, c, 0, 0]) + 1e-10) ** 0.5
         y[n, c, h, w] = (x[n, c, h, w] - mean[0, c, 0, 0]) / deviation * scale[0, c, 0, 0] + shift[0, c, 0, 0]
+    text = layer("BN", "bn_param { scale_filler { value: 1 } shift_filler { value: 0 } moving_average: true }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
+
+
+@case("bn_no_moving_average")
+def four_blobs_of_chen_by_default() -> Naive:
+    """The same fork: moving_average is false by default, and the batch's own statistics count, beside four blobs."""
+    x = random(9, 3, 2, 2, 3)
+    blobs = _blobs(2, (1, 2, 1, 1))
+    y = np.empty_like(x)
+    for c in range(2):
+        seen = [float(value) for value in x[:, c].ravel()]
+        mean = sum(seen) / len(seen)
+        deviation = (sum((value - mean) ** 2 for value in seen) / len(seen) + 1e-10) ** 0.5
+        y[:, c] = (x[:, c] - mean) / deviation * blobs[0][0, c, 0, 0] + blobs[1][0, c, 0, 0]
     text = layer("BN", "bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }")
+    return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
+
+
+@case("bn_deprecated_moving_average")
+def history_of_segstereo() -> Naive:
+    """SegStereo's fork keeps moving_average for old files' sake: use_history_in_test alone decides."""
+    x = random(10, 2, 3, 2, 2)
+    blobs = _blobs(3, (1, 3, 1, 1))
+    y = np.empty_like(x)
+    for n, c, h, w in np.ndindex(*x.shape):
+        scale, shift, mean, variance = (float(blob[0, c, 0, 0]) for blob in blobs)
+        y[n, c, h, w] = scale * (x[n, c, h, w] - mean) / (variance + 0.5) ** 0.5 + shift
+    text = layer("BN", "bn_param { var_eps: 0.5 use_history_in_test: true moving_average: false }")
     return Naive(text, {"x": x}, {("it", "out"): y}, {"it": blobs})
 
 

@@ -81,7 +81,7 @@ READ = [
      "unpooling_param { kernel_size: 2 stride: 2 unpool_h: 8 unpool_w: 6 }"),
     ("BN", 202, prefixed(1, FILLER) + real(3, 0.5) + whole(4, 0) + real(5, 0.25),
      'bn_param { scale_filler { type: "constant" value: 1 } var_eps: 0.5 moving_average: false decay: 0.25 }'),
-    ("BN", 150, real(3, 0.5) + whole(4, 0) + whole(11, 1),
+    ("BN", 150, real(3, 0.5) + whole(4, 0) + whole(7, 1) + whole(11, 1) + whole(13, 2),
      "bn_param { var_eps: 0.5 use_history_in_test: false frozen: true }"),
     ("Unpooling", 150, whole(1, 8) + whole(2, 6), "unpooling_param { output_h: 8 output_w: 6 }"),
     ("Unpooling", 150, whole(3, 2), "unpooling_param { scale: 2 }"),

@@ -35,9 +35,21 @@ def _eps(call: Call) -> float:
     """What four blobs' variance is enlarged by: 1e-5 by default, and 1e-10 where SegNet's fields are in use."""
     p = call.param.bn_param
     call.require(not (p.HasField("eps") and p.HasField("var_eps")), "has eps and var_eps, of different forks")
-    if not p.HasField("eps") and call.layer.dialect in ("caffe_windows", "segnet"):
+    if not p.HasField("eps") and call.layer.dialect in ("caffe_windows", "segnet", "segstereo"):
         return float(p.var_eps)
     return float(p.eps)
+
+
+def _knows_history(call: Call) -> bool:
+    """Whether the mean and variance that four blobs hold are used at all."""
+    p = call.param.bn_param
+    if call.layer.dialect == "segstereo":
+        call.ignores("its fork has it for nothing", "bn_param.moving_average")
+        return bool(p.use_history_in_test)
+    chens = call.layer.dialect == "caffe_windows"
+    if call.layer.dialect == "segnet":  # four blobs, so not SegNet's; whose fields say neither bn_mode nor eps
+        chens = not (p.HasField("bn_mode") or p.HasField("eps"))
+    return bool(p.moving_average) if chens or p.HasField("moving_average") else True
 
 
 def _terms(call: Call) -> tuple[Wide, Wide]:
@@ -52,9 +64,8 @@ def _terms(call: Call) -> tuple[Wide, Wide]:
         if p.bn_mode == p.INFERENCE:
             return slope, bias
     call.ignores("four blobs outweigh it", "bn_param.bn_mode")
-    never = (p.HasField("moving_average") and not p.moving_average) or not p.use_history_in_test
     eps = _eps(call)
-    if not stored or (call.train and not p.frozen) or never:
+    if not stored or (call.train and not p.frozen) or not _knows_history(call):
         mean, variance = _of_batch(call)
         factor = slope / np.sqrt(variance + (eps if stored else SEGNET_EPS))
     elif call.layer.dialect == "cudnn4":
@@ -82,10 +93,11 @@ def bn(call: Call) -> list[Array]:
     """slope · (x - mean) / sqrt(variance + eps) + bias.
 
     Four blobs, in the order slope, bias, mean, variance, nothing divided by a factor; `frozen` uses the stored ones in
-    training too, `moving_average: false` and `use_history_in_test: false` never. As `cudnn4` the fourth is the inverse
-    standard deviation. Two blobs, scale and shift, are SegNet's: with bn_mode INFERENCE mean and variance have been
-    folded into them, and with LEARN they are the batch's own in either phase, and eps is 1e-9; with LEARN alone a
-    second and third top are mean and variance (HyeonwooNoh's fork; with INFERENCE they would never be written).
+    training too, a `moving_average` that is not true (Chen) and `use_history_in_test: false` (SegStereo) never. As
+    `cudnn4` the fourth is the inverse standard deviation. Two blobs, scale and shift, are SegNet's: with bn_mode
+    INFERENCE mean and variance have been folded into them, and with LEARN they are the batch's own in either phase, and
+    eps is 1e-9; with LEARN alone a second and third top are mean and variance (HyeonwooNoh's fork; with INFERENCE they
+    would never be written).
     """
     factor, summand = _terms(call)
     channel = (-1, *[1] * (call.x.ndim - 2))

@@ -9,6 +9,7 @@ Both the converter and the interpreter ask the layer, and each has rules of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
 from prototxt.caffe_pb2 import ConvolutionParameter, LayerParameter
@@ -151,6 +152,12 @@ def _statistics_of_the_batch(layer: NetLayer) -> str:
     """SegNet's and DeconvNet's fork name two fields otherwise than PSPNet's, and DeconvNet's has more tops."""
     found = _fields("bn_param", "bn_mode", "scale_filler", "shift_filler")(layer)
     return found or ("it has tops for mean and variance" if len(layer.tops) > 1 else "")
+
+
+def _whole_sizes(layer: NetLayer) -> bool:
+    p = layer.param.prior_box_param
+    keeps_fractions = len(p.width) or len(p.height) or len(p.offset_h) or len(p.offset_w)  # OpenCV's form
+    return bool(keeps_fractions) or all(size == int(size) for size in (*p.min_size, *p.max_size) if isfinite(size))
 
 
 def _boxes_of_textboxes(layer: NetLayer) -> str:
@@ -300,7 +307,8 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("p3d", "kernel_size for rows and columns, kernel_l for frames, padded and rounded up", _frames_of_p3d),
     ),
     "PriorBox": (
-        Dialect("ssd", "one square for each min_size", usual=lambda layer: True),
+        Dialect("ssd", "one square for each min_size, whose fraction is dropped", usual=_whole_sizes),
+        Dialect("intel", "the same, sizes with their fractions, as Intel's fork has them since September 2017"),
         Dialect("faceboxes", "16 squares of 32 and 4 of 64, all a pixel smaller than min_size", _boxes_of_faceboxes),
         Dialect(
             "textboxes1",

@@ -45,7 +45,10 @@ class OpenCv(AtOnce):
         self.blobs: tuple[Key, ...] = ()
         self.outputs: tuple[str, ...] = ()
         self.inputs = tuple(ModelInput(top) for layer in net.layers if not layer.bottoms for top in layer.tops)
-        self._path, self._tops = net.path, {layer.name: layer.tops for layer in net.layers}
+        self._path = net.path
+        self._layers = {layer.name: layer for layer in net.layers}
+        # A convolution bears its top's name there.
+        self._layers |= {layer.tops[0]: layer for layer in net.layers if layer.type == "Convolution" and layer.tops}
         self._notes = tuple(
             f"OpenCV leaves out {what} of layer {layer.name!r} ({layer.type}), so it is no judge of what follows"
             for layer in net.layers
@@ -59,15 +62,16 @@ class OpenCv(AtOnce):
 
     def run(self, feeds: Mapping[str, Array]) -> Answers:
         """Run the net for every layer's tops; OpenCV's own layers (splits) are left out."""
-        names = [name for name in self._net.getLayerNames() if self._tops.get(name)]
+        names = [name for name in self._net.getLayerNames() if name in self._layers and self._layers[name].tops]
         with _quiet(self._cv2), self._faults("cannot run it"):
             for name, array in feeds.items():
                 self._net.setInput(array, name)
             made = self._net.forwardAndRetrieve(names)
         tops: dict[Key, Array] = {}
         for name, values in zip(names, made, strict=True):
-            for top, value in zip(self._tops[name], values, strict=False):
-                tops[name, top] = value.copy()
+            layer = self._layers[name]
+            for top, value in zip(layer.tops, values, strict=False):
+                tops[layer.name, top] = value.copy()
         return Answers(tops, {}, self._notes)
 
     @contextmanager

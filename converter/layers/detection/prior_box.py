@@ -107,7 +107,7 @@ class PriorBox(Priors):
 
     At each place, for each min_size: its square, the square of sqrt(min · max) where there is a max_size, then one box
     for each aspect ratio, of min_size's area: 1 and ratios already seen are left out, `flip` adds the inverse of each.
-    SSD keeps the sizes as whole numbers: 450.6 counts as 450.
+    SSD keeps the sizes as whole numbers: 450.6 counts as 450; Intel's fork has kept fractions since September 2017.
 
     TextBoxes++ (`denser_prior_boxes`) puts behind each box the same one at the lower edge of its place; so does
     TextBoxes without a word, which keeps fractions of sizes and clips unless told otherwise. Synopsys' fork
@@ -132,7 +132,8 @@ class PriorBox(Priors):
         elif len(p.box_width) or len(p.box_height):
             priors = listed_boxes(source, "box_width", "box_height")
         else:
-            priors = _sized_boxes(source, p, whole=not (by_opencv or twice), dense=dense)
+            whole = not (by_opencv or twice or source.dialect == "intel")
+            priors = _sized_boxes(source, p, whole=whole, dense=dense)
         return cls(
             priors,
             p.clip or ((by_opencv or twice) and not p.HasField("clip")),

@@ -12,6 +12,7 @@ from converter.api import prepare
 from converter.options import Options
 from prototxt import parse_net
 from tests.converter.layers.test_rarer_agreement import Feeds, answers, inputs_of, layer, net_of, random, refusal
+from tests.golden import run_onnx, run_torch
 from verify import run
 
 FEEDS: Feeds = {"x": random(1, 2, 5, 3, 4), "image": random(2, 2, 3, 31, 45)}
@@ -48,6 +49,28 @@ def test_opencv_has_the_same_boxes(fields: str, tmp_path: Path) -> None:
         run(net_of(text, FEEDS), None, FEEDS).blobs["out"],
     ):
         np.testing.assert_allclose(got.ravel(), expected.ravel(), rtol=1e-6, atol=1e-6)
+
+
+def test_opencv_has_the_boxes_of_intels_fork(tmp_path: Path) -> None:
+    """Sizes keep their fractions in both; read as SSD's they count without, which is said."""
+    fields = "min_size: 38.4 min_size: 5 max_size: 76.8 max_size: 9.75 aspect_ratio: 2 clip: false variance: 0.1"
+    text = inputs_of(FEEDS) + priors(fields)
+    path = tmp_path / "net.prototxt"
+    path.write_text(text, encoding="utf-8")
+    judge = cv2.dnn.readNetFromCaffe(str(path))
+    for name, feed in FEEDS.items():
+        judge.setInput(feed, name)
+    expected = judge.forward("it").ravel()
+    net = parse_net(text, "net.prototxt", dialects={"PriorBox": "intel"})
+    graph = prepare(net, None, Options()).graph
+    for got in (run_onnx(graph, FEEDS, tmp_path), run_torch(graph, FEEDS), run(net, None, FEEDS).blobs):
+        np.testing.assert_allclose(got["out"].ravel(), expected, rtol=1e-6, atol=1e-6)
+    plain = parse_net(text, "net.prototxt")
+    assert np.abs(run(plain, None, FEEDS).blobs["out"].ravel() - expected).max() > 5e-3
+    (said,) = plain.readings
+    assert said.startswith("net.prototxt:3:1: PriorBox is read as ssd's: nothing shows another fork's")
+    assert "PriorBox=intel" in said
+    assert not parse_net(text.replace("38.4", "38").replace("76.8", "76").replace("9.75", "9")).readings
 
 
 def test_one_layer_tells_that_the_whole_net_is_of_faceboxes() -> None:

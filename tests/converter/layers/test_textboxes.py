@@ -62,7 +62,7 @@ def test_the_user_overrides_and_the_evidence_is_said() -> None:
     net = heads(BOXES, 24, 12)
     assert [said.partition(": ")[2] for said in net.readings] == [
         "PriorBox is read as textboxes1's: offsets has offsets for twice SSD's boxes "
-        "(--dialect PriorBox=ssd, PriorBox=faceboxes for another)",
+        "(--dialect PriorBox=ssd, PriorBox=intel, PriorBox=faceboxes for another)",
         "DetectionOutput is read as textboxes1's: the net's PriorBox is TextBoxes': offsets has offsets for twice "
         "SSD's boxes (--dialect DetectionOutput=ssd for another)",
     ]

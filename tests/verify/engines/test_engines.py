@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -268,6 +269,18 @@ def test_opencv_shows_each_layer_in_place_steps_apart(tmp_path: Path) -> None:
     np.testing.assert_allclose(answers.tops["conv", "conv"], expected, atol=1e-5)
     np.testing.assert_allclose(answers.tops["relu", "conv"], np.maximum(expected, 0), atol=1e-5)
     assert answers.tops["pool", "pool"].shape == (1, 3, 2, 2)
+
+
+def test_opencv_judges_a_convolution_whose_top_has_another_name(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("this OpenCV reads no Caffe files")
+    text, learned, weight, bias = caffe_files(tmp_path)
+    text.write_text(re.sub(r"(top|bottom): (.)conv.", r"\1: \2maps\2", NET))
+    x = np.random.default_rng(1).standard_normal((1, 2, 5, 4)).astype(np.float32)
+    answers = OpenCv(load_net(text), str(learned)).run({"data": x})
+    assert list(answers.tops) == [("conv", "maps"), ("relu", "maps"), ("pool", "pool")]
+    np.testing.assert_allclose(answers.tops["conv", "maps"], convolved(x, weight, bias), atol=1e-5)
 
 
 def test_opencv_s_refusal_is_one_error(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def prior_box(call: Call) -> list[Array]:
     """1×2×(4 · boxes): corners as shares of the image, then variances; row by row, the boxes of a place together.
 
     For each min_size: its square, the square of sqrt(min · max) where a max_size is given, then one box an aspect
-    ratio. SSD keeps min_size and max_size as integers: 450.6 counts as 450.
+    ratio. SSD keeps min_size and max_size as integers, 450.6 counts as 450; Intel's training_toolbox_caffe has floats.
     """
     p = call.param.prior_box_param
     grid = _grid(call)
@@ -141,6 +141,7 @@ def _at_place(
     x, y = grid.centre(row, column, (p.offset, p.offset))
     lower = grid.centre(row, column, (1.0, p.offset))[1]
     textboxes = call.layer.dialect == "textboxes1"
+    fractions = textboxes or call.layer.dialect == "intel"
 
     def box(width: float, height: float) -> Iterator[tuple[float, ...]]:
         yield _ordered(call, grid.corners(x, y, width, height))
@@ -148,11 +149,11 @@ def _at_place(
             yield _ordered(call, grid.corners(x, lower, width, height))
 
     for index, given in enumerate(p.min_size):
-        least = given if textboxes else int(given)
+        least = given if fractions else int(given)
         larger: list[float] = []
         if p.max_size:
             call.require(p.max_size[index] > given, f"max_size {p.max_size[index]} is not above min_size {given}")
-            larger = [math.sqrt(least * (p.max_size[index] if textboxes else int(p.max_size[index])))]
+            larger = [math.sqrt(least * (p.max_size[index] if fractions else int(p.max_size[index])))]
         if dense:
             yield from _dense(grid, x, y, int(least))
         elif p.tf and least == 60:

@@ -111,7 +111,8 @@ class SpreadWindows(Layer):
 class UnPooling(Layer):
     """Max pooling undone to a stated size, unpool_h × unpool_w or unpool_size (DeconvNet's fork: unpooling_layer.cpp).
 
-    FuseNet's fork has output_h × output_w instead, or `scale` times the bottom's size; it always has a mask.
+    FuseNet's fork has output_h × output_w instead, or `scale` times the bottom's size; it always has a mask. CEDN's
+    states no size either: the top is what a pooling of its kernel, stride and pad makes the bottom of.
 
     With a second bottom, the mask of a max pooling, values go to the places that it names; of a mask of more planes
     than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j, and the
@@ -125,12 +126,16 @@ class UnPooling(Layer):
     size: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     scale: int = 0
+    window: tuple[int, int] | None = None  # of CEDN's fork: the kernel less the padding on both sides
 
     @classmethod
     def read(cls, source: NetLayer) -> UnPooling | SpreadWindows:
         p, section = source.param.unpooling_param, "unpooling_param"
         if p.HasField("scale") or p.HasField("output_h") or p.HasField("output_w"):
             return cls._read_fusenets(source)
+        sized = p.HasField("unpool_size") or p.HasField("unpool_h") or p.HasField("unpool_w")
+        if not sized and len(source.bottoms) == 2 and p.unpool == UnpoolingParameter.MAX:
+            return cls._read_cedns(source)
         if p.pad or p.pad_h or p.pad_w:
             raise fault(source, "padding; the fork allows none", section, "pad_h" if p.pad_h else "pad")
         size = (p.unpool_size, p.unpool_size) if p.HasField("unpool_size") else (p.unpool_h, p.unpool_w)
@@ -161,13 +166,37 @@ class UnPooling(Layer):
         source.without_effect(reason, *(f"{section}.{name}" for name in unread))
         return cls(size) if stated else cls(scale=p.scale)
 
+    @classmethod
+    def _read_cedns(cls, source: NetLayer) -> UnPooling:
+        p, section = source.param.unpooling_param, "unpooling_param"
+        one = p.HasField("kernel_size")
+        kernel = (p.kernel_size, p.kernel_size) if one else (p.kernel_h, p.kernel_w)
+        if min(kernel) < 1:
+            message = "no size; expected unpool_h and unpool_w, or unpool_size, or CEDN's kernel_size at least 1"
+            raise fault(source, message, section)
+        for single, double in (("kernel_size", "kernel_h"), ("stride", "stride_h"), ("pad", "pad_h")):
+            if p.HasField(single) and p.HasField(double):
+                raise fault(source, f"{single} beside {double}; expected one or the other", section, double)
+        pad = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
+        if any(edge >= size for edge, size in zip(pad, kernel, strict=True)):
+            raise fault(source, f"pad {pad[0]}×{pad[1]} for a kernel of {kernel[0]}×{kernel[1]}", section, "pad")
+        return cls(stride=_stride(source), window=(kernel[0] - 2 * pad[0], kernel[1] - 2 * pad[1]))
+
     def _top_size(self, shape: Shape) -> tuple[int, int]:
-        return (int(shape[2]) * self.scale, int(shape[3]) * self.scale) if self.scale else self.size
+        height, width = shape[2:]
+        if self.window is not None:
+            (down, across), (high, wide) = self.stride, self.window
+            return (int(height) - 1) * down + high, (int(width) - 1) * across + wide
+        return (int(height) * self.scale, int(width) * self.scale) if self.scale else self.size
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         require(len(shape) == 4, f"the bottom is {format_shape(shape)}; expected 4 axes (N×C×H×W)")
-        require(not self.scale or not any(map(is_free, shape[2:])), "the bottom's height and width can't be left free")
+        follows = self.scale or self.window
+        require(not (follows and any(map(is_free, shape[2:]))), "the bottom's height and width can't be left free")
+        if self.window is not None:
+            size = self._top_size(shape)
+            require(min(size) > 0, f"the top would be {size[0]}×{size[1]}")
         if len(inputs) == 2:
             self._check_planes(*inputs)
         else:

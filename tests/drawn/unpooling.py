@@ -26,20 +26,21 @@ def unpooling(draw: Draw) -> Drawn:
     if draw(st.booleans()):
         more_h, more_w = draw(st.integers(0, 2)), draw(st.integers(0, 2))
         rows, columns = 2 * h + more_h, 2 * w + more_w
-        params = draw(
-            st.sampled_from(
-                [
-                    fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=rows, unpool_w=columns),
-                    fields(output_h=rows, output_w=columns),
-                    fields(scale=2),
-                ]
-            )
-        )
+        halved, overlapping = "kernel_size: 2 stride: 2", "kernel_size: 3 stride: 2 pad: 1"
+        cases = [
+            (overlapping, overlapping),
+            (overlapping, "kernel_h: 3 kernel_w: 3 stride_h: 2 stride_w: 2 pad_h: 1 pad_w: 1"),
+            (halved, fields(unpool="MAX", kernel_size=2, stride=2, unpool_h=rows, unpool_w=columns)),
+            (halved, fields(output_h=rows, output_w=columns)),
+            (halved, fields(scale=2)),
+            (halved, halved),
+        ]
+        pooled, params = draw(st.sampled_from(cases))
+        odd = pooled == overlapping  # an odd height and width come back
         text = (
-            'layer { name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" '
-            "pooling_param { kernel_size: 2 stride: 2 } }\n"
+            f'layer {{ name: "pool" type: "Pooling" bottom: "x" top: "p" top: "mask" pooling_param {{ {pooled} }} }}\n'
         ) + layer(kind, f"unpooling_param {{ {params} }}", "p mask")
-        return Drawn(text, {"x": apart(draw, n, c, 2 * h, 2 * w)})
+        return Drawn(text, {"x": apart(draw, n, c, 2 * h + odd, 2 * w + odd)})
     if draw(st.booleans()):
         size = max(h, w) * stride + draw(st.integers(0, 2))
         params = fields(kernel_size=stride, stride=stride, unpool_size=size)

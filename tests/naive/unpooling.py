@@ -45,6 +45,13 @@ def by_scale() -> Naive:
     return _of_fusenet(23, "scale: 2", (8, 10))
 
 
+@case("unpooling_to_the_pooled_size")
+def to_pooled_size() -> Naive:
+    """CEDN's fork (unpooling_layer.cpp): (4 - 1) · 3 + 4 - 2 · 1 rows, (5 - 1) · 2 + 3 - 2 · 0 columns."""
+    params = "kernel_h: 4 kernel_w: 3 stride_h: 3 stride_w: 2 pad_h: 1 pad_w: 0"
+    return _of_fusenet(25, params, (11, 11))
+
+
 @case("unpooling_by_a_mask_of_more_channels")
 def by_larger_mask() -> Naive:
     """The fork steps through the mask plane by plane: for its second item it is still among the first one's planes."""

@@ -1,7 +1,7 @@
 """Pooling undone: by a mask, as SegNet's Upsample and DeconvNet's Unpooling do it, or over windows as the latter.
 
-Facts from the sources of HyeonwooNoh's fork for DeconvNet (unpooling_layer.cpp), of FuseNet's (the same name, other
-fields) and of SegNet's (upsample_layer.cpp).
+Facts from the sources of HyeonwooNoh's fork for DeconvNet (unpooling_layer.cpp), of FuseNet's and CEDN's (the same
+name, other fields or none for the size) and of SegNet's (upsample_layer.cpp).
 """
 
 from __future__ import annotations
@@ -47,11 +47,40 @@ def _size(call: Call) -> tuple[int, int]:
     if p.HasField("scale"):
         call.ignores("it takes both to state a size", "unpooling_param.output_h", "unpooling_param.output_w")
         return call.x.shape[2] * p.scale, call.x.shape[3] * p.scale
+    if _of_cedn(call):
+        return _unpooled(call)
     one, two = p.HasField("unpool_size"), p.HasField("unpool_h") and p.HasField("unpool_w")
     call.require(one != two, "needs unpool_size, or unpool_h and unpool_w")
     rows, columns = (p.unpool_size, p.unpool_size) if one else (p.unpool_h, p.unpool_w)
     call.require(min(rows, columns) > 0, f"a top of {rows}×{columns} is not positive")
     return rows, columns
+
+
+def _of_fusenet(call: Call) -> bool:
+    p = call.param.unpooling_param
+    return bool(p.HasField("output_h") or p.HasField("output_w") or p.HasField("scale"))
+
+
+def _of_cedn(call: Call) -> bool:
+    """Whether a mask's layer leaves its size to the windows."""
+    p = call.param.unpooling_param
+    if len(call.bottoms) == 1 or p.unpool != p.MAX or _of_fusenet(call):
+        return False
+    return not (p.HasField("unpool_size") or p.HasField("unpool_h") or p.HasField("unpool_w"))
+
+
+def _unpooled(call: Call) -> tuple[int, int]:
+    """From the first window's first to the last one's last pixel, without what is padding."""
+    p = call.param.unpooling_param
+    pads = (p.pad_h, p.pad_w) if p.HasField("pad_h") else (p.pad, p.pad)
+    for one, two in (("kernel_size", "kernel_h"), ("stride", "stride_h"), ("pad", "pad_h")):
+        call.require(not (p.HasField(one) and p.HasField(two)), f"has {one} and {two}")
+    spans = zip(call.x.shape[2:], _kernel(call), _steps(call), pads, strict=True)
+    ends = []
+    for count, kernel, step, pad in spans:
+        call.require(kernel > pad and step > 0, f"has a kernel of {kernel} with pad {pad} and stride {step}")
+        ends.append(max(place * step + kernel for place in range(count)) - 2 * pad)
+    return ends[0], ends[1]
 
 
 def _spread(call: Call, rows: int, columns: int) -> Array:
@@ -101,22 +130,25 @@ def unpooling(call: Call) -> list[Array]:
     (That is the fork's unpooling_layer.cu; the CPU's code forgets to clear the top first, and is so the first time.)
     """
     p = call.param.unpooling_param
-    call.require(not (p.pad or p.pad_h or p.pad_w), "has padding, which the layer refuses")
     call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
+    by_windows = _of_cedn(call)
+    call.require(by_windows or not (p.pad or p.pad_h or p.pad_w), "has padding, which the layer refuses")
     rows, columns = _size(call)
-    of_fusenet = any(p.HasField(name) for name in ("output_h", "output_w", "scale"))
-    call.require(not of_fusenet or len(call.bottoms) == 2, "has FuseNet's fields and no mask")
+    call.require(not _of_fusenet(call) or len(call.bottoms) == 2, "has FuseNet's fields and no mask")
     call.require(min(rows, columns) > 0, f"a top of {rows}×{columns} is not positive")
     if p.unpool != p.MAX:
         return [_spread(call, rows, columns)]
-    kernel = ("kernel_size", "kernel_h", "kernel_w")
-    call.ignores("MAX has no windows", *(f"unpooling_param.{name}" for name in kernel))
+    sized = not (by_windows or _of_fusenet(call))
+    if sized:
+        kernel = ("kernel_size", "kernel_h", "kernel_w")
+        call.ignores("MAX has no windows", *(f"unpooling_param.{name}" for name in kernel))
     if len(call.bottoms) == 2:
         mask = call.bottoms[1]
         call.require(mask.shape[2:] == call.x.shape[2:], "bottoms differ in height or width")
         enough = call.x.shape[0] * call.x.shape[1] <= mask.shape[0] * mask.shape[1]
-        steps = ("stride", "stride_h", "stride_w")
-        call.ignores("the mask says where", *(f"unpooling_param.{name}" for name in steps))
+        if sized:
+            steps = ("stride", "stride_h", "stride_w")
+            call.ignores("the mask says where", *(f"unpooling_param.{name}" for name in steps))
         call.require(enough, "the mask has fewer planes than there are values")
         return [put_back(call, rows, columns)]
     down, across = _steps(call)

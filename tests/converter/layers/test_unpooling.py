@@ -39,6 +39,16 @@ REFUSED = {
     layer("Unpooling", "\nunpooling_param { output_h: 9 }", "x x"): (
         "2:1: error: layer 'it' (Unpooling): no size; expected output_h and output_w, or scale, at least 1"
     ),
+    layer("Unpooling", "\nunpooling_param { stride: 2 }", "x x"): (
+        "2:1: error: layer 'it' (Unpooling): no size; expected unpool_h and unpool_w, or unpool_size, or CEDN's "
+        "kernel_size at least 1"
+    ),
+    layer("Unpooling", "\nunpooling_param { kernel_size: 2 pad: 2 }", "x x"): (
+        "2:34: error: layer 'it' (Unpooling): pad 2×2 for a kernel of 2×2"
+    ),
+    layer("Unpooling", "\nunpooling_param { kernel_size: 3 kernel_h: 3 kernel_w: 3 }", "x x"): (
+        "2:34: error: layer 'it' (Unpooling): kernel_size beside kernel_h; expected one or the other"
+    ),
     layer("Unpooling", f"\nunpooling_param {{ stride: 0 {SIZE} }}"): (
         "2:19: error: layer 'it' (Unpooling): stride is 0×0; expected at least 1"
     ),

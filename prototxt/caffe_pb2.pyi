@@ -4526,7 +4526,13 @@ class UpsampleDarknetParameter(_message.Message):
     def __init__(self, stride: _Optional[int] = ...) -> None: ...
 
 class UpsampleParameter(_message.Message):
-    __slots__ = ("scale", "scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w", "dims_num")
+    __slots__ = ("scale", "scale_h", "scale_w", "pad_out_h", "pad_out_w", "upsample_h", "upsample_w", "dims_num", "height", "width", "height_scale", "width_scale", "mode")
+    class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        NEAREST: _ClassVar[UpsampleParameter.Mode]
+        BILINEAR: _ClassVar[UpsampleParameter.Mode]
+    NEAREST: UpsampleParameter.Mode
+    BILINEAR: UpsampleParameter.Mode
     SCALE_FIELD_NUMBER: _ClassVar[int]
     SCALE_H_FIELD_NUMBER: _ClassVar[int]
     SCALE_W_FIELD_NUMBER: _ClassVar[int]
@@ -4535,6 +4541,11 @@ class UpsampleParameter(_message.Message):
     UPSAMPLE_H_FIELD_NUMBER: _ClassVar[int]
     UPSAMPLE_W_FIELD_NUMBER: _ClassVar[int]
     DIMS_NUM_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_SCALE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
     scale: float
     scale_h: int
     scale_w: int
@@ -4543,7 +4554,12 @@ class UpsampleParameter(_message.Message):
     upsample_h: int
     upsample_w: int
     dims_num: int
-    def __init__(self, scale: _Optional[float] = ..., scale_h: _Optional[int] = ..., scale_w: _Optional[int] = ..., pad_out_h: _Optional[bool] = ..., pad_out_w: _Optional[bool] = ..., upsample_h: _Optional[int] = ..., upsample_w: _Optional[int] = ..., dims_num: _Optional[int] = ...) -> None: ...
+    height: int
+    width: int
+    height_scale: int
+    width_scale: int
+    mode: UpsampleParameter.Mode
+    def __init__(self, scale: _Optional[float] = ..., scale_h: _Optional[int] = ..., scale_w: _Optional[int] = ..., pad_out_h: _Optional[bool] = ..., pad_out_w: _Optional[bool] = ..., upsample_h: _Optional[int] = ..., upsample_w: _Optional[int] = ..., dims_num: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., height_scale: _Optional[int] = ..., width_scale: _Optional[int] = ..., mode: _Optional[_Union[UpsampleParameter.Mode, str]] = ...) -> None: ...
 
 class VideoDataParameter(_message.Message):
     __slots__ = ("video_type", "device_id", "video_file", "skip_frames", "source", "batch_size", "new_length", "num_segments", "modality", "shuffle", "name_pattern", "new_height", "new_width", "is_color", "scale", "mean_file", "crop_size", "mirror", "root_folder", "rand_skip", "show_data", "use_image", "use_temporal_jitter", "sampling_rate", "max_sampling_rate", "use_sampling_rate_jitter", "use_multiple_label", "num_of_labels")

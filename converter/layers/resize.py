@@ -14,6 +14,7 @@ from converter.layers.shared.sizes import int_size, torch_dims
 from converter.layers.unpooling import UNPOOL, check_mask, unpooled_onnx
 from converter.node import Layer
 from prototxt import NetLayer
+from prototxt.caffe_pb2 import UpsampleParameter
 
 if TYPE_CHECKING:
     from converter.node import Node
@@ -34,96 +35,6 @@ def repeated_onnx(g: OnnxOps, x: str, down: int, across: int) -> str:
 def repeated_torch(t: TorchOps, x: str, down: int, across: int) -> str:
     """The same in torch."""
     return f"{t.module('nn.Upsample', scale_factor=down if down == across else (down, across))}({x})"
-
-
-@register
-class Upsample(Layer):
-    """Two forks' layers of one name, told apart by their bottoms.
-
-    With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp), once where
-    none is stated: that is the default of all forks that have it so, and 2 of those with a mask. With two,
-    values go where the mask of a max pooling says they came from, and the rest is 0 (SegNet's: upsample_layer.cpp); the
-    size is upsample_h × upsample_w, or `scale` times the bottom's, less 1 where `pad_out_h` or `pad_out_w` says so.
-    With `dims_num: 3` (inisis' fork) the bottom is N×C×W, and only its last axis grows.
-    """
-
-    types = ("Upsample",)
-    bottoms = (1, 2)
-    scale: tuple[int, int] = (2, 2)
-    pad_out: tuple[int, int] = (0, 0)
-    size: tuple[int, int] | None = None
-    flat: bool = False
-
-    @classmethod
-    def read(cls, source: NetLayer) -> Upsample:
-        p, section = source.param.upsample_param, "upsample_param"
-        if p.dims_num not in (3, 4) or (p.dims_num == 3 and len(source.bottoms) == 2):
-            raise fault(source, f"dims_num is {p.dims_num}; expected 4, or 3 without a mask", section, "dims_num")
-        times = p.scale if p.HasField("scale") or len(source.bottoms) == 2 else 1
-        if not (1 <= times < math.inf and times == int(times)):
-            raise unsupported(source, f"scale is {times:g}; expected a whole number, 1 or more", section, "scale")
-        scale = (int(times), int(times))
-        if p.HasField("scale_h") or p.HasField("scale_w"):
-            if len(source.bottoms) == 1:
-                raise unsupported(source, "scale_h and scale_w without a mask; expected scale", section, "scale_h")
-            scale = (p.scale_h, p.scale_w)
-            if min(scale) < 1:
-                raise fault(source, f"scale_h and scale_w are {scale}; expected both, 1 or more", section, "scale_h")
-        size = None
-        if p.HasField("upsample_h") or p.HasField("upsample_w"):
-            size = (p.upsample_h, p.upsample_w)
-            if min(size) < 1:
-                message = f"upsample_h and upsample_w are {size}; expected both, 1 or more"
-                raise fault(source, message, section, "upsample_h")
-        less = (int(p.pad_out_h), int(p.pad_out_w))
-        if len(source.bottoms) == 1 and (size or any(less)):
-            raise fault(source, "a size without a mask; expected a second bottom, the mask of a max pooling", section)
-        return cls(scale, less, size, p.dims_num == 3)
-
-    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        shape = inputs[0]
-        if self.flat:
-            require(len(shape) == 3, f"the bottom is {format_shape(shape)}; expected 3 axes (dims_num), N×C×W")
-            return [(*shape[:2], shape[2] * self.scale[1])]
-        _check_image(shape)
-        if len(inputs) == 2:
-            check_mask(*inputs)
-        if self.size is not None:
-            return [(*shape[:2], *self.size)]
-        return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.pad_out[i] for i in (0, 1)))]
-
-    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        if self.flat:
-            return g.op("Squeeze", repeated_onnx(g, g.unsqueeze(x[0], [2]), 1, self.scale[1]), g.ints([2]))
-        if len(x) == 1:
-            return repeated_onnx(g, x[0], *self.scale)
-        sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
-        return unpooled_onnx(g, x[0], x[1], sizes)
-
-    def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
-        """A size of the top as a vector of one."""
-        out = node.outputs[0].shape[axis]
-        if not is_free(out):
-            return g.ints([int(out)], "size")
-        size = g.unsqueeze(int_size(g, x, node.shape, axis), [0])
-        if axis < 2:
-            return size
-        scaled = g.op("Mul", size, g.ints([self.scale[axis - 2]], "scale"))
-        return g.op("Sub", scaled, g.ints([self.pad_out[axis - 2]], "less"))
-
-    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
-        if self.flat:
-            return f"{x[0]}.repeat_interleave({self.scale[1]}, dim=2)"
-        if len(x) == 1:
-            return repeated_torch(t, x[0], *self.scale)
-        t.helper("unpool", UNPOOL)
-        sizes = [str(s) for s in self.size or ()]
-        for i, size in enumerate(torch_dims(x[0], node.shape)[2:]):
-            if self.size is None:
-                less = f" - {self.pad_out[i]}" if self.pad_out[i] else ""
-                fixed = not is_free(node.shape[2 + i])
-                sizes.append(str(int(node.outputs[0].shape[2 + i])) if fixed else f"{size} * {self.scale[i]}{less}")
-        return f"unpool({x[0]}, {x[1]}, {', '.join(sizes)})"
 
 
 @register
@@ -267,3 +178,121 @@ class Interp(Layer):
             else:
                 sizes.append(f"({size} - 1) // {self.shrink_factor} * {self.zoom_factor} + 1")
         return f"F.interpolate({y}, size=({', '.join(sizes)}), mode='bilinear', align_corners=True)"
+
+
+@register
+class Upsample(Layer):
+    """Forks' layers of one name, told apart by their bottoms and fields.
+
+    With one, each pixel is repeated `scale` times down and across (MobileNet-YOLO's: upsample_layer.cpp), once where
+    none is stated: that is the default of all forks that have it so, and 2 of those with a mask. With two,
+    values go where the mask of a max pooling says they came from, and the rest is 0 (SegNet's: upsample_layer.cpp); the
+    size is upsample_h × upsample_w, or `scale` times the bottom's, less 1 where `pad_out_h` or `pad_out_w` says so.
+    With `dims_num: 3` (inisis' fork) the bottom is N×C×W, and only its last axis grows. Wulingtian's fork for YOLOv5
+    grows to `height` × `width`, or by `height_scale` and `width_scale`: BILINEAR as Interp does it, or NEAREST.
+    """
+
+    types = ("Upsample",)
+    bottoms = (1, 2)
+    read_as = (Interp,)
+    scale: tuple[int, int] = (2, 2)
+    pad_out: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
+    flat: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> Upsample | Interp:
+        p, section = source.param.upsample_param, "upsample_param"
+        if any(p.HasField(name) for name in ("height", "width", "height_scale", "width_scale", "mode")):
+            return cls._read_yolov5s(source)
+        if p.dims_num not in (3, 4) or (p.dims_num == 3 and len(source.bottoms) == 2):
+            raise fault(source, f"dims_num is {p.dims_num}; expected 4, or 3 without a mask", section, "dims_num")
+        times = p.scale if p.HasField("scale") or len(source.bottoms) == 2 else 1
+        if not (1 <= times < math.inf and times == int(times)):
+            raise unsupported(source, f"scale is {times:g}; expected a whole number, 1 or more", section, "scale")
+        scale = (int(times), int(times))
+        if p.HasField("scale_h") or p.HasField("scale_w"):
+            if len(source.bottoms) == 1:
+                raise unsupported(source, "scale_h and scale_w without a mask; expected scale", section, "scale_h")
+            scale = (p.scale_h, p.scale_w)
+            if min(scale) < 1:
+                raise fault(source, f"scale_h and scale_w are {scale}; expected both, 1 or more", section, "scale_h")
+        size = None
+        if p.HasField("upsample_h") or p.HasField("upsample_w"):
+            size = (p.upsample_h, p.upsample_w)
+            if min(size) < 1:
+                message = f"upsample_h and upsample_w are {size}; expected both, 1 or more"
+                raise fault(source, message, section, "upsample_h")
+        less = (int(p.pad_out_h), int(p.pad_out_w))
+        if len(source.bottoms) == 1 and (size or any(less)):
+            raise fault(source, "a size without a mask; expected a second bottom, the mask of a max pooling", section)
+        return cls(scale, less, size, p.dims_num == 3)
+
+    @classmethod
+    def _read_yolov5s(cls, source: NetLayer) -> Upsample | Interp:
+        p, section = source.param.upsample_param, "upsample_param"
+        if len(source.bottoms) == 2:
+            raise unsupported(source, "mode or a size beside a second bottom; expected one bottom", section)
+        if p.HasField("height") and p.HasField("width"):
+            source.without_effect("height and width outweigh it", f"{section}.height_scale", f"{section}.width_scale")
+            size, by = (p.height, p.width), "height and width"
+        else:
+            if not (p.HasField("height_scale") and p.HasField("width_scale")):
+                raise fault(source, "no size; expected height and width, or height_scale and width_scale", section)
+            source.without_effect("alone it says nothing", f"{section}.height", f"{section}.width")
+            size, by = (p.height_scale, p.width_scale), "height_scale and width_scale"
+        if min(size) < 2:
+            raise fault(source, f"{by} are {size[0]} and {size[1]}; expected at least 2", section)
+        nearest, stated = p.mode == UpsampleParameter.NEAREST, by == "height and width"
+        if nearest and not stated:
+            return cls(size)
+        if nearest:
+            raise unsupported(source, "height and width with mode NEAREST; expected the two scales", section)
+        if size[0] != size[1] and not stated:
+            raise unsupported(source, f"scales {size[0]} and {size[1]} with mode BILINEAR; expected one", section)
+        return Interp(size) if stated else Interp(full_zoom_factor=size[0])
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        if self.flat:
+            require(len(shape) == 3, f"the bottom is {format_shape(shape)}; expected 3 axes (dims_num), N×C×W")
+            return [(*shape[:2], shape[2] * self.scale[1])]
+        _check_image(shape)
+        if len(inputs) == 2:
+            check_mask(*inputs)
+        if self.size is not None:
+            return [(*shape[:2], *self.size)]
+        return [(*shape[:2], *(shape[2 + i] * self.scale[i] - self.pad_out[i] for i in (0, 1)))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        if self.flat:
+            return g.op("Squeeze", repeated_onnx(g, g.unsqueeze(x[0], [2]), 1, self.scale[1]), g.ints([2]))
+        if len(x) == 1:
+            return repeated_onnx(g, x[0], *self.scale)
+        sizes = [self._onnx_size(g, node, x[0], axis) for axis in range(4)]
+        return unpooled_onnx(g, x[0], x[1], sizes)
+
+    def _onnx_size(self, g: OnnxOps, node: Node, x: str, axis: int) -> str:
+        """A size of the top as a vector of one."""
+        out = node.outputs[0].shape[axis]
+        if not is_free(out):
+            return g.ints([int(out)], "size")
+        size = g.unsqueeze(int_size(g, x, node.shape, axis), [0])
+        if axis < 2:
+            return size
+        scaled = g.op("Mul", size, g.ints([self.scale[axis - 2]], "scale"))
+        return g.op("Sub", scaled, g.ints([self.pad_out[axis - 2]], "less"))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        if self.flat:
+            return f"{x[0]}.repeat_interleave({self.scale[1]}, dim=2)"
+        if len(x) == 1:
+            return repeated_torch(t, x[0], *self.scale)
+        t.helper("unpool", UNPOOL)
+        sizes = [str(s) for s in self.size or ()]
+        for i, size in enumerate(torch_dims(x[0], node.shape)[2:]):
+            if self.size is None:
+                less = f" - {self.pad_out[i]}" if self.pad_out[i] else ""
+                fixed = not is_free(node.shape[2 + i])
+                sizes.append(str(int(node.outputs[0].shape[2 + i])) if fixed else f"{size} * {self.scale[i]}{less}")
+        return f"unpool({x[0]}, {x[1]}, {', '.join(sizes)})"

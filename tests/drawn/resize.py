@@ -55,6 +55,14 @@ def bilinear_interpolate(draw: Draw) -> Drawn:
 @st.composite
 def upsample(draw: Draw) -> Drawn:
     n, c, h, w = shape(draw, 4, most=7)
+    if draw(st.integers(0, 3)) == 0:
+        sizes = fields(height=draw(st.integers(2, 12)), width=draw(st.integers(2, 12)))
+        factor = draw(st.integers(2, 3))
+        scales = fields(height_scale=factor, width_scale=factor)
+        nearest = fields(height_scale=factor, width_scale=draw(st.integers(2, 3)), mode="NEAREST")
+        params = draw(st.sampled_from([nearest, scales, f"{scales} mode: BILINEAR", sizes]))
+        text = layer("Upsample", f"upsample_param {{ {params} }}")
+        return Drawn(text, {"x": normal(draw, n, c, h, w)}, tolerance=1e-4)
     if draw(st.integers(0, 4)) == 0:
         params = fields(scale=draw(maybe(st.integers(1, 4))), dims_num=3)
         return Drawn(layer("Upsample", f"upsample_param {{ {params} }}"), {"x": normal(draw, n, c, w)})

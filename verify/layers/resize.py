@@ -130,7 +130,40 @@ def _whole_scale(call: Call) -> int:
 
 
 def _upsample_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    p = call.param.upsample_param
+    if any(p.HasField(name) for name in _OF_YOLOV5) and p.mode == p.BILINEAR:
+        return _interp_error(call, tops)
     return [Sensitivity(1, (1.0, UNBOUNDED)[: len(call.bottoms)])]
+
+
+_OF_YOLOV5 = ("height", "width", "height_scale", "width_scale", "mode")
+
+
+def _grown(call: Call) -> Array:
+    """To `height` × `width` where both are stated, else by the two scales; in straight lines, corners on corners.
+
+    NEAREST takes for pixel i of a side the one at i · old / new, rounded down.
+    """
+    p = call.param.upsample_param
+    call.require(call.x.ndim == 4 and len(call.bottoms) == 1, "needs one bottom of 4 axes")
+    old = call.x.shape[2:]
+    if p.HasField("height") and p.HasField("width"):
+        call.ignores("the size is stated", "upsample_param.height_scale", "upsample_param.width_scale")
+        call.require(min(p.height, p.width) > 1, f"a size of {p.height}×{p.width} is below 2×2")
+        new = p.height, p.width
+    else:
+        call.require(p.HasField("height_scale") and p.HasField("width_scale"), "states no size")
+        call.ignores("it takes both", "upsample_param.height", "upsample_param.width")
+        call.require(min(p.height_scale, p.width_scale) > 1, "has a scale below 2")
+        new = old[0] * p.height_scale, old[1] * p.width_scale
+    call.room((*call.x.shape[:2], *new))
+    if p.mode == p.NEAREST:
+        rows, columns = (np.arange(count) * size // count for size, count in zip(old, new, strict=True))
+        return call.x[:, :, rows][..., columns]
+    y = wide(call.x)
+    for axis, count in zip((2, 3), new, strict=True):
+        y = np.moveaxis(between(np.moveaxis(y, axis, 0), count), 0, axis)
+    return narrow(y)
 
 
 @register("Upsample", bottoms=(1, 2), error=_upsample_error, feeds={1: places})
@@ -139,8 +172,10 @@ def upsample(call: Call) -> list[Array]:
 
     The first is SegNet's, and its size is `upsample_h` × `upsample_w`, else the bottom's times `scale` (2 unless said)
     or `scale_h` and `scale_w`. The second is that of the YOLO v3 forks and knows only `scale`, 1 unless said; inisis'
-    also takes bottoms of 3 axes (`dims_num`), of which the last grows.
+    also takes bottoms of 3 axes (`dims_num`), of which the last grows. Wulingtian's for YOLOv5 knows neither.
     """
+    if any(call.param.upsample_param.HasField(name) for name in _OF_YOLOV5):
+        return [_grown(call)]
     if len(call.bottoms) == 2:
         call.require(call.x.ndim == 4, f"needs a bottom of 4 axes, it has {call.x.ndim}")
         call.same_shapes()

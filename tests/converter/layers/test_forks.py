@@ -275,6 +275,15 @@ REFUSED = {
     layer("Pad", "\npad_param { paddings: 1 }"): (
         "2:13: error: layer 'it' (Pad): 1 paddings; expected two for each axis"
     ),
+    layer("Upsample", "\nupsample_param { mode: NEAREST }"): (
+        "2:1: error: layer 'it' (Upsample): no size; expected height and width, or height_scale and width_scale"
+    ),
+    layer("Upsample", "\nupsample_param { height: 1 width: 9 }"): (
+        "2:1: error: layer 'it' (Upsample): height and width are 1 and 9; expected at least 2"
+    ),
+    layer("Upsample", "\nupsample_param { height: 8 width: 9 mode: NEAREST }"): (
+        "2:1: error: layer 'it' (Upsample): height and width with mode NEAREST; expected the two scales"
+    ),
     layer("Upsample", "\nupsample_param { scale: 1.5 }"): (
         "2:18: error: layer 'it' (Upsample): scale is 1.5; expected a whole number, 1 or more"
     ),

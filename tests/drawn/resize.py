@@ -55,7 +55,8 @@ def bilinear_interpolate(draw: Draw) -> Drawn:
 @st.composite
 def upsample(draw: Draw) -> Drawn:
     n, c, h, w = shape(draw, 4, most=7)
-    if draw(st.integers(0, 3)) == 3:
+    form = draw(st.sampled_from(("flat", "mask", "mask", "yolov5", "plain")))
+    if form == "yolov5":
         sizes = fields(height=draw(st.integers(2, 12)), width=draw(st.integers(2, 12)))
         factor = draw(st.integers(2, 3))
         scales = fields(height_scale=factor, width_scale=factor)
@@ -63,10 +64,10 @@ def upsample(draw: Draw) -> Drawn:
         params = draw(st.sampled_from([nearest, scales, f"{scales} mode: BILINEAR", sizes]))
         text = layer("Upsample", f"upsample_param {{ {params} }}")
         return Drawn(text, {"x": normal(draw, n, c, h, w)}, tolerance=1e-4)
-    if draw(st.integers(0, 4)) == 0:
+    if form == "flat":
         params = fields(scale=draw(maybe(st.integers(1, 4))), dims_num=3)
         return Drawn(layer("Upsample", f"upsample_param {{ {params} }}"), {"x": normal(draw, n, c, w)})
-    if draw(st.booleans()):
+    if form == "plain":
         params = fields(scale=draw(maybe(st.integers(1, 4))))
         return Drawn(layer("Upsample", f"upsample_param {{ {params} }}"), {"x": normal(draw, n, c, h, w)})
     down, right = draw(st.booleans()), draw(st.booleans())

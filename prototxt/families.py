@@ -28,6 +28,8 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "BboxData": "data_forks",
     "Bias": "arithmetic",
     "BilinearInterpolate": "resize_inisis",
+    "BinaryConvolution": "binary",
+    "BinaryInnerProduct": "binary",
     "BoxGroupOutput": "detection.box_output",
     "BoxOutput": "detection.box_output",
     "CTCGreedyDecoder": "text_decoding",

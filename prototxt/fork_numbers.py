@@ -200,6 +200,8 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_own("batch_norm_param", {4: "affine"}, "xieguotian"),
     ),
     "Bias": _same("bias_param", venkai=142, happynear=150, tsn=161),
+    "BinaryConvolution": _same("binary_convolution_param", hwgq=147),
+    "BinaryInnerProduct": _same("binary_inner_product_param", hwgq=148),
     "BoxGroupOutput": (
         *_same("box_group_output_param", cascade_rcnn=158),
         *_same("bbox_reg_param", cascade_rcnn=150),

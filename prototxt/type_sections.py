@@ -19,6 +19,8 @@ _READERS = {
     "bbox_reg_param": "BoxGroupOutput BoxOutput DecodeBBox",
     "bias_param": "Bias",
     "bilinear_interpolate_param": "BilinearInterpolate",
+    "binary_convolution_param": "BinaryConvolution",
+    "binary_inner_product_param": "BinaryInnerProduct",
     "bn_param": "BN",
     "box_group_output_param": "BoxGroupOutput",
     "box_output_param": "BoxOutput",
@@ -30,8 +32,8 @@ _READERS = {
     "continuation_indicator_param": "ContinuationIndicator",
     "convolution3d_param": "Convolution3D Deconvolution3D",
     "convolution_param": (
-        "Convolution Convolution3D ConvolutionDepthwise Deconvolution Deconvolution3D DepthwiseConvolution Im2col "
-        "NdConvolution"
+        "BinaryConvolution Convolution Convolution3D ConvolutionDepthwise Deconvolution Deconvolution3D "
+        "DepthwiseConvolution Im2col NdConvolution"
     ),
     "correlation_param": "Correlation Correlation1D",
     "crop_center_param": "CropCenter",
@@ -56,7 +58,7 @@ _READERS = {
     "flow_warp_param": "FlowWarp",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
-    "inner_product_param": "InnerProduct",
+    "inner_product_param": "BinaryInnerProduct InnerProduct",
     "input_param": "Input",
     "insanity_param": "Insanity",
     "interp_param": "Interp",

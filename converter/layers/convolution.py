@@ -244,9 +244,9 @@ class _Convolving(WeightedSum):
     def _in_space(self, node: Node) -> tuple[int, Window, dict[str, Tensor]]:
         """The axis of the channels, the window and the weights; where no axis follows, as if one of size 1 did."""
         axis, w = self._check([v.shape for v in node.inputs])
+        weight = self.matrix(node)
         if w.kernel:
-            return axis, w, dict(node.tensors)
-        weight = node.tensors["weight"]
+            return axis, w, {**node.tensors, "weight": weight}
         return axis, POINT, {**node.tensors, "weight": weight.reshaped((*weight.shape, 1))}
 
     def _merge_onnx(self, g: OnnxOps, x: str, shape: Shape, axis: int) -> str:

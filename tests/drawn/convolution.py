@@ -81,8 +81,10 @@ def bottoms(draw: Draw, sizes: tuple[int, ...]) -> dict[str, Array]:
     return {f"x{i}": normal(draw, *sizes) for i in range(draw(st.sampled_from((1, 1, 2))))}
 
 
-def case(draw: Draw, kind: str, group: int | None, channels: int, outputs: int, found: Geometry) -> Drawn:
-    """The layer, with one or more axes before the channels, or none."""
+def case(
+    draw: Draw, kind: str, group: int | None, channels: int, outputs: int, found: Geometry, more: str = ""
+) -> Drawn:
+    """The layer, with one or more axes before the channels, or none; `more` are other sections of it."""
     lead = draw(st.sampled_from(((2,), (2,), (), (2, 3))))
     given = dict(found.fields)
     if len(lead) != 1 or draw(st.booleans()):
@@ -103,7 +105,7 @@ def case(draw: Draw, kind: str, group: int | None, channels: int, outputs: int, 
     )
     feeds = bottoms(draw, (*lead, channels, *found.sizes))
     tops = " ".join(f"out{i}" for i in range(len(feeds)))
-    return Drawn(layer(kind, params, " ".join(feeds), tops), feeds)
+    return Drawn(layer(kind, f"{params} {more}".rstrip(), " ".join(feeds), tops), feeds)
 
 
 @drawn("Convolution")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -103,34 +103,50 @@ def positions(call: Call, window: Window, channel: int) -> tuple[int, ...]:
     return out
 
 
-def _conv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    """Each top reads the bottom of its own place, and no other."""
+def as_stored(weight: Array) -> Array:
+    """The weights themselves."""
+    return weight
+
+
+def conv_error(call: Call, tops: Sequence[Array], use: Callable[[Array], Array] = as_stored) -> list[Sensitivity]:
+    """Each top reads the bottom of its own place, and no other; `use` gives the weights as they are used."""
     window, channel = read_window(call)
-    weight, bias, _ = _learned(call, window, channel, transposed=False)
-    rows = weight.reshape(weight.shape[0], -1)
+    stored, bias, _ = _learned(call, window, channel, transposed=False)
+    rows = use(stored).reshape(stored.shape[0], -1)
     gain, count = row_norm(rows), len(call.bottoms)
     fan_in = rows.shape[1] + (bias is not None)
     return [Sensitivity(fan_in, tuple(gain * (i == place) for i in range(count))) for place in range(len(tops))]
 
 
 def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
-    return _tops(call, [call.x, *others], at_once=True)
+    return convolved(call, [call.x, *others], at_once=True)
 
 
-@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=_conv_error, beside=_beside)
+@register("Convolution", *DEPTHWISE, bottoms=(1, None), error=conv_error, beside=_beside)
 def convolution(call: Call) -> list[Array]:
     """The same weights over each bottom, one top each; output sizes round down."""
-    return _tops(call, call.bottoms, at_once=False)
+    return convolved(call, call.bottoms, at_once=False)
 
 
-def _tops(call: Call, bottoms: Sequence[Array], *, at_once: bool) -> list[Array]:
+def convolved(
+    call: Call, bottoms: Sequence[Array], use: Callable[[Array], Array] = as_stored, *, at_once: bool
+) -> list[Array]:
+    """The tops of a layer of convolution.
+
+    Args:
+        call: the layer at work.
+        bottoms: what it reads, here or in other runs of the net.
+        use: gives the weights as they are used.
+        at_once: whether the bottoms are of several runs, and may be near each other.
+    """
     p = call.param.convolution_param
     call.require(p.fusion_type == p.NONE_FUSION, "adds a bottom to its sum (fusion_type)")
     call.require(not p.relu or call.layer.type == "Convolution", "has relu: true, which only Convolution looks at")
     window, channel = read_window(call)
     _check_pairs(call)
     out = positions(call, window, channel)
-    weight, bias, group = _learned(call, window, channel, transposed=False)
+    stored, bias, group = _learned(call, window, channel, transposed=False)
+    weight = use(stored)
     shape = (*call.x.shape[:channel], weight.shape[0], *out)
     inputs = [fold_lead(x, channel) for x in bottoms]
     if at_once:

@@ -52,20 +52,29 @@ def _matrix(call: Call) -> tuple[Array, Array | None, int]:
 
 def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     weight, bias, _ = _matrix(call)
+    return product_error(weight, bias)
+
+
+def product_error(weight: Array, bias: Array | None) -> list[Sensitivity]:
+    """How errors grow in `product`."""
     return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
 
 
 def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
-    weight, bias, axis = _matrix(call)
-    x = np.concatenate([wide(bottom.reshape(-1, weight.shape[1])) for bottom in (call.x, *others)])
+    tops = product((call.x, *others), *_matrix(call))
+    return [rectified(call, top, "inner_product_param") for top in tops]
+
+
+def product(bottoms: Sequence[Array], weight: Array, bias: Array | None, axis: int) -> list[Array]:
+    """Bottoms of one shape, each flattened from `axis` on, times weights of outputs × inputs, plus bias."""
+    x = np.concatenate([wide(bottom.reshape(-1, weight.shape[1])) for bottom in bottoms])
     out: Wide = np.empty((x.shape[0], weight.shape[0]))
     for part in blocks(weight.shape[0], BLOCK_VALUES // max(1, weight.shape[1])):
         out[:, part] = x @ wide(weight[part]).T
     if bias is not None:
         out += bias
-    shape = (*call.x.shape[:axis], weight.shape[0])
-    tops = [narrow(each.reshape(shape)) for each in np.split(out, 1 + len(others))]
-    return [rectified(call, top, "inner_product_param") for top in tops]
+    shape = (*bottoms[0].shape[:axis], weight.shape[0])
+    return [narrow(each.reshape(shape)) for each in np.split(out, len(bottoms))]
 
 
 @register(

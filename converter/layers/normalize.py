@@ -1,4 +1,4 @@
-"""Division by a norm: of each pixel, an item, or a vector (forks: normalize_layer.cpp, l2_normalize_layer.cpp).
+"""Division by a norm: of each pixel, an item, or a vector (forks: normalize_layer.cpp, grn_layer.cpp, …).
 
 Two forks have a layer Normalize. SSD's multiplies by a learned blob, happynear's has none. Each has a section of its
 own for its fields; where a net has neither, the stored blobs tell.
@@ -107,6 +107,56 @@ class UnitVectors(_Normalizing):
         total = f"{image}.abs().sum(1, True) + 1e-6"
         squares = f"(({image} * {image}).sum(1, True) + 1e-6).sqrt()"
         return image, t.let("norm", total if self.norm == "L1" else squares)
+
+
+@register
+class GRN(Layer):
+    """Each pixel over the root of its channels' squares and a bias (OpenVINO's training toolbox: grn_layer.cpp).
+
+    Its gradient reads bottom and top again, and the root that the forward pass has kept.
+    """
+
+    types = ("GRN",)
+    acts_on = "channels"
+    reads_first = True
+    bias: float = 1e-7
+    dummy_backward: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> GRN:
+        p = source.param.grn_param
+        if not p.bias >= 0:
+            raise fault(source, f"bias is {p.bias:g}; expected 0 or more", "grn_param", "bias")
+        return cls(shortest(p.bias), p.dummy_backward)
+
+    @property
+    def untrainable(self) -> str:
+        return "dummy_backward; its gradient is the top's, not the derivative" if self.dummy_backward else ""
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected at most 4 axes")
+        return list(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        squares = g.op("Mul", x[0], x[0])
+        total = g.reduce("ReduceSum", squares, [1]) if len(node.shape) > 1 else squares
+        return g.op("Div", x[0], g.op("Sqrt", g.op("Add", total, g.scalar(self.bias, "bias"))))
+
+    def _root(self, node: Node, x: str) -> str:
+        total = ".sum(1, True)" if len(node.shape) > 1 else ""
+        return f"(({x} * {x}){total} + {self.bias!r}).sqrt()"
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]} / {self._root(node, x[0])}"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "xy"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        root = t.let("root", self._root(node, f"{bottom}.detach()"))
+        product = "(dy * y).sum(1, True)" if len(node.shape) > 1 else "dy * y"
+        return f"dy / {root} - x * ({product} / {root} ** 2)"
 
 
 @register

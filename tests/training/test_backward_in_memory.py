@@ -216,6 +216,23 @@ def test_a_layer_behind_unit_vectors_takes_the_top_that_their_gradient_reads(nor
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("itself", [False, True], ids=["behind", "itself"])
+def test_grn_takes_bottom_and_top_from_memory_and_keeps_its_root(itself: bool) -> None:
+    """grn_layer.cpp: dy / root - x · sum of dy · y / root²; in place x is the top, too."""
+    factor, summand = (1.0, 0.0) if itself else (0.5, 1.0)
+    text = f"""layer {{ name: "a" type: "Power" bottom: "x" top: "a" power_param {{ scale: 2 }} }}
+      layer {{ name: "n" type: "GRN" bottom: "a" top: "{"a" if itself else "n"}" grn_param {{ bias: 0.5 }} }}"""
+    if not itself:
+        text += f"""layer {{ name: "p" type: "Scale" bottom: "n" top: "n" {affine(factor, summand)} }}"""
+    x, dy = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=5)
+    got = gradients(made_of(text, "a" if itself else "n", x=x.shape), "a" if itself else "n", dy, x=x)["x"]
+    root = np.sqrt((4 * x * x).sum(1, keepdims=True) + 0.5)
+    top, below = 2 * x / root * factor + summand, dy * factor
+    bottom = top if itself else 2 * x
+    expected = 2 * (below / root - bottom * (below * top).sum(1, keepdims=True) / root**2)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_a_rectifier_behind_normalize_takes_the_top_that_the_factors_gradient_reads() -> None:
     text = (
         """layer { name: "n" type: "Normalize" bottom: "x" top: "n"

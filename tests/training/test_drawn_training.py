@@ -60,7 +60,7 @@ def untrainable(net: Net) -> bool:
     behind = layer.param.batch_norm_param.HasField("add_eps_before_sqrt")
     odd = layer.type == "BatchNorm" and behind and not layer.param.batch_norm_param.add_eps_before_sqrt
     odd |= layer.type == "ELU" and getattr(layer.param.elu_param, "lambda") != 1
-    odd |= layer.type == "Insanity"
+    odd |= layer.type == "Insanity" or layer.param.grn_param.dummy_backward
     odd |= layer.param.unpooling_param.unpool == UnpoolingParameter.TILE
     scale, merge = layer.param.channel_scale_param, layer.param.mergecrop_param
     odd |= not (scale.do_forward and scale.do_backward_feature and scale.do_backward_scale)

@@ -1,4 +1,4 @@
-"""Layers that divide by a norm, from the sources of SSD's, happynear's (normalize_layer.cpp) and C3D's forks.
+"""Layers that divide by a norm, from the sources of SSD's, happynear's, OpenVINO's and C3D's forks.
 
 SSD's and happynear's bear one name. Sections of the prototxt tell them, else the stored blobs: happynear's has none.
 """
@@ -70,6 +70,28 @@ def normalize(call: Call) -> list[Array]:
         return [narrow(image / length), narrow(length)][: len(call.layer.tops)]
     norm, factor = _norms(call)
     return [narrow(wide(call.x) / norm * factor)]
+
+
+def _pixels(call: Call) -> Wide:
+    """GRN's: what each pixel is divided by; a bottom of fewer than two axes has one channel."""
+    bias = call.param.grn_param.bias
+    call.require(bias >= 0, f"bias {bias:g} is below 0")
+    call.require(call.x.ndim <= 4, f"needs a bottom of at most 4 axes, it has {call.x.ndim}")
+    squares = wide(call.x) ** 2
+    root: Wide = np.sqrt((squares if call.x.ndim < 2 else squares.sum(axis=1, keepdims=True)) + bias)
+    return root
+
+
+def _grn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    channels = call.x.shape[1] if call.x.ndim > 1 else 1
+    least = float(np.min(_pixels(call), initial=math.inf))
+    return [Sensitivity(channels, ((1 + math.sqrt(channels)) / least if least else math.inf,))]
+
+
+@register("GRN", error=_grn_error, keeps_shape=True)
+def grn(call: Call) -> list[Array]:
+    """x / sqrt(sum of squares + bias) over the channels of each pixel (OpenVINO's toolbox: grn_layer.cpp)."""
+    return [narrow(wide(call.x) / _pixels(call))]
 
 
 def _root(call: Call) -> Wide:

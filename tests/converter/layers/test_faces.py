@@ -66,6 +66,17 @@ def test_a_normalize_that_says_nothing_is_warned_of() -> None:
     assert "--dialect Normalize=ssd" in layer_of.caution
 
 
+def test_grn_divides_each_pixel_by_the_root_of_its_squares_and_the_bias(tmp_path: Path) -> None:
+    """Pixels (3, 4) and (1, 2) with a bias of 11 and of 0: over 6 and 4, then over 5 and the root of 5."""
+    x = np.float32([[3, 1], [4, 2]]).reshape(1, 2, 1, 2)
+    for bias, roots in ((11, [6, 4]), (0, [5, 5**0.5])):
+        net = net_of(layer("GRN", f"grn_param {{ bias: {bias} }}"), {"x": x})
+        graph = prepare(net, None, Options()).graph
+        made = run(net, None, {"x": x}).blobs, run_onnx(graph, {"x": x}, tmp_path), run_torch(graph, {"x": x})
+        for got in made:
+            np.testing.assert_allclose(got["out"], x / np.float32(roots), rtol=1e-6)
+
+
 def test_norms_pass_a_gradient_on_only_with_bp_norm() -> None:
     for through in (False, True):
         params = f"normalize_param {{ bp_norm: {str(through).lower()} }}"
@@ -145,6 +156,7 @@ REFUSED = {
     layer("Null"): "unknown layer type 'Null': no public source defines it",
     layer("Normalize", "normalize_param { normalize_type: 'L3' }"): "normalize_type is 'L3'; expected L1 or L2",
     layer("Normalize", "norm_param { }", tops="a b"): "2 tops; expected 1 of a layer with norm_param",
+    layer("GRN", "grn_param { bias: -0.5 }"): "bias is -0.5; expected 0 or more",
     layer("L2Normalize", "", tops="x"): "it works in place; its fork refuses that",
     layer("GroupNorm", "group_norm_param { group_num: 2 }"): "3 channels are no multiple of the 2 groups",
     layer("GroupNorm", "group_norm_param { group_num: 3 group: 3 }"): "both group_num and group, of two forks",

@@ -1,11 +1,12 @@
 """Division by a norm: of each pixel, an item, or a vector (forks: normalize_layer.cpp, grn_layer.cpp, …).
 
-Two forks have a layer Normalize. SSD's multiplies by a learned blob, happynear's has none. Each has a section of its
-own for its fields; where a net has neither, the stored blobs tell.
+Three forks have a layer Normalize. SSD's multiplies by a learned blob, happynear's and yjxiong's (TSN) have none. The
+first two have a section of their own for their fields; where a net has neither, the stored blobs tell SSD's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,13 +55,15 @@ class UnitVectors(_Normalizing):
             raise fault(source, f"normalize_type is {p.normalize_type!r}; expected L1 or L2", section, "normalize_type")
         return cls(norm=p.normalize_type, bp_norm=p.bp_norm, fix_gradient=p.fix_gradient)
 
-    @property
-    def caution(self) -> str:
+    def caution_at(self, inputs: Sequence[Shape]) -> str:
         if self.otherwise is None:
             return ""
+        others = "Normalize=ssd for the other"
+        if math.prod(inputs[0][2:]) != 1:
+            others = "Normalize=tsn for the whole item without eps, Normalize=ssd for that and a learned factor"
         return (
             "says neither norm_param nor normalize_param and has no blob: it is read as happynear's, which needs none "
-            "(--dialect Normalize=ssd for the other)"
+            f"(--dialect {others})"
         )
 
     @property
@@ -107,6 +110,43 @@ class UnitVectors(_Normalizing):
         total = f"{image}.abs().sum(1, True) + 1e-6"
         squares = f"(({image} * {image}).sum(1, True) + 1e-6).sqrt()"
         return image, t.let("norm", total if self.norm == "L1" else squares)
+
+
+class UnitItems(_Normalizing):
+    """Each item over the root of all its squares, without eps (yjxiong's fork, TSN: normalize_layer.cpp).
+
+    The top has four axes whatever the bottom has. The gradient reads bottom and top again; in place Caffe's is lost.
+    """
+
+    tops = (1, 1)
+    reads_first = True
+    keeps_gradient_in_place = True
+
+    @classmethod
+    def read(cls, source: NetLayer) -> UnitItems:
+        if len(source.tops) > 1:
+            raise fault(source, "2 tops; expected 1 of yjxiong's Normalize")
+        return cls()
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected at most 4 axes")
+        return [(*inputs[0], *[1] * (4 - len(inputs[0])))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        image = g.reshape(x[0], node.shape, node.outputs[0].shape)
+        return g.op("Div", image, g.op("Sqrt", g.reduce("ReduceSum", g.op("Mul", image, image), [1, 2, 3])))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        lacking = 4 - len(node.shape)
+        image = t.let("image", f"{x[0]}[{', '.join(['...', *['None'] * lacking])}]") if lacking else x[0]
+        return f"{image} / ({image} * {image}).sum((1, 2, 3), True).sqrt()"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "xy"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "(dy - y * (dy * y).sum((1, 2, 3), True)) / (x * x).sum((1, 2, 3), True).sqrt()"
 
 
 @register
@@ -197,7 +237,7 @@ class Normalize(_Normalizing):
     """
 
     types = ("Normalize",)
-    read_as = (UnitVectors,)
+    read_as = (UnitVectors, UnitItems)
     reads_first = True
     across_spatial: bool = True
     channel_shared: bool = True
@@ -209,6 +249,8 @@ class Normalize(_Normalizing):
     def read(cls, source: NetLayer) -> _Normalizing:
         if source.dialect == "happynear":
             return UnitVectors.read(source)
+        if source.dialect == "tsn":
+            return UnitItems.read(source)
         p = source.param.norm_param
         if not source.param.HasField("norm_param") and not source.dialect_evidence:
             return UnitVectors(otherwise=cls(scale_filler=_ONE))

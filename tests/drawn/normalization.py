@@ -120,6 +120,14 @@ def unit_vectors(draw: Draw) -> Drawn:
     return Drawn(layer("Normalize", params, tops=draw(st.sampled_from(("out", "out norms")))), {"x": x})
 
 
+@drawn("Normalize")
+@st.composite
+def unit_items(draw: Draw) -> Drawn:
+    """yjxiong's, of at most 4 axes; nothing in its text tells it."""
+    x = normal(draw, *shape(draw, draw(st.integers(1, 4)), most=6)) * np.float32(draw(st.sampled_from((1, 0.01))))
+    return Drawn(layer("Normalize"), {"x": x}, dialects={"Normalize": "tsn"})
+
+
 @drawn("GRN")
 @st.composite
 def grn(draw: Draw) -> Drawn:

@@ -71,7 +71,7 @@ def untrainable(net: Net) -> bool:
 
 
 def assert_agree(case: Drawn) -> None:
-    net = parse_net(net_text(case), "net.prototxt", phase="TRAIN")
+    net = parse_net(net_text(case), "net.prototxt", phase="TRAIN", dialects=case.dialects)
     if untrainable(net):
         with pytest.raises(UnsupportedError, match=f"can't be trained|{OF_TRAINING}"):
             trained(case, net)

@@ -128,7 +128,7 @@ def _warnings(graph: Graph) -> list[str]:
     """What looks wrong though Caffe would run it: one sentence each, with its first layer."""
     nodes: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        for caution in filter(None, (node.layer.caution, *node.cautions)):
+        for caution in filter(None, (node.layer.caution_at([x.shape for x in node.inputs]), *node.cautions)):
             nodes.setdefault(caution, []).append(node)
     found = []
     for caution, (first, *others) in nodes.items():

@@ -198,6 +198,10 @@ class Layer(Traits):
         """What the user should know though nothing fails, to be read behind the layer's name; empty for nothing."""
         return ""
 
+    def caution_at(self, inputs: Sequence[Shape]) -> str:
+        """The same where the shapes of the bottoms matter to it."""
+        return self.caution
+
     @property
     def in_place(self) -> str:
         """What to know of a top that is written over its bottom; empty where Caffe reads each value first."""

@@ -106,6 +106,18 @@ def _vectors_of_happynear(layer: NetLayer) -> str:
     return "it has a second top, the norms" if two else ""
 
 
+def _items_of_tsn(layer: NetLayer) -> str:
+    """It has no field of its own; Cysu's fork, which has the same, trains it with a layer that no other has."""
+    if len(layer.tops) > 1 or layer.param.HasField("norm_param") or layer.param.HasField("normalize_param"):
+        return ""
+    name = layer.neighbours.once(_matching)
+    return f"{name} is a LabeledMatching, which Cysu's fork has beside it" if name else ""
+
+
+def _matching(layers: Sequence[LayerParameter]) -> str:
+    return next((other.name for other in layers if other.type == "LabeledMatching"), "")
+
+
 def _boxes_of_faceboxes(layer: NetLayer) -> str:
     """FaceBoxes has no field of its own: its first squares tell it, which stand closer the smaller they are."""
     if layer.neighbours.once(_have_faceboxes_squares):
@@ -288,6 +300,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "Normalize": (
         Dialect("ssd", "multiplies by a learned blob", usual=lambda layer: True),
         Dialect("happynear", "has no blob: each pixel over the norm of its channels", _vectors_of_happynear),
+        Dialect("tsn", "has no blob: each item over the norm of all its values, without eps", _items_of_tsn),
     ),
     "Pooling": (
         Dialect("bvlc", "as many windows as fit, rounded as the layer says", usual=lambda layer: True),

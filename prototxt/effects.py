@@ -30,6 +30,7 @@ NONE: dict[str, tuple[str, ...]] = {
     "of a backward pass": (
         "propagate_down",
         "eltwise_param.stable_prod_grad",
+        "grn_param.dummy_backward",
         "channel_scale_param.do_backward_*",
         "lstm_param.clipping_threshold",
         "mergecrop_param.backward",
@@ -80,6 +81,7 @@ NONE: dict[str, tuple[str, ...]] = {
     ),
     "no layer of NVIDIA's fork reads it": ("pooling_param.torch_pooling",),
     "no layer of HWGQ's fork reads it": ("quant_param.thrs",),
+    "no layer of OpenVINO's fork reads it": ("parameter_param.norm_axis",),
     "no layer of FlowNet's fork reads it": ("correlation_param.do_abs", "resample_param.factor"),
     "the fork that has it leaves it at 1": ("local_param.dilation",),
     "of FlowNet's layers that make numbers of random changes": (

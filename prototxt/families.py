@@ -77,6 +77,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "FloatWriter": "data_forks",
     "FlowWarp": "warping",
     "Grid": "warping",
+    "GRN": "normalize",
     "GroupNorm": "item_norms",
     "HDF5Data": "data",
     "HDF5Output": "data",

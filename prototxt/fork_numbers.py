@@ -253,6 +253,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "Eltwise": _own("eltwise_param", {4: "-engine"}, "intel"),
     "ExpMax": _same("expmax_param", liteflownet=158),
     "Flip": _same("flip_param", happynear=212),
+    "GRN": _same("grn_param", openvino=208),
     "HardSigmoid": _same("hardsigmoid_param", synopsys=258, inisis=501),
     "Im2col": _CONVOLUTION,
     "InnerProduct": _own("inner_product_param", {7: "-engine"}, "intel"),

@@ -56,6 +56,7 @@ _READERS = {
     "flatten_param": "Flatten",
     "flip_param": "Flip",
     "flow_warp_param": "FlowWarp",
+    "grn_param": "GRN",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
     "inner_product_param": "BinaryInnerProduct InnerProduct",

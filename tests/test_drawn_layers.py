@@ -29,7 +29,7 @@ DRAWS = settings(suppress_health_check=list(HealthCheck))
 def assert_agree(case: Drawn, folder: Path) -> None:
     """All tops of a drawn layer are the same three ways; NaN and infinities stand in the same places."""
     text = net_text(case)
-    net = parse_net(text, "net.prototxt")
+    net = parse_net(text, "net.prototxt", dialects=case.dialects)
     outputs = list(case.outputs or net.layers[-1].tops)
     weights = ArrayWeights(case.blobs) if case.blobs else None
     sizes = {name: case.feeds[name].shape for name in case.sized}

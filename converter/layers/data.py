@@ -225,7 +225,7 @@ class ParameterLayer(Layer):
         shape = tuple(p.shape.dim)
         if any(d < 1 for d in shape):
             raise fault(source, f"dim {min(shape)}; expected at least 1", "parameter_param", "shape", "dim")
-        return cls(shape, base.filler(p, "blob_filler"))
+        return cls(shape, base.filler(p, "blob_filler") or base.filler(p, "filler"))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [self.shape]

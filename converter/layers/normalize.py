@@ -1,11 +1,12 @@
-"""Division by a norm: of each pixel, an item, or a vector (forks: normalize_layer.cpp, l2_normalize_layer.cpp).
+"""Division by a norm: of each pixel, an item, or a vector (forks: normalize_layer.cpp, grn_layer.cpp, …).
 
-Two forks have a layer Normalize. SSD's multiplies by a learned blob, happynear's has none. Each has a section of its
-own for its fields; where a net has neither, the stored blobs tell.
+Three forks have a layer Normalize. SSD's multiplies by a learned blob, happynear's and yjxiong's (TSN) have none. The
+first two have a section of their own for their fields; where a net has neither, the stored blobs tell SSD's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,13 +55,15 @@ class UnitVectors(_Normalizing):
             raise fault(source, f"normalize_type is {p.normalize_type!r}; expected L1 or L2", section, "normalize_type")
         return cls(norm=p.normalize_type, bp_norm=p.bp_norm, fix_gradient=p.fix_gradient)
 
-    @property
-    def caution(self) -> str:
+    def caution_at(self, inputs: Sequence[Shape]) -> str:
         if self.otherwise is None:
             return ""
+        others = "Normalize=ssd for the other"
+        if math.prod(inputs[0][2:]) != 1:
+            others = "Normalize=tsn for the whole item without eps, Normalize=ssd for that and a learned factor"
         return (
             "says neither norm_param nor normalize_param and has no blob: it is read as happynear's, which needs none "
-            "(--dialect Normalize=ssd for the other)"
+            f"(--dialect {others})"
         )
 
     @property
@@ -109,6 +112,93 @@ class UnitVectors(_Normalizing):
         return image, t.let("norm", total if self.norm == "L1" else squares)
 
 
+class UnitItems(_Normalizing):
+    """Each item over the root of all its squares, without eps (yjxiong's fork, TSN: normalize_layer.cpp).
+
+    The top has four axes whatever the bottom has. The gradient reads bottom and top again; in place Caffe's is lost.
+    """
+
+    tops = (1, 1)
+    reads_first = True
+    keeps_gradient_in_place = True
+
+    @classmethod
+    def read(cls, source: NetLayer) -> UnitItems:
+        if len(source.tops) > 1:
+            raise fault(source, "2 tops; expected 1 of yjxiong's Normalize")
+        return cls()
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected at most 4 axes")
+        return [(*inputs[0], *[1] * (4 - len(inputs[0])))]
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        image = g.reshape(x[0], node.shape, node.outputs[0].shape)
+        return g.op("Div", image, g.op("Sqrt", g.reduce("ReduceSum", g.op("Mul", image, image), [1, 2, 3])))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        lacking = 4 - len(node.shape)
+        image = t.let("image", f"{x[0]}[{', '.join(['...', *['None'] * lacking])}]") if lacking else x[0]
+        return f"{image} / ({image} * {image}).sum((1, 2, 3), True).sqrt()"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "xy"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        return "(dy - y * (dy * y).sum((1, 2, 3), True)) / (x * x).sum((1, 2, 3), True).sqrt()"
+
+
+@register
+class GRN(Layer):
+    """Each pixel over the root of its channels' squares and a bias (OpenVINO's training toolbox: grn_layer.cpp).
+
+    Its gradient reads bottom and top again, and the root that the forward pass has kept.
+    """
+
+    types = ("GRN",)
+    acts_on = "channels"
+    reads_first = True
+    bias: float = 1e-7
+    dummy_backward: bool = False
+
+    @classmethod
+    def read(cls, source: NetLayer) -> GRN:
+        p = source.param.grn_param
+        if not p.bias >= 0:
+            raise fault(source, f"bias is {p.bias:g}; expected 0 or more", "grn_param", "bias")
+        return cls(shortest(p.bias), p.dummy_backward)
+
+    @property
+    def untrainable(self) -> str:
+        return "dummy_backward; its gradient is the top's, not the derivative" if self.dummy_backward else ""
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        require(len(inputs[0]) <= 4, f"the bottom is {format_shape(inputs[0])}; expected at most 4 axes")
+        return list(inputs)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        squares = g.op("Mul", x[0], x[0])
+        total = g.reduce("ReduceSum", squares, [1]) if len(node.shape) > 1 else squares
+        return g.op("Div", x[0], g.op("Sqrt", g.op("Add", total, g.scalar(self.bias, "bias"))))
+
+    def _root(self, node: Node, x: str) -> str:
+        total = ".sum(1, True)" if len(node.shape) > 1 else ""
+        return f"(({x} * {x}){total} + {self.bias!r}).sqrt()"
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        return f"{x[0]} / {self._root(node, x[0])}"
+
+    @property
+    def gradient_reads(self) -> str:
+        return "xy"
+
+    def caffe_gradient(self, t: TorchOps, node: Node, bottom: str) -> str:
+        root = t.let("root", self._root(node, f"{bottom}.detach()"))
+        product = "(dy * y).sum(1, True)" if len(node.shape) > 1 else "dy * y"
+        return f"dy / {root} - x * ({product} / {root} ** 2)"
+
+
 @register
 class L2Normalize(Layer):
     """Each item over the root of all its squares and 1e-7 (C3D 1.1: l2_normalize_layer.cpp)."""
@@ -147,7 +237,7 @@ class Normalize(_Normalizing):
     """
 
     types = ("Normalize",)
-    read_as = (UnitVectors,)
+    read_as = (UnitVectors, UnitItems)
     reads_first = True
     across_spatial: bool = True
     channel_shared: bool = True
@@ -159,6 +249,8 @@ class Normalize(_Normalizing):
     def read(cls, source: NetLayer) -> _Normalizing:
         if source.dialect == "happynear":
             return UnitVectors.read(source)
+        if source.dialect == "tsn":
+            return UnitItems.read(source)
         p = source.param.norm_param
         if not source.param.HasField("norm_param") and not source.dialect_evidence:
             return UnitVectors(otherwise=cls(scale_filler=_ONE))

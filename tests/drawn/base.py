@@ -36,6 +36,7 @@ class Drawn:
         tolerance: largest difference, as a share of the largest value.
         scale: what it is a share of at least: a sum whose parts cancel is no more exact than its parts.
         blobs: learned blobs by layer, where values made by fillers would not do.
+        dialects: whose meaning of a type holds, as `--dialect` says.
         sized: feeds whose shape the text cannot say, so that the caller does (`--input-shape`).
     """
 
@@ -46,6 +47,7 @@ class Drawn:
     scale: float = 0.0
     blobs: Mapping[str, Sequence[Array]] = field(default_factory=dict)
     sized: tuple[str, ...] = ()
+    dialects: Mapping[str, str] = field(default_factory=dict)
 
 
 Make = Callable[[], st.SearchStrategy[Drawn]]

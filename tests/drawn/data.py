@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.drawn.base import Array, Draw, Drawn, blob, drawn, fields, generator, layer, maybe, normal, section, shape
+from tests.drawn.base import (
+    Array,
+    Draw,
+    Drawn,
+    blob,
+    drawn,
+    fields,
+    generator,
+    layer,
+    maybe,
+    normal,
+    section,
+    shape,
+    uniform,
+)
 
 READER = 'layer { name: "reader" type: "Power" bottom: "data" top: "out" power_param { scale: 2 shift: 1 } }'
 
@@ -192,8 +206,11 @@ def hdf5_output(draw: Draw) -> Drawn:
 def parameter(draw: Draw) -> Drawn:
     """A learned blob of any shape, a scalar too, beside what is fed."""
     sizes = shape(draw, draw(st.integers(0, 5)), most=6)
+    filled = draw(st.sampled_from(([], [uniform("blob_filler")], [uniform("filler")])))
+    axis = draw(maybe(st.just(2)))
+    params = section("parameter_param", dims(sizes), *filled, norm_axis=axis)
     return Drawn(
-        f"{READER}\n{layer('Parameter', section('parameter_param', dims(sizes)), '', 'learned')}",
+        f"{READER}\n{layer('Parameter', params, '', 'learned')}",
         {"data": blob(draw)},
         ("out", "learned"),
         blobs={"it": [normal(draw, *sizes)]},

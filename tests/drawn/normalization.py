@@ -120,6 +120,27 @@ def unit_vectors(draw: Draw) -> Drawn:
     return Drawn(layer("Normalize", params, tops=draw(st.sampled_from(("out", "out norms")))), {"x": x})
 
 
+@drawn("Normalize")
+@st.composite
+def unit_items(draw: Draw) -> Drawn:
+    """yjxiong's, of at most 4 axes; nothing in its text tells it."""
+    x = normal(draw, *shape(draw, draw(st.integers(1, 4)), most=6)) * np.float32(draw(st.sampled_from((1, 0.01))))
+    return Drawn(layer("Normalize"), {"x": x}, dialects={"Normalize": "tsn"})
+
+
+@drawn("GRN")
+@st.composite
+def grn(draw: Draw) -> Drawn:
+    """Of at most 4 axes; below two each value is a pixel of one channel."""
+    params = section(
+        "grn_param",
+        bias=draw(maybe(st.sampled_from((1e-8, 1e-7, 0.001, 0.5)))),
+        dummy_backward=draw(maybe(st.booleans())),
+    )
+    x = blob(draw, most=4) * np.float32(draw(st.sampled_from((1, 0.01))))
+    return Drawn(layer("GRN", params), {"x": x})
+
+
 @drawn("L2Normalize")
 @st.composite
 def l2_normalize(draw: Draw) -> Drawn:

@@ -180,6 +180,29 @@ def only_a_blob() -> Naive:
     return Naive(layer("Normalize"), {"x": x}, {("it", "out"): y}, {"it": [np.float32(2.5).reshape(())]})
 
 
+@case("grn")
+def grn() -> Naive:
+    """OpenVINO's grn_layer.cpp: each pixel over the root of its channels' squares and the bias."""
+    x = random(6, 2, 3, 4, 5)
+    y = np.empty_like(x)
+    for n, h, w in np.ndindex(2, 4, 5):
+        root = math.sqrt(sum(float(v) ** 2 for v in x[n, :, h, w]) + EPS)
+        for c in range(3):
+            y[n, c, h, w] = float(x[n, c, h, w]) / root
+    return Naive(layer("GRN", f"grn_param {{ bias: {EPS} }}"), {"x": x}, {("it", "out"): y})
+
+
+@case("grn_untrained")
+def grn_of_vectors() -> Naive:
+    """Its own bias, of two axes; dummy_backward is of training alone."""
+    x = random(7, 4, 5) * np.float32(0.001)
+    y = np.empty_like(x)
+    for n in range(4):
+        root = math.sqrt(sum(float(v) ** 2 for v in x[n]) + 1e-7)
+        y[n] = [float(v) / root for v in x[n]]
+    return Naive(layer("GRN", "grn_param { dummy_backward: true }"), {"x": x}, {("it", "out"): y})
+
+
 @case("l2_normalize")
 def l2_normalize() -> Naive:
     """C3D 1.1's l2_normalize_layer.cpp: each item over the root of all its squares and 1e-7."""

@@ -5,7 +5,7 @@ The expected gradients are the formulas of Caffe's `Backward_cpu`, written out i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -20,14 +20,16 @@ Rule = Callable[[Array, Array, Array], Array]
 """(top's gradient, what lies where the bottom was, and where the top was) -> the bottom's gradient."""
 
 
-def made_of(text: str, *outputs: str, **inputs: tuple[int, ...]) -> Trainable:
+def made_of(
+    text: str, *outputs: str, dialects: Mapping[str, str] | None = None, **inputs: tuple[int, ...]
+) -> Trainable:
     fed = "".join(
         f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
         + " ".join(f"dim: {size}" for size in shape)
         + " } } } "
         for name, shape in inputs.items()
     )
-    net = parse_net(f"force_backward: true {fed} {text}", "net.prototxt", phase="TRAIN")
+    net = parse_net(f"force_backward: true {fed} {text}", "net.prototxt", phase="TRAIN", dialects=dialects)
     return trainable(net, None, options=Options(outputs=outputs), seed=2)
 
 
@@ -214,6 +216,45 @@ def test_a_layer_behind_unit_vectors_takes_the_top_that_their_gradient_reads(nor
     side = np.sign(x) if norm == "L1" else left
     expected = (below - side * (below * left).sum(1, keepdims=True)) / length
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_behind_a_norm_of_whole_items_takes_the_top_that_its_gradient_reads() -> None:
+    """yjxiong's normalize_layer.cpp: (dy - y · sum of dy · y) over the root of the bottom's squares."""
+    text = f"""layer {{ name: "n" type: "Normalize" bottom: "x" top: "n" }}
+      layer {{ name: "p" type: "Scale" bottom: "n" top: "n" {affine(0.5, 1)} }}"""
+    x, dy = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=5)
+    got = gradients(made_of(text, "n", dialects={"Normalize": "tsn"}, x=x.shape), "n", dy, x=x)["x"]
+    length = np.sqrt((x * x).sum((1, 2, 3), keepdims=True))
+    left, below = x / length * 0.5 + 1, dy * 0.5
+    expected = (below - left * (below * left).sum((1, 2, 3), keepdims=True)) / length
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_norm_of_whole_items_in_place_has_its_derivative() -> None:
+    text = """layer { name: "a" type: "Power" bottom: "x" top: "a" power_param { scale: 2 } }
+      layer { name: "n" type: "Normalize" bottom: "a" top: "a" }"""
+    x, dy = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=5)
+    got = gradients(made_of(text, "a", dialects={"Normalize": "tsn"}, x=x.shape), "a", dy, x=x)["x"]
+    norm = np.sqrt((4 * x * x).sum((1, 2, 3), keepdims=True))
+    y = 2 * x / norm
+    np.testing.assert_allclose(got, 2 * (dy - y * (y * dy).sum((1, 2, 3), keepdims=True)) / norm, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("itself", [False, True], ids=["behind", "itself"])
+def test_grn_takes_bottom_and_top_from_memory_and_keeps_its_root(itself: bool) -> None:
+    """grn_layer.cpp: dy / root - x · sum of dy · y / root²; in place x is the top, too."""
+    factor, summand = (1.0, 0.0) if itself else (0.5, 1.0)
+    text = f"""layer {{ name: "a" type: "Power" bottom: "x" top: "a" power_param {{ scale: 2 }} }}
+      layer {{ name: "n" type: "GRN" bottom: "a" top: "{"a" if itself else "n"}" grn_param {{ bias: 0.5 }} }}"""
+    if not itself:
+        text += f"""layer {{ name: "p" type: "Scale" bottom: "n" top: "n" {affine(factor, summand)} }}"""
+    x, dy = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5, seed=5)
+    got = gradients(made_of(text, "a" if itself else "n", x=x.shape), "a" if itself else "n", dy, x=x)["x"]
+    root = np.sqrt((4 * x * x).sum(1, keepdims=True) + 0.5)
+    top, below = 2 * x / root * factor + summand, dy * factor
+    bottom = top if itself else 2 * x
+    expected = 2 * (below / root - bottom * (below * top).sum(1, keepdims=True) / root**2)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_rectifier_behind_normalize_takes_the_top_that_the_factors_gradient_reads() -> None:

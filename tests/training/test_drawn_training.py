@@ -63,6 +63,7 @@ def untrainable(net: Net) -> bool:
     odd |= layer.type == "Insanity"
     odd |= layer.type == "BinaryConvolution" and layer.param.binary_convolution_param.use_binarization
     odd |= layer.type == "BinaryInnerProduct" and layer.param.binary_inner_product_param.use_binarization
+    odd |= layer.param.grn_param.dummy_backward
     odd |= layer.param.unpooling_param.unpool == UnpoolingParameter.TILE
     scale, merge = layer.param.channel_scale_param, layer.param.mergecrop_param
     odd |= not (scale.do_forward and scale.do_backward_feature and scale.do_backward_scale)
@@ -73,7 +74,7 @@ def untrainable(net: Net) -> bool:
 
 
 def assert_agree(case: Drawn) -> None:
-    net = parse_net(net_text(case), "net.prototxt", phase="TRAIN")
+    net = parse_net(net_text(case), "net.prototxt", phase="TRAIN", dialects=case.dialects)
     if untrainable(net):
         with pytest.raises(UnsupportedError, match=f"can't be trained|{OF_TRAINING}"):
             trained(case, net)

@@ -125,6 +125,9 @@ READ = [
     ("BoxGroupOutput", 150, real(1, 0.5) + real(2, 0.25), "bbox_reg_param { bbox_mean: 0.5 bbox_std: 0.25 }"),
     ("DecodeBBox", 154, real(1, 0.5) + real(2, 0.25), "bbox_reg_param { bbox_mean: 0.5 bbox_std: 0.25 }"),
     ("ScaleRoute", 154, real(1, 2.5) + real(2, 7.5), "scale_route_param { low_scale: 2.5 high_scale: 7.5 }"),
+    ("GRN", 208, real(1, 0.5) + whole(2, 1), "grn_param { bias: 0.5 dummy_backward: true }"),
+    ("Parameter", 145, prefixed(1, whole(1, 3)) + prefixed(2, FILLER) + whole(3, 2),
+     'parameter_param { shape { dim: 3 } blob_filler { type: "constant" value: 1 } norm_axis: 2 }'),
     ("PReLU", 131, prefixed(1, FILLER + whole(99, 1)), 'prelu_param { filler { type: "constant" value: 1 } }'),
 ]  # fmt: skip
 

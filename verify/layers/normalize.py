@@ -1,6 +1,7 @@
-"""Layers that divide by a norm, from the sources of SSD's, happynear's (normalize_layer.cpp) and C3D's forks.
+"""Layers that divide by a norm, from the sources of SSD's, happynear's, OpenVINO's and C3D's forks.
 
-SSD's and happynear's bear one name. Sections of the prototxt tell them, else the stored blobs: happynear's has none.
+SSD's, happynear's and yjxiong's (TSN) bear one name. Sections of the prototxt tell the first two, else the stored
+blobs: SSD's alone has one. What tells yjxiong's is `layer.dialect`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,21 @@ def _lengths(call: Call) -> tuple[Wide, Wide]:
     return image, total if kind == "L1" else np.sqrt(total)
 
 
+def _whole(call: Call) -> tuple[Wide, Wide]:
+    """yjxiong's: the bottom with four axes, and each item's norm, to which nothing is added."""
+    call.require(call.x.ndim <= 4, f"needs a bottom of at most 4 axes, it has {call.x.ndim}")
+    call.require(len(call.layer.tops) == 1, f"makes 1 top, not {len(call.layer.tops)}")
+    items = wide(call.x).reshape(*call.x.shape, *(1,) * (4 - call.x.ndim))
+    squares: Wide = np.einsum("nchw,nchw->n", items, items)
+    return items, np.sqrt(squares)[:, None, None, None]
+
+
 def _normalize_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    if call.layer.dialect == "tsn":
+        items, lengths = _whole(call)
+        values = items[:1].size
+        least = float(np.min(lengths, initial=math.inf))
+        return [Sensitivity(values, ((1 + math.sqrt(values)) / least if least else math.inf,))]
     if not _is_ssds(call):
         channels = call.x.shape[1] if call.x.ndim > 1 else 1
         least = float(np.min(_lengths(call)[1], initial=math.inf))
@@ -63,13 +78,39 @@ def normalize(call: Call) -> list[Array]:
     """x · factor / sqrt(sum of squares + eps), over the channels of each pixel or the whole sample (SSD).
 
     `add_eps_before_sqrt: false` (Synopsys' normalize_layer.cpp) adds eps to the root, over the whole sample only.
-    happynear's has no factor, another eps, L1 norms as well and norms as a second top.
+    happynear's has no factor, another eps, L1 norms as well and norms as a second top; yjxiong's has the whole
+    sample without factor and eps.
     """
+    if call.layer.dialect == "tsn":
+        items, lengths = _whole(call)
+        return [narrow(items / lengths)]
     if not _is_ssds(call):
         image, length = _lengths(call)
         return [narrow(image / length), narrow(length)][: len(call.layer.tops)]
     norm, factor = _norms(call)
     return [narrow(wide(call.x) / norm * factor)]
+
+
+def _pixels(call: Call) -> Wide:
+    """GRN's: what each pixel is divided by; a bottom of fewer than two axes has one channel."""
+    bias = call.param.grn_param.bias
+    call.require(bias >= 0, f"bias {bias:g} is below 0")
+    call.require(call.x.ndim <= 4, f"needs a bottom of at most 4 axes, it has {call.x.ndim}")
+    squares = wide(call.x) ** 2
+    root: Wide = np.sqrt((squares if call.x.ndim < 2 else squares.sum(axis=1, keepdims=True)) + bias)
+    return root
+
+
+def _grn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    channels = call.x.shape[1] if call.x.ndim > 1 else 1
+    least = float(np.min(_pixels(call), initial=math.inf))
+    return [Sensitivity(channels, ((1 + math.sqrt(channels)) / least if least else math.inf,))]
+
+
+@register("GRN", error=_grn_error, keeps_shape=True)
+def grn(call: Call) -> list[Array]:
+    """x / sqrt(sum of squares + bias) over the channels of each pixel (OpenVINO's toolbox: grn_layer.cpp)."""
+    return [narrow(wide(call.x) / _pixels(call))]
 
 
 def _root(call: Call) -> Wide:

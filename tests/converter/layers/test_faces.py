@@ -21,8 +21,10 @@ from tests.golden import assert_close, run_onnx, run_torch
 from verify import run
 from weights import ArrayWeights, open_weights
 
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }'
 X = random(1, 2, 3, 4, 5)
 UNIT = X / np.sqrt(np.square(X).sum(1, keepdims=True) + 1e-6)
+ITEMS = X / np.sqrt(np.square(X).sum((1, 2, 3), keepdims=True))
 SSD = X / np.sqrt(np.square(X).sum((1, 2, 3), keepdims=True) + 1e-10)
 
 
@@ -35,6 +37,7 @@ SSD = X / np.sqrt(np.square(X).sum((1, 2, 3), keepdims=True) + 1e-10)
         ("", "", [np.float32(3)], SSD * 3),
         ("", "happynear", [], UNIT),
         ("norm_param { }", "happynear", [], UNIT),
+        ("", "tsn", [], ITEMS),
         ("normalize_param { }", "ssd", [np.float32(3)], SSD * 3),
         ("norm_param { across_spatial: true }", "", [np.float32(3)], SSD * 3),
     ],
@@ -43,8 +46,7 @@ def test_fields_blobs_or_the_user_tell_whose_normalize_it_is(
     params: str, dialect: str, blobs: list[np.ndarray], expected: np.ndarray, tmp_path: Path
 ) -> None:
     net = parse_net(
-        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }'
-        + layer("Normalize", params),
+        INPUT + layer("Normalize", params),
         "net.prototxt",
         dialects={"Normalize": dialect} if dialect else {},
     )
@@ -62,8 +64,56 @@ def test_a_normalize_of_ssd_without_its_blob_is_refused() -> None:
 
 
 def test_a_normalize_that_says_nothing_is_warned_of() -> None:
-    layer_of = prepare(net_of(layer("Normalize"), {"x": X}), None, Options()).graph.nodes[0].layer
-    assert "--dialect Normalize=ssd" in layer_of.caution
+    (said,) = prepare(net_of(layer("Normalize"), {"x": X}), None, Options()).warnings
+    assert "--dialect Normalize=tsn for the whole item without eps" in said
+    assert "Normalize=ssd" in said
+    (said,) = prepare(net_of(layer("Normalize"), {"x": X[:, :, 0, 0]}), None, Options()).warnings
+    assert "--dialect Normalize=ssd" in said
+    assert "tsn" not in said
+
+
+def test_a_normalize_of_whole_items_by_hand(tmp_path: Path) -> None:
+    """An item of 1, 2, 2 and 4 has the norm 5, one of 0, 6, 8 and 0 the norm 10; three axes become four."""
+    x = np.float32([[1, 2, 2, 4], [0, 6, 8, 0]]).reshape(2, 2, 2)
+    shape = "shape { dim: 2 dim: 2 dim: 2 }"
+    text = f'layer {{ name: "x" type: "Input" top: "x" input_param {{ {shape} }} }}'
+    net = parse_net(text + layer("Normalize"), "net.prototxt", dialects={"": "tsn"})
+    graph = prepare(net, None, Options()).graph
+    for got in (run(net, None, {"x": x}).blobs, run_onnx(graph, {"x": x}, tmp_path), run_torch(graph, {"x": x})):
+        assert got["out"].shape == (2, 2, 2, 1)
+        np.testing.assert_allclose(got["out"].ravel(), [0.2, 0.4, 0.4, 0.8, 0, 0.6, 0.8, 0], rtol=1e-6)
+
+
+def test_a_layer_that_only_its_fork_has_tells_a_normalize_of_whole_items() -> None:
+    beside = 'layer { name: "m" type: "LabeledMatching" bottom: "x" top: "m" }'
+    for params, tops, expected in (
+        ("", "out", "tsn"),
+        ("norm_param { }", "out", "ssd"),
+        ("normalize_param { }", "out", "happynear"),
+        ("", "out norms", "happynear"),
+    ):
+        net = parse_net(INPUT + beside + layer("Normalize", params, tops=tops), "net.prototxt")
+        assert net.layers[-1].dialect == expected
+    assert parse_net(INPUT + layer("Normalize")).layers[-1].dialect == "ssd"
+
+
+def test_a_second_top_is_none_of_whole_items() -> None:
+    text = INPUT + layer("Normalize", tops="out norms")
+    with pytest.raises(CaffeModelError, match="2 tops; expected 1 of yjxiong's Normalize"):
+        prepare(parse_net(text, dialects={"Normalize": "tsn"}), None, Options())
+    with pytest.raises(CaffeModelError, match="makes 1 top, not 2"):
+        run(parse_net(text, dialects={"Normalize": "tsn"}), None, {"x": X})
+
+
+def test_grn_divides_each_pixel_by_the_root_of_its_squares_and_the_bias(tmp_path: Path) -> None:
+    """Pixels (3, 4) and (1, 2) with a bias of 11 and of 0: over 6 and 4, then over 5 and the root of 5."""
+    x = np.float32([[3, 1], [4, 2]]).reshape(1, 2, 1, 2)
+    for bias, roots in ((11, [6, 4]), (0, [5, 5**0.5])):
+        net = net_of(layer("GRN", f"grn_param {{ bias: {bias} }}"), {"x": x})
+        graph = prepare(net, None, Options()).graph
+        made = run(net, None, {"x": x}).blobs, run_onnx(graph, {"x": x}, tmp_path), run_torch(graph, {"x": x})
+        for got in made:
+            np.testing.assert_allclose(got["out"], x / np.float32(roots), rtol=1e-6)
 
 
 def test_norms_pass_a_gradient_on_only_with_bp_norm() -> None:
@@ -84,8 +134,7 @@ def test_norms_pass_a_gradient_on_only_with_bp_norm() -> None:
 
 
 def net_text_of(params: str) -> str:
-    inputs = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }'
-    return inputs + layer("Normalize", params, tops="out norms")
+    return INPUT + layer("Normalize", params, tops="out norms")
 
 
 SCALED = (
@@ -145,6 +194,7 @@ REFUSED = {
     layer("Null"): "unknown layer type 'Null': no public source defines it",
     layer("Normalize", "normalize_param { normalize_type: 'L3' }"): "normalize_type is 'L3'; expected L1 or L2",
     layer("Normalize", "norm_param { }", tops="a b"): "2 tops; expected 1 of a layer with norm_param",
+    layer("GRN", "grn_param { bias: -0.5 }"): "bias is -0.5; expected 0 or more",
     layer("L2Normalize", "", tops="x"): "it works in place; its fork refuses that",
     layer("GroupNorm", "group_norm_param { group_num: 2 }"): "3 channels are no multiple of the 2 groups",
     layer("GroupNorm", "group_norm_param { group_num: 3 group: 3 }"): "both group_num and group, of two forks",

@@ -9,6 +9,8 @@ import pytest
 
 from converter.api import prepare
 from converter.options import Options
+from converter.training.module import trainable
+from prototxt import parse_net
 from tests.converter.layers.test_rarer_agreement import (
     Array,
     answers,
@@ -248,6 +250,14 @@ def test_a_learned_blob_can_be_read_by_layers(tmp_path: Path) -> None:
         'layer { name: "m" type: "Mul" bottom: "x" bottom: "p" top: "out" }'
     )
     assert_gives(text, {"x": X}, X * value, tmp_path, weights_of(value))
+
+
+@pytest.mark.parametrize("name", ["blob_filler", "filler"])
+def test_a_learned_blob_starts_by_the_filler_of_either_fork(name: str) -> None:
+    params = f"parameter_param {{ shape {{ dim: 6 }} {name} {{ type: 'constant' value: 2 }} norm_axis: 2 }}"
+    net = parse_net(f"force_backward: true {layer('Parameter', params, '', 'p')}", phase="TRAIN")
+    made = trainable(net, None, options=Options(outputs=["p"]), seed=2)
+    assert [p.tolist() for p in made.module.parameters()] == [[2] * 6]
 
 
 REFUSED = {

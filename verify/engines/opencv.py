@@ -47,8 +47,6 @@ class OpenCv(AtOnce):
         self.inputs = tuple(ModelInput(top) for layer in net.layers if not layer.bottoms for top in layer.tops)
         self._path = net.path
         self._layers = {layer.name: layer for layer in net.layers}
-        # A convolution bears its top's name there.
-        self._layers |= {layer.tops[0]: layer for layer in net.layers if layer.type == "Convolution" and layer.tops}
         self._notes = tuple(
             f"OpenCV leaves out {what} of layer {layer.name!r} ({layer.type}), so it is no judge of what follows"
             for layer in net.layers
@@ -56,6 +54,9 @@ class OpenCv(AtOnce):
         )
         with _quiet(self._cv2), self._faults("cannot read it"):
             self._net: Any = self._cv2.dnn.readNetFromCaffe(net.path, weights or "")
+        there = {*self._net.getLayerNames()}  # a convolution bears its top's name
+        renamed = [layer for layer in net.layers if layer.name not in there and layer.tops]
+        self._layers |= {layer.tops[0]: layer for layer in renamed if layer.tops[0] not in self._layers}
         self._net.enableFusion(False)
         if hasattr(self._net, "enableWinograd"):
             self._net.enableWinograd(False)

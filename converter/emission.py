@@ -157,15 +157,20 @@ class OnnxOps:
 
     def reduce(self, kind: str, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
         """ReduceSum, ReduceMean, ReduceMax …: axes became an input in opset 13 for the sum, 18 for the others."""
+        axes = list(axes)
         if (
             not keepdims
         ):  # OpenCV 5 takes a reduction of all axes for a vector; dropping them afterwards it understands.
             return self.op("Squeeze", self.reduce(kind, x, axes), self.ints(axes))
         if kind == "ReduceL1" and self.opset < 18:  # OpenVINO overlooks its axes where they are an attribute.
             return self.reduce("ReduceSum", self.op("Abs", x), axes)
+        gap = next((i for i in range(len(axes) - 1, 0, -1) if axes[i] - axes[i - 1] > 1), 0)
+        if gap and len(axes) > 2:  # OpenCV 5 mixes up what it reduces over three axes and more with one between them.
+            part = self.reduce(kind, x, axes[gap:])
+            return self.reduce("ReduceSum" if kind == "ReduceSumSquare" else kind, part, axes[:gap])
         if self.opset >= (13 if kind == "ReduceSum" else 18):
             return self.op(kind, x, self.ints(axes), keepdims=1)
-        return self.op(kind, x, axes=list(axes), keepdims=1)
+        return self.op(kind, x, axes=axes, keepdims=1)
 
     def unsqueeze(self, x: str, axes: Sequence[int]) -> str:
         """Insert axes of size 1."""

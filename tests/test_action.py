@@ -79,7 +79,8 @@ def runner(tmp_path: Path) -> Runner:
     programs = tmp_path / "programs"
     programs.mkdir()
     command = programs / "resnet-convert"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {sys.executable} -m resnet_convert "$@"\n')
+    python = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
+    command.write_text(f'#!/bin/sh\n{python} -m resnet_convert "$@"\n')
     command.chmod(0o755)
     folder = tmp_path / "check out"
     folder.mkdir()

@@ -150,6 +150,25 @@ def test_layers_that_do_nothing_leave_no_operator() -> None:
     assert [(n.op_type, list(n.input)) for n in model.proto.graph.node] == [("Add", ["data", "data"])]
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "shape"),
+    [
+        ("BatchNorm", "batch_norm_param { use_global_stats: false }", (3, 2, 4, 5)),
+        ("BatchNorm", "batch_norm_param { use_global_stats: false }", (3, 2, 4, 5, 6)),
+        ("BN", "bn_param { moving_average: false }", (3, 2, 4, 5)),
+    ],
+)
+def test_three_axes_with_another_between_them_are_not_reduced_at_once(
+    kind: str, params: str, shape: tuple[int, ...]
+) -> None:
+    # OpenCV 5 mixes up what it reduces over axes 0, 2 and 3 of three items and more.
+    net = net_of(layer(kind, params), {"x": random(0, *shape)})
+    model = emit_onnx(prepare(net, None, Options(random_weights=0)).graph, opset=13).proto
+    means = [node.attribute for node in model.graph.node if node.op_type == "ReduceMean"]
+    reduced = [list(next(a.ints for a in attributes if a.name == "axes")) for attributes in means]
+    assert reduced == 2 * [list(range(2, len(shape))), [0]]
+
+
 def test_outputs_keep_their_order_and_may_be_any_blob() -> None:
     _, model = model_of(GoldenCase(LAYERS / "net_inplace_chain"), outputs=["y", "h"])
     assert [o.name for o in model.proto.graph.output] == ["y", "h"]

@@ -2102,12 +2102,14 @@ class ThresholdParameter(_message.Message):
     def __init__(self, threshold: _Optional[float] = ...) -> None: ...
 
 class TileParameter(_message.Message):
-    __slots__ = ("axis", "tiles")
+    __slots__ = ("axis", "tiles", "tiles_from_axis")
     AXIS_FIELD_NUMBER: _ClassVar[int]
     TILES_FIELD_NUMBER: _ClassVar[int]
+    TILES_FROM_AXIS_FIELD_NUMBER: _ClassVar[int]
     axis: int
     tiles: int
-    def __init__(self, axis: _Optional[int] = ..., tiles: _Optional[int] = ...) -> None: ...
+    tiles_from_axis: int
+    def __init__(self, axis: _Optional[int] = ..., tiles: _Optional[int] = ..., tiles_from_axis: _Optional[int] = ...) -> None: ...
 
 class WindowDataParameter(_message.Message):
     __slots__ = ("source", "scale", "mean_file", "batch_size", "crop_size", "mirror", "fg_threshold", "bg_threshold", "fg_fraction", "context_pad", "crop_mode", "cache_images", "root_folder", "shuffle")

@@ -166,6 +166,41 @@ def _statistics_of_the_batch(layer: NetLayer) -> str:
     return found or ("it has tops for mean and variance" if len(layer.tops) > 1 else "")
 
 
+def _class_beside_a_vector(layer: NetLayer) -> str:
+    """An ArgMax over an axis leaves items × 1, and what Caffe makes of it has three axes, an InnerProduct's top two."""
+    name = layer.neighbours.once(_classes_beside_vectors).get(layer.tops)
+    return "" if name is None else f"{name} joins it to an InnerProduct's top, which has two axes"
+
+
+def _classes_beside_vectors(layers: Sequence[LayerParameter]) -> dict[tuple[str, ...], str]:
+    """Tops of an Embed of classes -> the Concat that joins them to the top of an InnerProduct."""
+    made = {top: other for other in layers for top in other.top if list(other.bottom) != list(other.top)}
+
+    def is_vector(blob: str) -> bool:
+        maker = made.get(blob)
+        return maker is not None and maker.type == "InnerProduct" and maker.inner_product_param.axis == 1
+
+    def is_class(blob: str) -> bool:
+        maker = made.get(blob)
+        return (
+            maker is not None
+            and maker.type == "ArgMax"
+            and maker.argmax_param.HasField("axis")
+            and maker.argmax_param.top_k == 1
+            and is_vector(maker.bottom[0])
+        )
+
+    found = {}
+    for concat in layers:
+        if concat.type != "Concat" or concat.concat_param.axis != 1 or not any(map(is_vector, concat.bottom)):
+            continue
+        for blob in concat.bottom:
+            embed = made.get(blob)
+            if embed is not None and embed.type == "Embed" and is_class(embed.bottom[0]):
+                found[tuple(embed.top)] = concat.name
+    return found
+
+
 def _whole_sizes(layer: NetLayer) -> bool:
     p = layer.param.prior_box_param
     keeps_fractions = len(p.width) or len(p.height) or len(p.offset_h) or len(p.offset_w)  # OpenCV's form
@@ -287,6 +322,14 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             "textboxes1",
             "boxes come out clipped to the image; if there are none, one row of -1 for all images",
             _detections_of_textboxes,
+        ),
+    ),
+    "Embed": (
+        Dialect("bvlc", "an axis more than the bottom has", usual=lambda layer: True),
+        Dialect(
+            "bottom_up_attention",
+            "a last axis of size 1 becomes that of num_output",
+            _class_beside_a_vector,
         ),
     ),
     "Interp": (

@@ -27,6 +27,7 @@ from converter.node import Layer, Parameter, by_message_alone
 from converter.tensor import Array, Tensor
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import FillerParameter, LayerParameter
+from prototxt.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from converter.node import Node
@@ -217,37 +218,58 @@ class Embed(Layer):
     """Row x of a table of `input_dim` rows, plus a bias (Caffe: embed_layer.cpp).
 
     Indices are floats, truncated. The table is inputs × num_output, the other way round than InnerProduct's matrix.
+
+    Attributes:
+        replaces_axis: a last axis of size 1 becomes that of num_output, where Caffe's layer adds one (the
+            embed_layer.cpp of bottom-up-attention).
     """
 
     types = ("Embed",)
     num_output: int = 0
     input_dim: int = 0
     bias_term: bool = True
+    replaces_axis: bool = False
     fillers: tuple[FillerParameter | None, FillerParameter | None] = field(default=(None, None), repr=False)
 
     @classmethod
     def read(cls, source: NetLayer) -> Embed:
         p = source.param.embed_param
         at_least_one(source, "embed_param", "num_output", "input_dim")
-        return cls(p.num_output, p.input_dim, p.bias_term, (filler(p, "weight_filler"), filler(p, "bias_filler")))
+        replaces_axis = source.dialect == "bottom_up_attention"
+        fillers = filler(p, "weight_filler"), filler(p, "bias_filler")
+        return cls(p.num_output, p.input_dim, p.bias_term, replaces_axis, fillers)
+
+    def _drops_last(self, shape: Shape) -> bool:
+        """Whether the index's last axis is none of the top's."""
+        if not self.replaces_axis:
+            return False
+        require(len(shape) > 0, "bottom 0 has no axes; expected one at least")
+        if is_free(shape[-1]):
+            raise UnsupportedError(f"whether {shape[-1]}, which is not fixed, is 1 decides how many axes the top has")
+        return shape[-1] == 1
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
-        return [(*inputs[0], self.num_output)]
+        kept = inputs[0][:-1] if self._drops_last(inputs[0]) else inputs[0]
+        return [(*kept, self.num_output)]
 
     def parameters(self, inputs: Sequence[Shape]) -> tuple[Parameter, ...]:
         weight = Parameter("weight", (self.input_dim, self.num_output), self.fillers[0])
         return (weight, Parameter("bias", (self.num_output,), self.fillers[1])) if self.bias_term else (weight,)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        y = g.op("Gather", g.weight(node.tensors["weight"]), g.op("Cast", x[0], to=INT64), axis=0)
+        index = g.op("Cast", x[0], to=INT64)
+        if self._drops_last(node.shape):
+            index = g.op("Squeeze", index, g.ints([len(node.shape) - 1]))
+        y = g.op("Gather", g.weight(node.tensors["weight"]), index, axis=0)
         return g.op("Add", y, g.weight(node.tensors["bias"])) if self.bias_term else y
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        index = f"{x[0]}.squeeze(-1)" if self._drops_last(node.shape) else x[0]
         if not self.bias_term:
             table = t.module("nn.Embedding", self.input_dim, self.num_output, state=dict(node.tensors))
-            return f"{table}({x[0]}.long())"
+            return f"{table}({index}.long())"
         t.helper("Embed", EMBED)
-        return f"{t.module('Embed', self.input_dim, self.num_output, state=dict(node.tensors))}({x[0]})"
+        return f"{t.module('Embed', self.input_dim, self.num_output, state=dict(node.tensors))}({index})"
 
 
 EMBED = '''

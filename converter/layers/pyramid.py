@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, register, require
+from converter.layers.resize import interpolated_onnx
 from converter.node import Layer
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class ICNetSubgraph(Layer):
                 whole = g.op("Concat", batch, g.ints([height, width], "sizes"), axis=0)
             else:
                 whole = g.ints([int(d) for d in node.shape], "sizes")
-            large = g.op("Resize", small, "", "", whole, mode="linear", coordinate_transformation_mode="align_corners")
-            total = g.op("Add", total, large)
+            windows = tuple(
+                (size - k) // step + 1 for size, k, step in zip((height, width), kernel, stride, strict=True)
+            )
+            total = g.op("Add", total, interpolated_onnx(g, small, windows, (height, width), whole, "align_corners"))
         return total
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:

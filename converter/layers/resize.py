@@ -37,6 +37,32 @@ def repeated_torch(t: TorchOps, x: str, down: int, across: int) -> str:
     return f"{t.module('nn.Upsample', scale_factor=down if down == across else (down, across))}({x})"
 
 
+def interpolated_onnx(g: OnnxOps, x: str, before: Shape, after: Shape, sizes: str, places: str) -> str:
+    """Rows and columns of N×C×H×W interpolated in straight lines, `before` -> `after`.
+
+    What is one pixel high or wide is repeated first: of the one row of a map OpenCV 5 takes another behind it, with a
+    weight of a millionth, and mixes in whatever lies in memory there.
+
+    Args:
+        before, after: rows and columns, perhaps free.
+        sizes: the value that holds all four sizes of the result.
+        places: ONNX' coordinate_transformation_mode.
+    """
+    flat = [i for i in (0, 1) if before[i] == 1 and not is_free(after[i])]
+    rest = [i for i in (0, 1) if i not in flat and before[i] != after[i]]
+    least = 2 if rest else 1  # So is one that stays alone, until the other axis has its size.
+    times = [max(int(after[i]), least) if i in flat else 1 for i in (0, 1)]
+    if max(times) > 1:
+        x = g.op("Expand", x, g.ints([1, 1, *times], "times"))
+    if flat and not rest:
+        return x
+    doubled = [i for i in flat if after[i] == 1]
+    if doubled:
+        sizes = g.op("Add", sizes, g.ints([0, 0, *(int(i in doubled) for i in (0, 1))], "doubled"))
+    y = g.op("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode=places)
+    return g.slice(y, 2 + doubled[0], 0, 1) if doubled else y
+
+
 @register
 class UpsampleDarknet(Layer):
     """Each pixel repeated `stride` times down and across (Synopsys' fork: upsample_darknet_layer.cpp)."""
@@ -142,7 +168,8 @@ class Interp(Layer):
             whole = g.ints([int(d) for d in out], "sizes")
         else:
             whole = g.op("Concat", *(self._onnx_size(g, node, x, axis) for axis in range(4)), axis=0)
-        return g.op("Resize", y, "", "", whole, mode="linear", coordinate_transformation_mode="align_corners")
+        before = tuple(size - sum(self.crop) for size in node.shape[2:])
+        return interpolated_onnx(g, y, before, out[2:], whole, "align_corners")
 
     def _onnx_size(self, g: OnnxOps, node: Node, x: Sequence[str], axis: int) -> str:
         """A size of the top as a vector of one."""

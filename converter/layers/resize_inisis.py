@@ -10,6 +10,7 @@ import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require
+from converter.layers.resize import interpolated_onnx
 from converter.layers.shared.sizes import int_size, torch_dims
 from converter.node import Layer
 from prototxt import NetLayer
@@ -78,8 +79,8 @@ class BilinearInterpolate(Layer):
             whole = g.op("Concat", *parts, axis=0)
         else:
             whole = g.ints([int(d) for d in out], "sizes")
-        mode = "align_corners" if self.align_corners else "half_pixel"
-        return g.op("Resize", x[0], "", "", whole, mode="linear", coordinate_transformation_mode=mode)
+        places = "align_corners" if self.align_corners else "half_pixel"
+        return interpolated_onnx(g, x[0], node.shape[2:], out[2:], whole, places)
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         own, out = torch_dims(x[0], node.shape), node.outputs[0].shape

@@ -17,7 +17,7 @@ import numpy as np
 
 from converter.graph import Shape, format_shape, is_free
 from converter.layers.base import OnnxOps, TorchOps, fault, register, require, unsupported
-from converter.layers.resize import repeated_onnx, repeated_torch
+from converter.layers.resize import interpolated_onnx, repeated_onnx, repeated_torch
 from converter.node import Layer
 from prototxt import NetLayer
 
@@ -201,10 +201,9 @@ class ResizeBilinear(_Resize):
             sizes = g.op("Concat", batch, g.ints(out, "sizes"), axis=0)
         else:
             sizes = g.ints([int(node.shape[0]), int(channels), *out], "sizes")
-        how = "align_corners" if self.align_corners else "half_pixel" if self.half_pixel_centers else "asymmetric"
-        return self._onnx_last(
-            g, g.op("Resize", first, "", "", sizes, mode="linear", coordinate_transformation_mode=how)
-        )
+        places = "align_corners" if self.align_corners else "half_pixel" if self.half_pixel_centers else "asymmetric"
+        before = tuple(node.shape[axis] for axis in self.axes)
+        return self._onnx_last(g, interpolated_onnx(g, first, before, tuple(out), sizes, places))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         (rows, _, height), (columns, _, width) = self._sizes(node)

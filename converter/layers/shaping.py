@@ -24,7 +24,7 @@ from converter.matching.operation import Operation
 from converter.node import REFUSED, Layer, by_message_alone
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LayerParameter
-from prototxt.errors import NetError
+from prototxt.errors import NetError, UnsupportedError
 
 if TYPE_CHECKING:
     from converter.node import Node
@@ -347,21 +347,36 @@ class Permute(Layer):
 
 @register
 class Tile(Layer):
-    """A blob repeated along an axis (Caffe: tile_layer.cpp)."""
+    """A blob repeated along an axis (Caffe: tile_layer.cpp).
+
+    Attributes:
+        tiles: how often, where `tiles_from_axis` is None.
+        tiles_from_axis: as often as the bottom is long on this axis (bottom-up-attention's fork).
+    """
 
     types = ("Tile",)
     axis: int = 1
     tiles: int = 1
+    tiles_from_axis: int | None = None
 
     @classmethod
     def read(cls, source: NetLayer) -> Tile:
         p = source.param.tile_param
+        if p.HasField("tiles_from_axis"):
+            source.without_effect("tiles_from_axis outweighs it", "tile_param.tiles")
+            return cls(p.axis, tiles_from_axis=p.tiles_from_axis)
         at_least_one(source, "tile_param", "tiles")
         return cls(p.axis, p.tiles)
 
     def _repeats(self, shape: Shape) -> list[int]:
-        axis = canonical_axis(self.axis, len(shape))
-        return [self.tiles if i == axis else 1 for i in range(len(shape))]
+        axis, tiles = canonical_axis(self.axis, len(shape)), self.tiles
+        if self.tiles_from_axis is not None:
+            size = shape[canonical_axis(self.tiles_from_axis, len(shape))]
+            if is_free(size):
+                raise UnsupportedError(f"tiles_from_axis {self.tiles_from_axis} counts {size}, which is not fixed")
+            tiles = int(size)
+            require(tiles > 0, f"tiles_from_axis {self.tiles_from_axis} has no values")
+        return [tiles if i == axis else 1 for i in range(len(shape))]
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return [tuple(d * r for d, r in zip(inputs[0], self._repeats(inputs[0]), strict=True))]

@@ -42,5 +42,8 @@ def embed(draw: Draw) -> Drawn:
     )
     source = generator(draw)
     sizes = shape(draw, draw(st.integers(1, 4)), most=5)
+    fork = draw(st.sampled_from(("bvlc", "bottom_up_attention")))
+    if fork == "bottom_up_attention" and draw(st.booleans()):
+        sizes = (*sizes[:-1], 1)
     index = source.integers(0, rows, sizes) + source.choice((0, 0.25, 0.75), sizes)
-    return Drawn(layer("Embed", params), {"x": index.astype("float32")})
+    return Drawn(layer("Embed", params), {"x": index.astype("float32")}, dialects={"Embed": fork})

@@ -133,4 +133,6 @@ def tile(draw: Draw) -> Drawn:
     x = blob(draw, most=4)
     place = axis(draw, x.ndim)
     given = {"axis": draw(maybe(st.just(1))) if place == 1 else place, "tiles": draw(st.integers(1, 4))}
+    if draw(st.integers(0, 3)) == 0:
+        given["tiles_from_axis"] = axis(draw, x.ndim)
     return Drawn(layer("Tile", section("tile_param", **given)), {"x": x})

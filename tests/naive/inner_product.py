@@ -1,4 +1,4 @@
-"""happynear's InnerProduct, which makes each row of its weights a unit vector."""
+"""happynear's InnerProduct, which makes each row of its weights a unit vector, and bottom-up-attention's Embed."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def normalized() -> Naive:
 @case("inner_product_normalize_transpose")
 def transposed() -> Naive:
     return unit(transpose=True)
+
+
+@case("embed_of_a_class")
+def embedded() -> Naive:
+    """bottom-up-attention's embed_layer.cpp: num_output takes the place of a last axis of 1, so that the rows fit."""
+    x, weight, table = random(1, 3, 2), random(2, 5, 2), random(3, 5, 4)
+    scores, rows = np.zeros((3, 5), np.float32), np.empty((3, 4), np.float32)
+    for n, o, k in np.ndindex(3, 5, 2):
+        scores[n, o] += weight[o, k] * x[n, k]
+    for n, i in np.ndindex(3, 4):
+        rows[n, i] = table[max(range(5), key=lambda o: scores[n, o]), i]
+    text = """
+layer { name: "scores" type: "InnerProduct" bottom: "x" top: "scores"
+        inner_product_param { num_output: 5 bias_term: false } }
+layer { name: "class" type: "ArgMax" bottom: "scores" top: "class" argmax_param { axis: 1 } }
+layer { name: "row" type: "Embed" bottom: "class" top: "row"
+        embed_param { input_dim: 5 num_output: 4 bias_term: false } }
+layer { name: "both" type: "Concat" bottom: "scores" bottom: "row" top: "both" }
+"""
+    answers = {("row", "row"): rows, ("both", "both"): np.array([[*scores[n], *rows[n]] for n in range(3)])}
+    return Naive(text, {"x": x}, answers, {"scores": [weight], "row": [table]})

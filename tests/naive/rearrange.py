@@ -49,6 +49,17 @@ def squeezed() -> Naive:
     return Naive(layer("Squeeze", "squeeze_param { axis: -3 }"), {"x": x}, {("it", "out"): y})
 
 
+@case("tile_from_axis")
+def tiled() -> Naive:
+    """bottom-up-attention's tile_layer.cpp: as many copies of axis 2 as the first axis is long, whatever tiles says."""
+    x = random(1, 3, 2, 5)
+    y = np.empty((3, 2, 15), np.float32)
+    for i, j, copy, k in np.ndindex(3, 2, 3, 5):
+        y[i, j, copy * 5 + k] = x[i, j, k]
+    text = layer("Tile", "tile_param { axis: 2 tiles: 7 tiles_from_axis: -3 }")
+    return Naive(text, {"x": x}, {("it", "out"): y})
+
+
 @case("transpose")
 def transposed() -> Naive:
     """caffe_ocr's transpose_layer.cpp: axis i of the top is axis dim i of the bottom."""

@@ -31,6 +31,27 @@ def zoomed() -> Naive:
     )
 
 
+@case("interp_of_one_row")
+def one_row() -> Naive:
+    x = random(1, 2, 3, 1, 4)
+    text = layer("Interp", "interp_param { height: 6 width: 7 }")
+    return Naive(text, {"x": x}, {("it", "out"): _interpolated(x, 6, 7)})
+
+
+@case("interp_along_one_row")
+def along_one_row() -> Naive:
+    x = random(1, 2, 3, 1, 4)
+    text = layer("Interp", "interp_param { height: 1 width: 7 }")
+    return Naive(text, {"x": x}, {("it", "out"): _interpolated(x, 1, 7)})
+
+
+@case("interp_of_one_pixel")
+def one_pixel() -> Naive:
+    x = random(1, 2, 3, 1, 1)
+    text = layer("Interp", "interp_param { height: 6 width: 7 }")
+    return Naive(text, {"x": x}, {("it", "out"): _interpolated(x, 6, 7)})
+
+
 @case("interp_zoom_of_openvino")
 def zoomed_like_openvino() -> Naive:
     """OpenVINO's model optimizer multiplies the size, and its nets take images of multiples of 32."""

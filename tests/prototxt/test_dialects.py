@@ -53,6 +53,35 @@ def test_nothing_is_said_where_the_forks_agree() -> None:
     assert parse_net(INPUT % (64, 96)).layers[0].dialect == ""
 
 
+CLASS = """
+layer { name: "fc7" type: "InnerProduct" bottom: "x" top: "fc7" inner_product_param { num_output: 4 } }
+layer { name: "fc7" type: "ReLU" bottom: "fc7" top: "fc7" }
+layer { name: "score" type: "InnerProduct" bottom: "fc7" top: "score" inner_product_param { num_output: 9 } }
+layer { name: "class" type: "ArgMax" bottom: "score" top: "class" argmax_param { axis: 1 } }
+layer { name: "row" type: "Embed" bottom: "class" top: "row" embed_param { num_output: 3 input_dim: 9 } }
+layer { name: "both" type: "Concat" bottom: "fc7" bottom: "row" top: "both" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "dialect"),
+    [
+        ("", "", "bottom_up_attention"),
+        ("argmax_param { axis: 1 }", "", "bvlc"),
+        ("argmax_param { axis: 1 }", "argmax_param { axis: 1 top_k: 2 }", "bvlc"),
+        ('bottom: "class"', 'bottom: "x"', "bvlc"),
+        ('bottom: "fc7" bottom: "row"', 'bottom: "x" bottom: "row"', "bvlc"),
+        ('top: "both"', 'top: "both" concat_param { axis: 2 }', "bvlc"),
+        ("num_output: 4 }", "num_output: 4 axis: 2 }", "bvlc"),
+    ],
+)
+def test_a_class_joined_to_a_vector_shows_whose_embed_it_is(old: str, new: str, dialect: str) -> None:
+    net = parse_net(INPUT % (64, 96) + CLASS.replace(old, new, 1))
+    (embed,) = (layer for layer in net.layers if layer.type == "Embed")
+    assert embed.dialect == dialect
+    assert len(net.readings) == (dialect == "bottom_up_attention")
+
+
 @pytest.mark.parametrize("asked", [{"Interp": "deeplab"}, {"": "deeplab"}, {"": "ssd", "Interp": "deeplab"}])
 def test_the_user_overrides(asked: dict[str, str]) -> None:
     net = parse_net(INPUT % (64, 96) + ZOOM, dialects=asked)

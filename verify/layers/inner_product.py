@@ -95,7 +95,10 @@ def _rows(feeding: Feeding) -> Array:
 
 @register("Embed", error=jumps, feeds={0: _rows})
 def embed(call: Call) -> list[Array]:
-    """Row x of a table of `input_dim` rows, plus bias; indices are float blobs, truncated to integers."""
+    """Row x of a table of `input_dim` rows, plus bias; indices are float blobs, truncated to integers.
+
+    In bottom-up-attention's fork the row lies along the bottom's last axis where that has one value.
+    """
     p = call.param.embed_param
     shapes: list[tuple[int, ...]] = [(p.input_dim, p.num_output)]
     if p.bias_term:
@@ -104,4 +107,8 @@ def embed(call: Call) -> list[Array]:
     index = call.x.astype(np.int64)
     call.require(bool(np.all((index >= 0) & (index < p.input_dim))), f"an index is not within 0 and {p.input_dim - 1}")
     rows = table[index]
+    if call.layer.dialect == "bottom_up_attention":
+        call.require(index.ndim > 0, "a bottom without axes")
+        if index.shape[-1] == 1:
+            rows = rows.reshape(*index.shape[:-1], p.num_output)
     return [narrow(wide(rows) + bias[0]) if bias else rows]

@@ -104,12 +104,15 @@ def crop(call: Call) -> list[Array]:
 
 @register("Tile")
 def tile(call: Call) -> list[Array]:
-    """The blob repeated `tiles` times along `axis`."""
+    """The blob repeated along `axis`: `tiles` times, or (bottom-up-attention) as the bottom is long on another axis."""
     p = call.param.tile_param
     axis = call.axis(p.axis)
-    call.require(p.tiles > 0, f"tiles {p.tiles} is not positive")
-    call.room((*call.x.shape, p.tiles))
-    return [np.tile(call.x, [p.tiles if i == axis else 1 for i in range(call.x.ndim)])]
+    tiles = p.tiles
+    if p.HasField("tiles_from_axis"):
+        tiles = call.x.shape[call.axis(p.tiles_from_axis)]
+    call.require(tiles > 0, f"tiles {tiles} is not positive")
+    call.room((*call.x.shape, tiles))
+    return [np.tile(call.x, [tiles if i == axis else 1 for i in range(call.x.ndim)])]
 
 
 def _unmoved(layer: NetLayer) -> dict[int, int]:

@@ -9,6 +9,7 @@ import pytest
 
 from converter.api import prepare
 from converter.options import Options
+from converter.targets.onnx_model import emit_onnx
 from converter.training.module import trainable
 from prototxt import parse_net
 from tests.converter.layers.test_rarer_agreement import (
@@ -163,6 +164,29 @@ def test_corners_fall_on_corners(params: str, tmp_path: Path) -> None:
     assert_gives(text, {"x": X}, expected, tmp_path)
     for got in free_answers(text, X, tmp_path, ("N", 6, "H", "W")):
         assert_close(got, expected, "free size", 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "operators"),
+    [
+        ((1, 1), (4, 6), ["Expand"]),
+        ((1, 5), (4, 5), ["Expand"]),
+        ((1, 5), (4, 9), ["Expand", "Resize"]),
+        ((5, 1), (3, 6), ["Expand", "Resize"]),
+        ((1, 5), (1, 9), ["Expand", "Resize", "Slice"]),
+        ((5, 1), (9, 1), ["Expand", "Resize", "Slice"]),
+        ((4, 5), (1, 1), ["Resize"]),
+    ],
+)
+def test_one_pixel_is_repeated_before_anything_is_interpolated(
+    before: tuple[int, int], after: tuple[int, int], operators: list[str], tmp_path: Path
+) -> None:
+    # OpenCV 5 mixes a millionth of what lies in memory behind a map into its only row.
+    x = random(0, 2, 3, *before)
+    text = layer("Interp", f"interp_param {{ height: {after[0]} width: {after[1]} }}")
+    assert_gives(text, {"x": x}, interpolated(x, *after), tmp_path)
+    model = emit_onnx(prepare(net_of(text, {"x": x}), None, Options()).graph).proto
+    assert [node.op_type for node in model.graph.node] == operators
 
 
 def half_pixels(x: Array, height: int, width: int) -> Array:

@@ -86,9 +86,10 @@ class StoredStatistics(_Form, BatchNorm):
     def caution(self) -> str:
         if not self.set_aside_by:
             return self.doubt
-        by = f"normalises by the batch given, not by what is stored: {self.set_aside_by} is false"
-        unless = ", as it is in Chenglong Chen's Caffe unless it is stated (--dialect BN=segstereo)"
-        return by + (unless if self.set_aside_by == "moving_average" else "")
+        by = f"normalises by the batch given, not by what is stored: {self.set_aside_by} is"
+        if self.set_aside_by == "moving_average":
+            return f"{by} not true, as Chenglong Chen's Caffe wants it (--dialect BN=segstereo for another reading)"
+        return f"{by} false"
 
     @property
     def batch_field(self) -> tuple[str, ...] | None:

@@ -117,7 +117,8 @@ class UnPooling(Layer):
     With a second bottom, the mask of a max pooling, values go to the places that it names; of a mask of more planes
     than there are values the first ones count. Without, row i and column j go to `stride` · i and `stride` · j, and the
     kernel says nothing. TILE adds each value to all of its window, AVE the value over the window's size inside the top.
-    (The fork does so on a GPU; its CPU code adds to what the top held before as well.) Padding is refused there.
+    (The fork does so on a GPU; its CPU code adds to what the top held before as well.)
+    DeconvNet's fork refuses padding.
     """
 
     types = ("UnPooling", "Unpooling")

@@ -280,6 +280,9 @@ OpenCV reads them with `cv2.dnn.readNetFromONNX(path)`, as it sets itself up. Op
 `INFERENCE_PRECISION_HINT` f32: on a CPU that has bfloat16 it computes in that by default, and `nsfw-resnet50-thin` is
 then off by 2 % of its largest probability, not by 6e-7.
 
+Of values that no case has: OpenCV's Tanh gives NaN above 44, as a `TanH` may meet where images are 0 to 255, and its
+Softplus (`BNLL`) infinity above 88.
+
 """
 
 
@@ -328,7 +331,7 @@ def main() -> int:
     command, sections = [str(Path(shutil.which(program) or program).absolute()), *options], {}
     for path in arguments.cases:
         # Nets as people load them; a layer's case may be a loss, which is an output only when asked for.
-        every_blob = arguments.blobs == "all" or path.name == "layers"
+        every_blob = arguments.blobs == "all" or path.name in ("layers", "forks")
         cases = find_cases([path], arguments.only)
         outcomes = [o for case in cases for o in run_case(case, command, runtimes, every_blob)]
         if outcomes:

@@ -155,6 +155,14 @@ class OnnxOps:
         bounds = [self.ints([v], hint) for v, hint in ((start, "start"), (stop, "stop"), (axis, "axis"))]
         return self.op("Slice", x, *bounds, *([self.ints([step], "step")] if step != 1 else []))
 
+    def places(self, condition: str) -> str:
+        """Where a vector of truths is true, an int64 vector. With Gather it picks rows: OpenCV 5 has no Compress."""
+        return self.op("Squeeze", self.op("NonZero", condition), self.ints([0]))
+
+    def pick(self, x: str, condition: str) -> str:
+        """The rows of `x` for which a vector of truths is true."""
+        return self.op("Gather", x, self.places(condition), axis=0)
+
     def reduce(self, kind: str, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
         """ReduceSum, ReduceMean, ReduceMax …: axes became an input in opset 13 for the sum, 18 for the others."""
         axes = list(axes)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
 import tests.drawn  # noqa: F401 (registers the strategies)
 from converter.api import prepare
@@ -43,7 +43,7 @@ from weights import ArrayWeights
 Array = npt.NDArray[np.float32]
 Answers = dict[str, Array]
 
-BASES = 120
+BASES = 300
 """Drawn nets a type: the more, the likelier that a field that counts only beside others meets them."""
 
 MANY = 40
@@ -68,11 +68,13 @@ class Walked:
         path: `section.field`.
         outcomes: (converter's, interpreter's) -> an example, base and value.
         listed: why `prototxt.effects` says that it has no effect; empty where it does not.
+        stated: whether a net that runs states it, other than by default; a field that nobody reads would stop the net.
     """
 
     path: str
     outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
     listed: str = ""
+    stated: bool = False
 
     @property
     def verdict(self) -> str:
@@ -89,7 +91,7 @@ class Walked:
             return "no effect"
         sides = [{pair[side] for pair in seen} for side in (0, 1)]
         if seen and all(side <= set(_STOPPED) for side in sides):
-            return "not read" if any(UNREAD in side for side in sides) else "held"
+            return "not read" if any(UNREAD in side for side in sides) and not self.stated else "held"
         if (REFUSED, REFUSED) in seen:
             return "held"
         if any(IGNORED in side for side in sides) and not any(CHANGED in side for side in sides):
@@ -122,10 +124,11 @@ def walk(kind: str, folder: Path) -> list[Walked]:
     for path in _paths(bases.first(FEW)):
         default = _field(LayerParameter(), path)[0].default_value
         walked = Walked(path, listed=why_none(path, kind, training=False, fed=False))
-        for number, base in enumerate(bases):
+        for number, base in enumerate(bases.in_turns(path)):
             enough = {"not read": FEW, "held": MANY, "no effect": MANY}.get(walked.verdict, BASES)
             if number >= enough:
                 break
+            walked.stated |= base.states(path)
             for value in base.values(path):
                 pair, example = base.outcome(path, value, folder)
                 if value == default and pair == (SAME, SAME):  # It may matter that a field is stated, or not.
@@ -159,22 +162,23 @@ class _Bases:
 
     def __init__(self, kind: str, folder: Path) -> None:
         self._kind, self._folder = kind, folder
-        self._waiting = list(_bases(kind))
-        self._made: list[_Base] = []
-
-    def __iter__(self) -> Iterator[_Base]:
-        yield from self._made
-        while self._waiting:
-            base = _Base(self._waiting.pop(0))
-            if base.runs(self._folder):
-                self._made.append(base)
-                yield base
+        self._all = [_Base(drawn) for drawn in _bases(kind)]
 
     def first(self, count: int) -> list[_Base]:
         """At least one."""
-        found = list(islice(self, count))
+        found = list(islice(self._running(self._all), count))
         assert found, f"no drawn net of {self._kind} can be run"
         return found
+
+    def in_turns(self, path: str) -> Iterator[_Base]:
+        """One that states a field, in which it is likeliest to matter, then one that doesn't, and so on."""
+        stating = [base for base in self._all if base.states(path)]
+        others = [base for base in self._all if not base.states(path)]
+        turns = chain.from_iterable(zip_longest(stating, others))
+        return self._running([base for base in turns if base is not None])
+
+    def _running(self, bases: Sequence[_Base]) -> Iterator[_Base]:
+        return (base for base in bases if base.runs(self._folder))
 
 
 def _paths(bases: Sequence[_Base]) -> Iterator[str]:
@@ -206,9 +210,22 @@ class _Base:
         self.records: list[Record] = []
         self.interpreted: Answers = {}
         self.converted: Answers = {}
+        self._runs: bool | None = None
+
+    def states(self, path: str) -> bool:
+        """Whether the layer states a field, and other than by default."""
+        entry, message = _field(self.net.layers[self.place].param, path)
+        if message is None or is_repeated(entry):
+            return message is not None and bool(getattr(message, entry.name))
+        return bool(message.HasField(entry.name) and getattr(message, entry.name) != entry.default_value)
 
     def runs(self, folder: Path) -> bool:
         """Whether both sides take the net as it is drawn."""
+        if self._runs is None:
+            self._runs = self._is_taken(folder)
+        return self._runs
+
+    def _is_taken(self, folder: Path) -> bool:
         graph, record = self._build(self.net)
         self.records = [record]
         if isinstance(graph, CaffeModelError):
@@ -259,7 +276,7 @@ class _Base:
             return CHANGED
         try:
             got = run_onnx(graph, feeds, folder)
-        except (CaffeModelError, InvalidArgument):  # the second: a value of a bottom that fits the old setting alone
+        except (CaffeModelError, InvalidArgument, Fail):  # the last: a value of a bottom fits the old setting alone
             return REFUSED
         return CHANGED if _differ(got, self.converted) else otherwise
 

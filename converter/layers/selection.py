@@ -71,7 +71,7 @@ class Filter(Layer):
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
         marks = x[-1] if len(node.inputs[-1].shape) == 1 else g.op("Reshape", x[-1], g.ints([-1], "shape"))
         # Compress says the same, but OpenCV 5 lacks it.
-        kept = g.op("Squeeze", g.op("NonZero", marks), g.ints([0]))
+        kept = g.places(marks)
         return [g.op("Gather", name, kept, axis=0) for name in x[:-1]]
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:

@@ -134,7 +134,7 @@ class FieldBoxes(Layer):
         nothing = g.op("Equal", g.slice(g.op("Shape", rows), 0, 0, 1), g.ints([0]))
         tops = []
         for blank, width in zip(NOTHING, (5, 6), strict=False):
-            instead = g.op("Compress", g.constant(np.asarray([blank], f32), "blank"), nothing, axis=0)
+            instead = g.pick(g.constant(np.asarray([blank], f32), "blank"), nothing)
             tops.append(g.unsqueeze(g.op("Concat", g.slice(rows, 1, 0, width), instead, axis=0), [2, 3]))
         return tops[: len(node.outputs)]
 

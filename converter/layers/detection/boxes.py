@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from converter.emission import OnnxOps
-from converter.layers.detection.suppression import LOWEST
+from converter.layers.detection.suppression import falling_ranks
 from converter.layers.shared.sizes import FLOAT
 
 
@@ -32,15 +32,17 @@ def kept_rows(g: OnnxOps, table: str, apart: str, score: int, limit: float) -> s
     count = g.op("Shape", scores)
     _, order = g.multi("TopK", scores, count, outputs=2, axis=0)
     table, apart, scores = (g.op("Gather", x, order, axis=0) for x in (table, apart, scores))
-    lowest = g.scalar(LOWEST, "lowest")
-    scores = g.unsqueeze(g.op("Where", apart, lowest, scores), [0, 1])
+    most, zero = g.op("Squeeze", count, g.ints([0])), g.scalar(0.0, "zero")
+    ranks = falling_ranks(g, most)
+    # The operator sees the last row in any case, which suppresses none: OpenCV 5 dies where it finds nothing.
+    unseen = g.op("And", apart, g.op("Greater", ranks, g.scalar(1.0, "last")))
+    ranks = g.unsqueeze(g.op("Where", unseen, zero, ranks), [0, 1])
     corners = g.unsqueeze(g.slice(table, 1, -4, 2**31 - 1), [0])
-    most = g.op("Squeeze", count, g.ints([0]))
-    kept = g.op("NonMaxSuppression", corners, scores, most, g.scalar(limit, "limit"), lowest)
-    nowhere = g.op("Expand", lowest, g.op("Shape", scores))
-    marked = g.op("ScatterND", nowhere, kept, g.op("GatherND", scores, kept))
-    stay = g.op("Or", apart, g.op("Greater", g.op("Reshape", marked, g.ints([-1], "shape")), lowest))
-    return g.op("Gather", table, g.op("Squeeze", g.op("NonZero", stay), g.ints([0])), axis=0)
+    kept = g.op("NonMaxSuppression", corners, ranks, most, g.scalar(limit, "limit"), zero)
+    nowhere = g.op("Expand", zero, g.op("Shape", ranks))
+    marked = g.op("ScatterND", nowhere, kept, g.op("GatherND", ranks, kept))
+    stay = g.op("Or", apart, g.op("Greater", g.op("Reshape", marked, g.ints([-1], "shape")), zero))
+    return g.pick(table, stay)
 
 
 def blank_rows(g: OnnxOps, images: str, found: str, width: int = 7) -> str:
@@ -58,4 +60,4 @@ def blank_rows(g: OnnxOps, images: str, found: str, width: int = 7) -> str:
     nothing = g.op("Equal", g.slice(g.op("Shape", found), 0, 0, 1), g.ints([0]))
     if g.value(images) != 1:
         nothing = g.op("Expand", nothing, g.unsqueeze(images, [0]))
-    return g.op("Compress", rows, nothing, axis=0)
+    return g.pick(rows, nothing)

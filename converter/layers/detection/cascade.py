@@ -139,9 +139,9 @@ class ScaleRoute(Layer):
         fits = g.op("And", fits, g.op("Less", scale, g.scalar(self.high, "high")))
         far = g.op("Abs", g.op("Log", g.op("Div", scale, g.scalar(self.middle, "middle"))))
         closest = g.op("ArgMin", far, axis=0, keepdims=1)
-        places = g.op("Squeeze", g.op("NonZero", fits), g.ints([0]))
+        places = g.places(fits)
         nothing = g.op("Equal", g.op("Shape", places), g.ints([0]))
-        places = g.op("Concat", places, g.op("Compress", closest, nothing, axis=0), axis=0)
+        places = g.op("Concat", places, g.pick(closest, nothing), axis=0)
         tops = []
         for name, value in zip(x, node.inputs, strict=True):
             rows = g.op("Gather", name, places, axis=0)

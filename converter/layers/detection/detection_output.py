@@ -220,7 +220,7 @@ class DetectionOutput(Layer):
         if images != 1 and not self.clips:
             many = g.ints([images], "images") if isinstance(images, int) else g.unsqueeze(images, [0])
             nothing = g.op("Expand", nothing, many)
-        found = g.op("Squeeze", g.op("NonZero", g.op("Concat", kept, nothing, axis=0)), g.ints([0]))
+        found = g.places(g.op("Concat", kept, nothing, axis=0))
         values = self.reads.values
         columns = [
             (self._owners(g, images, corners, table), 2),

@@ -70,7 +70,7 @@ def overlapping_none(
         return inner.op("Where", gone, zero, kept)
 
     stays = g.carry(g.constant(np.asarray(ranks, np.int64), "rounds"), g.op("Cast", eligible, to=FLOAT), drop)
-    return g.op("Squeeze", g.op("NonZero", g.op("Greater", stays, zero)), g.ints([0]))
+    return g.places(g.op("Greater", stays, zero))
 
 
 FIELD_BOXES = {

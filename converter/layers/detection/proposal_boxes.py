@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from converter.emission import OnnxOps
 from converter.graph import Shape, is_free
+from converter.layers.detection.suppression import falling_ranks
 from converter.layers.shared.sizes import FLOAT, int_size
 
 DOUBLE = 11
@@ -113,12 +114,10 @@ def suppressed(
     """
     far = g.op("Add", boxes, g.constant(np.asarray([0, 0, ends, ends], np.float32), "ends")) if ends else boxes
     if ranks is not None:
-        rank = g.constant(np.arange(ranks, 0, -1, dtype=np.float32), "ranks")
+        count = g.constant(np.asarray(ranks, np.int64), "count")
     else:
         count = g.op("Squeeze", g.slice(g.op("Shape", boxes), 0, 0, 1), g.ints([0]))
-        down = g.constant(np.asarray(-1, np.int64), "down")
-        rank = g.op("Cast", g.op("Range", count, g.constant(np.asarray(0, np.int64), "zero"), down), to=FLOAT)
-    floor = g.scalar(0.0, "floor")
+    rank, floor = falling_ranks(g, count), g.scalar(0.0, "floor")
     rank = g.op("Where", eligible, rank, floor) if eligible is not None else rank
     out = g.constant(np.asarray(most or np.iinfo(np.int32).max, np.int64), "most")
     scores, share = g.unsqueeze(rank, [0, 1]), g.scalar(limit, "limit")

@@ -18,6 +18,18 @@ LOWEST = float(np.finfo(np.float32).min)
 """The score of what is dropped: SSD's threshold where none is given, -FLT_MAX."""
 
 
+def falling_ranks(g: OnnxOps, count: str) -> str:
+    """n, n - 1 … 1 in float32, `count` being the int64 scalar n: of boxes by falling score, what stands for the scores.
+
+    NonMaxSuppression leaves open what happens between equal scores, and OpenCV's takes no threshold below 0.
+    """
+    known = g.value(count)
+    if known is not None:
+        return g.constant(np.arange(int(known), 0, -1, dtype=np.float32), "ranks")
+    none, down = (g.constant(np.asarray(v, np.int64), hint) for v, hint in ((0, "none"), (-1, "down")))
+    return g.op("Cast", g.op("Range", count, none, down), to=FLOAT)
+
+
 MOST_LIMITS = 100
 
 
@@ -65,8 +77,11 @@ def suppressed(
     first, rest = "", scores
     if len(limits) > 1:
         first, rest = _one_by_one(g, boxes, scores, _ranks(g, count), floor, limits)
-    limit = g.scalar(min(limits[-1], 1.0), "limit")
-    kept = g.op("NonMaxSuppression", boxes, rest, most or count, limit, g.scalar(floor, "floor"))
+    limit, sought = g.scalar(min(limits[-1], 1.0), "limit"), rest
+    if floor < 0:
+        ranks = falling_ranks(g, g.op("Squeeze", count, g.ints([0])))
+        sought = g.op("Where", g.op("Greater", rest, g.scalar(floor, "floor")), ranks, g.scalar(0.0, "none"))
+    kept = g.op("NonMaxSuppression", boxes, sought, most or count, limit, g.scalar(max(floor, 0.0), "floor"))
     lowest = filled(g, g.scalar(LOWEST, "lowest"), scores, shape)
     found = g.op("ScatterND", lowest, kept, g.op("GatherND", rest, kept))
     return g.op("Where", first, scores, found) if first else found

@@ -12,7 +12,7 @@ from converter.emission import Verbatim
 from converter.graph import FreeDim, Shape, format_shape, is_free
 from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, fault, register, require, shortest, unsupported
 from converter.layers.detection.boxes import above, blank_rows, kept_rows
-from converter.layers.detection.suppression import OVERLAPS
+from converter.layers.detection.suppression import LOWEST, OVERLAPS
 from converter.layers.shared.sizes import FLOAT, int_size
 from converter.node import Layer
 from prototxt import NetLayer
@@ -65,13 +65,18 @@ class YoloHead(Layer):
         return [(1, 1, FreeDim(int(inputs[0][0]) * boxes, self.found), 7)]
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
-        """A table of what counts, with a row's class, score and corners; what stays of it gets the image in front."""
+        """A table of what counts, with a row's class, score and corners; what stays of it gets the image in front.
+
+        Behind the rows of each bottom stands one that nothing was found for, with the lowest score: OpenCV 5 dies of a
+        table without rows.
+        """
         shapes = [value.shape for value in node.inputs]
         parts = zip(x, shapes, self.anchors, self.anchors_scale, strict=True)
         tables = zip(*(self._table(g, *part) for part in parts), strict=True)
         table, specks = (g.op("Concat", *some, axis=0) if len(some) > 1 else some[0] for some in tables)
         rows = kept_rows(g, table, specks, 1, above(self.nms_threshold))
         rows = g.op("Pad", rows, g.ints([0, 1, 0, 0], "pads"), g.scalar(0.0, "image"))
+        rows = g.slice(rows, 0, 0, -len(x))
         blanks = blank_rows(g, int_size(g, x[0], shapes[0], 0), rows)
         return g.unsqueeze(g.op("Concat", rows, blanks, axis=0), [0, 1])
 
@@ -88,16 +93,22 @@ class YoloHead(Layer):
         specks = self._specks(g, size, g.op("Sub", high, low))
         scores, counts = self._scores(g, objectness, classes, specks)
         found = g.op("Transpose", g.op("NonZero", counts), perm=[1, 0])
+        found = g.op("Concat", found, g.constant(np.zeros((1, 4), np.int64), "none"), axis=0)
         label = g.op("Cast", g.slice(found, 1, 3, 4), to=FLOAT)
         boxes = g.slice(found, 1, 0, 3)
+        lowest = g.constant(np.asarray([LOWEST], np.float32), "lowest")
+        score = g.op("Concat", g.slice(g.op("GatherND", scores, found), 0, 0, -1), lowest, axis=0)
         table = g.op(
             "Concat",
             g.op("Add", label, g.scalar(1.0, "first")),
-            g.unsqueeze(g.op("GatherND", scores, found), [1]),
+            g.unsqueeze(score, [1]),
             g.op("GatherND", g.op("Concat", low, high, axis=3), boxes),
             axis=1,
         )
-        return table, g.op("GatherND", g.op("Squeeze", specks, g.ints([3])), boxes)
+        # As numbers, the only ones that OpenCV 5 gathers.
+        marks = g.op("GatherND", g.op("Cast", g.op("Squeeze", specks, g.ints([3])), to=FLOAT), boxes)
+        marks = g.op("Greater", marks, g.scalar(0.0, "zero"))
+        return table, g.op("Or", marks, g.op("Equal", score, lowest))
 
     def _boxes(self, g: OnnxOps, x: str, side: int, anchors: Anchors, scale: int) -> tuple[str, str]:
         """Centres and sizes as shares of the image, images × places × boxes × 2, from doubles; in the fork's order."""
@@ -223,7 +234,10 @@ class YoloDetectionOutput(YoloHead):
         return cls(p.num_classes, anchors, (1,) * bottoms, floor, limit, _axis(source))
 
     def _scores(self, g: OnnxOps, objectness: str, classes: str, specks: str) -> tuple[str, str]:
-        shares = g.op("Cast", g.op("Softmax", classes, axis=3), to=FLOAT)
+        # Softmax of doubles, which OpenCV 5 has not; a division by the sum it would take for one.
+        powers = g.op("Exp", g.op("Sub", classes, g.reduce("ReduceMax", classes, [3])))
+        part = g.op("Reciprocal", g.reduce("ReduceSum", powers, [3]))
+        shares = g.op("Cast", g.op("Mul", powers, part), to=FLOAT)
         scores = g.op("Mul", objectness, shares)
         high = g.op("GreaterOrEqual", scores, g.scalar(self.confidence_threshold, "floor"))
         return scores, g.op("And", high, self._is_best(g, shares))

@@ -10,6 +10,7 @@ import pytest
 from converter.api import prepare
 from converter.layers.detection.boxes import above
 from converter.options import Options
+from converter.targets.onnx_model import emit_onnx
 from prototxt import parse_net
 from prototxt.errors import CaffeModelError
 from tests.drawn.base import Array, Drawn, layer, net_text
@@ -108,6 +109,13 @@ def test_all_classes_of_a_box_stay_that_is_too_small_to_overlap_itself(tmp_path:
     assert_rows(v3(V3), {"x": x}, results)
     rows = results["onnx"]["out"][0, 0]
     assert sorted(rows[rows[:, 4] == rows[:, 6], 1]) == [1, 1, 1, 2, 2, 2]  # three such boxes, two classes
+
+
+@pytest.mark.parametrize("text", [v3(V3), v2(V2)], ids=["v3", "v2"])
+def test_a_head_holds_only_what_opencv_5_has(text: str) -> None:
+    net = parse_net(net_text(Drawn(text, {"x": np.zeros((1, 7, 6, 6), np.float32)})), "net.prototxt")
+    nodes = emit_onnx(prepare(net, None, Options(outputs=["out"])).graph).proto.graph.node
+    assert {node.op_type for node in nodes}.isdisjoint({"Compress", "Loop", "Softmax"})  # of doubles it has no Softmax
 
 
 def test_from_a_threshold_on_is_above_the_number_before_it() -> None:

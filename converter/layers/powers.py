@@ -181,8 +181,12 @@ class ExpMax(Layer):
 
     @classmethod
     def read(cls, source: NetLayer) -> ExpMax:
-        p = source.param.expmax_param
-        log = _logarithm_of(_checked_base(source, p.base, "expmax_param"))
+        p, section = source.param.expmax_param, "expmax_param"
+        log = _logarithm_of(_checked_base(source, p.base, section))
+        if log * p.shift > math.log(np.finfo(np.float32).max):
+            raise fault(
+                source, f"base to the power of shift {p.shift:g} is more than a float32 holds", section, "shift"
+            )
         return cls(log * p.scale, math.exp(log * p.shift))
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:

@@ -93,6 +93,19 @@ def test_the_largest_channel_of_several_items_is_refused() -> None:
         run(net_of(layer("ExpMax"), feeds), None, feeds)
 
 
+def test_a_factor_beyond_float32_is_refused() -> None:
+    feeds = {"x": np.ones((1, 1, 2, 3), np.float32)}
+    for params in (
+        "expmax_param { shift: 89 }",
+        "expmax_param { shift: 800 }",
+        "expmax_param { base: 40 shift: 24.5 }",
+    ):
+        text = layer("ExpMax", params)
+        assert "more than a float32 holds" in refusal(text, feeds)
+        with pytest.raises(NetError, match="float32 has not"):
+            run(net_of(text, feeds), None, feeds)
+
+
 TURNED = {
     "": ([1, 0, 0, 0, 1, 0], [[1, 2, 4], [8, 16, 32]]),
     # the first row of the top is the image's middle: its second row

@@ -1,0 +1,82 @@
+"""Layers in numbers of few bits. What they are fed and learned are whole numbers of eighths, so that every sum is exact
+and its value, often in the middle between two numbers, is rounded alike everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tests.drawn.base import Array, Draw, Drawn, axis, blob, drawn, generator, layer, maybe, section, shape
+from tests.drawn.convolution import case, geometry
+from tests.drawn.inner_product import FILLERS
+
+
+def eighths(draw: Draw, *sizes: int, most: int = 40) -> Array:
+    """Some of them 0, some the same but for their sign."""
+    return (generator(draw).integers(-most, most + 1, sizes) / 8).astype(np.float32)
+
+
+def formats(draw: Draw) -> str:
+    """Any precision with what it reads, by itself or beside fields that it does not."""
+    precision = draw(st.sampled_from((None, "DYNAMIC_FIXED_POINT", "MINIFLOAT", "INTEGER_POWER_OF_2_WEIGHTS")))
+    given: dict[str, object] = {"precision": precision, "rounding_scheme": draw(maybe(st.just("NEAREST")))}
+    every = draw(st.booleans())
+    if every or precision != "MINIFLOAT":
+        for part in ("layer_in", "layer_out", "params"):
+            given[f"bw_{part}"] = draw(maybe(st.integers(1, 10) | st.sampled_from((24, 32))))
+            given[f"fl_{part}"] = draw(maybe(st.integers(-3, 7)))
+    if every or precision == "MINIFLOAT":
+        given |= {"mant_bits": draw(st.integers(0, 8) | st.sampled_from((23, 27))), "exp_bits": draw(st.integers(1, 7))}
+    if every or precision == "INTEGER_POWER_OF_2_WEIGHTS":
+        given |= {"exp_min": draw(maybe(st.integers(-6, 1))), "exp_max": draw(maybe(st.integers(-3, 3)))}
+    return section("quantization_param", **given)
+
+
+def of_eighths(draw: Draw, made: Drawn, weight: tuple[int, ...], outputs: int) -> Drawn:
+    """The same net on such numbers, with such weights."""
+    learned = [eighths(draw, *weight, most=16)]
+    if "bias_term: false" not in made.text:
+        learned.append(eighths(draw, outputs, most=16))
+    return replace(made, feeds={name: eighths(draw, *x.shape) for name, x in made.feeds.items()}, blobs={"it": learned})
+
+
+@drawn("ConvolutionRistretto")
+@st.composite
+def convolution_ristretto(draw: Draw) -> Drawn:
+    group, found = draw(st.integers(1, 3)), geometry(draw, draw(st.sampled_from((0, 1, 2, 2, 3))))
+    channels, outputs = (group * n for n in shape(draw, 2, least=1, most=3))
+    stated = group if group > 1 else draw(maybe(st.just(1)))
+    made = case(draw, "ConvolutionRistretto", stated, channels, outputs, found, formats(draw))
+    return of_eighths(draw, made, (outputs, channels // group, *found.kernel), outputs)
+
+
+@drawn("DeconvolutionRistretto")
+@st.composite
+def deconvolution_ristretto(draw: Draw) -> Drawn:
+    axes = draw(st.sampled_from((0, 1, 2, 2, 3)))
+    group, found = draw(st.integers(1, 3)), geometry(draw, axes, sided=False, transposed=True)
+    channels, outputs = (group * n for n in shape(draw, 2, least=1, most=3))
+    stated = group if group > 1 else draw(maybe(st.just(1)))
+    made = case(draw, "DeconvolutionRistretto", stated, channels, outputs, found, formats(draw))
+    return of_eighths(draw, made, (channels, outputs // group, *found.kernel), outputs)
+
+
+@drawn("FcRistretto")
+@st.composite
+def fc_ristretto(draw: Draw) -> Drawn:
+    x = blob(draw, most=4)
+    place, outputs, transposed = axis(draw, x.ndim), draw(st.integers(1, 7)), draw(maybe(st.booleans()))
+    params = section(
+        "inner_product_param",
+        *draw(FILLERS),
+        num_output=outputs,
+        bias_term=draw(maybe(st.booleans())),
+        axis=draw(maybe(st.just(1))) if place == 1 else place,
+        transpose=transposed,
+    )
+    terms = int(np.prod(x.shape[place % x.ndim :]))
+    made = Drawn(layer("FcRistretto", f"{params} {formats(draw)}"), {"x": x})
+    return of_eighths(draw, made, (terms, outputs) if transposed else (outputs, terms), outputs)

@@ -100,6 +100,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "Interp": "resize",
     "L2Normalize": "normalize",
     "LRN": "normalization",
+    "LRNRistretto": "ristretto",
     "LSTM": "recurrent",
     "LSTMUnit": "recurrent",
     "LabelSpecificAdd": "margins",

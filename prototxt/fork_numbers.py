@@ -270,6 +270,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("interp_param", _INTERP | {7: "use_blob_size"}, imistyrain=149),
         *_same("interp_param", _INTERP | {7: "align_corners", 8: "-engine"}, cambricon=100016),
     ),
+    "LRNRistretto": _RISTRETTO,
     "LSTM": _RECURRENT,
     "LargeMarginInnerProduct": _same("largemargin_inner_product_param", lsoftmax=202, happynear=227),
     "Local": _same("local_param", bnkang=148, rrf_net=150, happynear=201),

@@ -1,260 +1,44 @@
-"""Layers that compute in numbers of few bits, which their floats stand for (Ristretto: base_ristretto_layer.cpp, .cu).
+"""Layers that compute in numbers of few bits, which their floats stand for (Ristretto: src/caffe/ristretto/layers).
 
     bottoms -> rounded to the format, in their own memory
     weights -> rounded to theirs when they are written
     tops    -> the plain layer's, rounded to the format
 
-Of a number that lies in the middle the fork's CPU takes the one farther from 0, its GPU the even one, as the author's
-documentation has it ("round-nearest-even"). The two differ elsewhere as well: the CPU's minifloat stops at the first
-value that becomes 0 and leaves all behind it as they are, and with weights of powers of two it rounds no blob, where
-the documentation and the GPU have fixed point. The tool that writes these nets was made to run on a GPU. So what counts
-is the GPU's code.
+`shared/few_bits.py` has the formats, and says why it is the fork's GPU that counts. LRNRistretto leaves its bottom as
+it is, and rounds each step within.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from converter.graph import Shape
-from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, at_least_one, fault, filler, register, unsupported
+from converter.graph import Shape, is_free
+from converter.layers.base import UNLIMITED, OnnxOps, TorchOps, at_least_one, fault, filler, register, require
 from converter.layers.convolution import Convolution, Deconvolution
 from converter.layers.inner_product import InnerProduct
+from converter.layers.normalization import LRN
+from converter.layers.shared.few_bits import (
+    SECTION,
+    FixedPoint,
+    Formats,
+    MiniFloat,
+    read_formats,
+    read_minifloat,
+    spelled,
+)
 from converter.node import Layer, Node, Parameter, by_message_alone
-from converter.tensor import Array, Tensor
+from converter.tensor import Tensor
 from prototxt import NetLayer
-from prototxt.caffe_pb2 import LayerParameter, QuantizationParameter
+from prototxt.caffe_pb2 import LayerParameter, LRNParameter
 
 if TYPE_CHECKING:
     from converter.traits import ActsOn
 
-SECTION = "quantization_param"
 TRAINED = "its fork rounds weights at random in training"
-ROUNDS = "rounds halves to even, as its fork does on a GPU; on a CPU it rounds them away from 0"
-STOPS = "; there it also leaves all values behind the first one that becomes 0 as they are"
-LEAVES = "; there it also leaves bottoms and tops as they are"
-
-MOST_BITS = 32
-FARTHEST = 100
-"""Of exponents: with as many bits as there are, all numbers are float32's."""
-
-
-class FixedPoint(NamedTuple):
-    """Whole numbers of `bits` with their sign, times 2^-fraction."""
-
-    bits: int
-    fraction: int
-
-    def _ends(self) -> tuple[float, float]:
-        """The least and the largest number, as float32: with more bits than that has, the largest is one too large."""
-        step = 2.0**-self.fraction
-        half = 2.0 ** (self.bits - 1)
-        return float(np.float32(-half * step)), float(np.float32((half - 1) * step))
-
-    def trim(self, values: Array) -> Array:
-        """Each value as the nearest number."""
-        scale = 2.0**self.fraction
-        held = np.clip(values.astype(np.float64), *self._ends())
-        nearest: Array = (np.rint(held * scale) / scale).astype(np.float32)
-        return nearest
-
-    def onnx(self, g: OnnxOps, x: str) -> str:
-        """The same of a value of the graph."""
-        least, most = self._ends()
-        held = g.op("Clip", x, g.scalar(least, "least"), g.scalar(most, "most"))
-        if self.fraction == 0:
-            return g.op("Round", held)
-        whole = g.op("Round", g.op("Mul", held, g.scalar(2.0**self.fraction, "scale")))
-        return g.op("Mul", whole, g.scalar(2.0**-self.fraction, "step"))
-
-    def torch(self, t: TorchOps, x: str) -> str:
-        """The same of a variable."""
-        t.helper("fixed_point", FIXED_POINT)
-        return f"fixed_point({x}, {self.bits}, {self.fraction})"
-
-
-FIXED_POINT = '''
-def fixed_point(x, bits, fraction):
-    """Values as the nearest multiples of 2^-fraction that have so many bits with their sign (Ristretto)."""
-    half = 2.0 ** (bits - 1)
-    return (x.clamp(-half * 2.0**-fraction, (half - 1) * 2.0**-fraction) * 2.0**fraction).round() * 2.0**-fraction
-'''
-
-
-class MiniFloat(NamedTuple):
-    """Numbers of a sign, an exponent of some bits and a mantissa of some; none is below the smallest power but 0.
-
-    What is rounded is the mantissa without its 1, so that of none a half is dropped: 0 is even. One that is rounded up
-    makes the next power, past the largest number too.
-    """
-
-    mantissa: int
-    exponent: int
-
-    @property
-    def _powers(self) -> tuple[int, int]:
-        """The exponents of the smallest and of the largest number."""
-        bias = 2 ** (self.exponent - 1) - 1
-        return -bias, 2**self.exponent - 1 - bias
-
-    @property
-    def _ends(self) -> tuple[float, float, float]:
-        """What values become 0 below, from where they become the largest number, and that number."""
-        least, most = self._powers
-        largest = float(np.float32((2 - 2.0**-self.mantissa) * 2.0**most)) if most < 128 else math.inf
-        return 2.0 ** max(least, -126), 2.0 ** (most + 1) if most < 127 else math.inf, largest
-
-    @property
-    def _keeps_float32(self) -> bool:
-        """Whether mantissas stay as they are."""
-        return self.mantissa >= 23
-
-    def trim(self, values: Array) -> Array:
-        """Each value as the nearest number."""
-        least, end, largest = self._ends
-        size = np.abs(values.astype(np.float64))
-        step = np.ldexp(1.0, np.frexp(size)[1] - 1 - min(self.mantissa, 23))
-        one = 2.0 ** min(self.mantissa, 23)
-        nearest = np.where(size < end, (np.rint(size / step - one) + one) * step, largest)
-        signed: Array = np.copysign(np.where(size < least, 0, nearest), values).astype(np.float32)
-        return signed
-
-    def onnx(self, g: OnnxOps, x: str) -> str:
-        """The same of a value of the graph. Each bit of the exponent is found by a comparison, so that all is exact."""
-        least, end, largest = self._ends
-        size = g.op("Abs", x)
-        nearest = size if self._keeps_float32 else self._nearest(g, size, least, largest)
-        if end < math.inf:
-            over = g.op("GreaterOrEqual", size, g.scalar(end, "end"))
-            nearest = g.op("Where", over, g.scalar(largest, "largest"), nearest)
-        under = g.op("Less", size, g.scalar(least, "least"))
-        return g.op("Mul", g.op("Where", under, g.scalar(0.0, "zero"), nearest), g.op("Sign", x))
-
-    def _nearest(self, g: OnnxOps, size: str, least: float, largest: float) -> str:
-        lowest = self._powers[0]
-        left = g.op("Mul", g.op("Clip", size, g.scalar(least, "least"), g.scalar(largest, "largest")),
-                    g.scalar(2.0**-lowest, "scale"))  # fmt: skip
-        step = g.scalar(2.0 ** (lowest - self.mantissa), "step")
-        one = g.scalar(1.0, "one")
-        for bit in reversed(range(self.exponent)):
-            power = 2.0 ** (1 << bit)
-            above = g.op("GreaterOrEqual", left, g.scalar(power, "power"))
-            step = g.op("Mul", g.op("Where", above, g.scalar(power, "power"), one), step)
-            if bit:
-                left = g.op("Mul", left, g.op("Where", above, g.scalar(1 / power, "inverse"), one))
-        ratio = g.op("Div", size, step)
-        if self.mantissa:
-            return g.op("Mul", g.op("Round", ratio), step)  # With its 1 it is as even.
-        return g.op("Mul", g.op("Add", g.op("Round", g.op("Sub", ratio, one)), one), step)
-
-    def torch(self, t: TorchOps, x: str) -> str:
-        """The same of a variable."""
-        t.helper("minifloat", MINIFLOAT)
-        least, end, largest = self._ends
-        ends = ", ".join('float("inf")' if value == math.inf else repr(value) for value in (least, end, largest))
-        return f"minifloat({x}, {self.mantissa}, {ends})"
-
-
-MINIFLOAT = '''
-def minifloat(x, mantissa, least, end, largest):
-    """Values with so many bits of mantissa, halves to even; 0 below `least`, `largest` from `end` on (Ristretto)."""
-    size = x.abs()
-    bits, cut = size.view(torch.int32), 23 - mantissa
-    if cut > 0:
-        odd = (bits >> cut) & 1 if mantissa else 0
-        bits = ((bits + (1 << (cut - 1)) - 1 + odd) >> cut) << cut
-    nearest = torch.where(size < end, bits.view(torch.float32), largest)
-    return torch.where(size < least, 0.0, nearest).copysign(x)
-'''
-
-
-class PowerOf2(NamedTuple):
-    """A sign and a power of two between two exponents; 0 counts as above 0, and becomes the smallest."""
-
-    least: int
-    most: int
-
-    def trim(self, values: Array) -> Array:
-        """Each value as the power whose exponent is nearest to its logarithm, which is a float32."""
-        with np.errstate(divide="ignore"):
-            exponents = np.rint(np.log2(np.abs(values.astype(np.float64))).astype(np.float32))
-        powers = 2.0 ** np.maximum(np.minimum(exponents, self.most), self.least)
-        signed: Array = np.where(values >= 0, powers, -powers).astype(np.float32)
-        return signed
-
-
-class Formats(NamedTuple):
-    """What a layer rounds to: its bottoms, its tops, its weights and its bias; None for a bias that stays as it is."""
-
-    bottoms: FixedPoint | MiniFloat
-    tops: FixedPoint | MiniFloat
-    weight: FixedPoint | MiniFloat | PowerOf2
-    bias: FixedPoint | MiniFloat | None
-    caution: str
-
-
-_FIXED = ("bw_layer_in", "bw_layer_out", "fl_layer_in", "fl_layer_out")
-_OWN = {
-    QuantizationParameter.DYNAMIC_FIXED_POINT: (*_FIXED, "bw_params", "fl_params"),
-    QuantizationParameter.MINIFLOAT: ("mant_bits", "exp_bits"),
-    QuantizationParameter.INTEGER_POWER_OF_2_WEIGHTS: (*_FIXED, "exp_min", "exp_max"),
-}
-_INTELS = ("scale_in", "scale_out", "scale_params", "is_negative_input", "force_u8_input")
-
-
-def read_formats(source: NetLayer) -> Formats:
-    """The formats that a layer states; the fields of the other precisions have no effect."""
-    p = source.param.quantization_param
-    if p.rounding_scheme != p.NEAREST:
-        message = "rounding_scheme: STOCHASTIC, which draws at random; expected NEAREST"
-        raise unsupported(source, message, SECTION, "rounding_scheme")
-    for name in _INTELS:
-        if getattr(p, name):
-            raise fault(source, f"{name}, which only Intel's fork has", SECTION, name)
-    own = _OWN[p.precision]
-    precision = QuantizationParameter.Precision.Name(p.precision)
-    others = sorted({name for names in _OWN.values() for name in names}.difference(own))
-    source.without_effect(f"precision is {precision}", *(f"{SECTION}.{name}" for name in others))
-    if p.precision == p.MINIFLOAT:
-        small = _minifloat(source)
-        return Formats(small, small, small, small, ROUNDS + STOPS)
-    bottoms, tops = _fixed_point(source, "layer_in"), _fixed_point(source, "layer_out")
-    if p.precision == p.DYNAMIC_FIXED_POINT:
-        params = _fixed_point(source, "params")
-        return Formats(bottoms, tops, params, params, ROUNDS)
-    for name in ("exp_min", "exp_max"):
-        _check(source, name, getattr(p, name), -FARTHEST, FARTHEST)
-    return Formats(bottoms, tops, PowerOf2(p.exp_min, p.exp_max), None, ROUNDS + LEAVES)
-
-
-def _fixed_point(source: NetLayer, what: str) -> FixedPoint:
-    p = source.param.quantization_param
-    bits, fractions = getattr(p, f"bw_{what}"), getattr(p, f"fl_{what}")
-    if len(fractions) > 1:
-        raise fault(source, f"fl_{what} is given {len(fractions)} times; expected once", SECTION, f"fl_{what}")
-    fraction = fractions[0] if fractions else 16
-    _check(source, f"bw_{what}", bits, 1, MOST_BITS)
-    _check(source, f"fl_{what}", fraction, -FARTHEST, FARTHEST)
-    return FixedPoint(bits, fraction)
-
-
-def _minifloat(source: NetLayer) -> MiniFloat:
-    p = source.param.quantization_param
-    _check(source, "mant_bits", p.mant_bits, 0, 30)
-    _check(source, "exp_bits", p.exp_bits, 1, 8)
-    if p.exp_bits == 8 and p.mant_bits < 23:
-        message = f"exp_bits is 8 with mant_bits {p.mant_bits}, whose steps float32 cannot hold; expected 7 at most"
-        raise unsupported(source, message, SECTION, "exp_bits")
-    return MiniFloat(p.mant_bits, p.exp_bits)
-
-
-def _check(source: NetLayer, name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise unsupported(source, f"{name} is {value}; expected {least} to {most}", SECTION, name)
 
 
 class Trimmed(Layer):
@@ -374,3 +158,109 @@ class FcRistretto(_Ristretto):
         tensors = self.plain.as_convolution(node, source, param, window)
         param.type = ConvolutionRistretto.types[0]
         return tensors
+
+
+@register
+class LRNRistretto(Layer):
+    """LRN across channels in small floats, each step of which is rounded (Ristretto: lrn_ristretto_layer.cu).
+
+    The sum of the squares nearby runs along: that of a channel that comes in is added, that of one that is left is
+    taken off, and what was lost between them stays lost; it may end below 0. It is of a GPU alone, and rounds to the
+    nearest whatever `rounding_scheme` says.
+    """
+
+    types = ("LRNRistretto",)
+    reads_first = True
+    plain: LRN = LRN()
+    format: MiniFloat = MiniFloat(23, 8)
+
+    @classmethod
+    @by_message_alone
+    def read(cls, source: NetLayer) -> LRNRistretto:
+        p = source.param.quantization_param
+        if p.precision != p.MINIFLOAT:
+            raise fault(source, "precision is not MINIFLOAT, the only one that its fork has", SECTION, "precision")
+        if source.param.lrn_param.norm_region != LRNParameter.ACROSS_CHANNELS:
+            message = "norm_region: WITHIN_CHANNEL, which its fork refuses; expected ACROSS_CHANNELS"
+            raise fault(source, message, "lrn_param", "norm_region")
+        source.without_effect("its code always rounds to the nearest", f"{SECTION}.rounding_scheme")
+        return cls(LRN.read(source), read_minifloat(source))
+
+    @property
+    def untrainable(self) -> str:
+        return "its fork's gradient is that of a layer which rounds nothing"
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        tops = self.plain.infer(inputs)
+        channels = tops[0][1]
+        require(not is_free(channels), "the number of channels can't be free")
+        after = self.plain.local_size // 2
+        message = f"{channels} channels; expected {after} to {MOST_CHANNELS} with local_size {self.plain.local_size}"
+        require(after <= int(channels) <= MOST_CHANNELS, message)
+        return tops
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        return self.plain.multiply_adds(inputs, outputs)
+
+    @property
+    def _has_no_power(self) -> bool:
+        """Whether what is below 0 has none: no number then becomes the largest, as all that is too large."""
+        return self.plain.beta != int(self.plain.beta)
+
+    def _share(self) -> float:
+        return float(np.float32(self.plain.alpha) / np.float32(self.plain.local_size))
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        def trim(value: str) -> str:
+            return self.format.onnx(g, value)
+
+        channels, size = int(node.shape[1]), self.plain.local_size
+        read = trim(x[0])
+        squares = trim(g.op("Mul", read, read))
+        planes = [g.slice(squares, 1, place, place + 1) for place in range(channels)]
+        total, sums = "", []
+        for head in range(channels + size // 2):
+            if head < channels:
+                total = trim(g.op("Add", total, planes[head]) if total else planes[head])
+            if head >= size:
+                total = trim(g.op("Sub", total, planes[head - size]))
+            if head >= size // 2:
+                sums.append(total)
+        near = trim(g.op("Mul", g.op("Concat", *sums, axis=1), g.scalar(self._share(), "share")))
+        scale = trim(g.op("Add", near, g.scalar(self.plain.k, "k")))
+        factor = trim(g.op("Pow", scale, g.scalar(-self.plain.beta, "exponent")))
+        if self._has_no_power:
+            below = g.op("Less", scale, g.scalar(0.0, "zero"))
+            factor = g.op("Where", below, g.scalar(self.format.largest, "largest"), factor)
+        return trim(g.op("Mul", read, factor))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        def trim(value: str) -> str:
+            return self.format.torch(t, value)
+
+        t.helper("running_sums", RUNNING_SUMS)
+        read = t.let("read", trim(x[0]))
+        sums = f"running_sums({trim(f'{read} * {read}')}, {self.plain.local_size}, lambda x: {trim('x')})"
+        scale = t.let("scale", trim(f"{trim(f'{sums} * {self._share()!r}')} + {self.plain.k!r}"))
+        factor = trim(f"{scale} ** {-self.plain.beta!r}")
+        if self._has_no_power:
+            factor = f"torch.where({scale} < 0, {spelled(self.format.largest)}, {factor})"
+        return trim(f"{read} * {factor}")
+
+
+MOST_CHANNELS = 1024
+"""Each has operators of its own in ONNX."""
+
+RUNNING_SUMS = '''
+def running_sums(x, size, trim):
+    """Sums over `size` channels about each: one is added, one taken off, and each time it is rounded (Ristretto)."""
+    channels, total, sums = x.shape[1], torch.zeros_like(x[:, :1]), []
+    for head in range(channels + size // 2):
+        if head < channels:
+            total = trim(total + x[:, head : head + 1])
+        if head >= size:
+            total = trim(total - x[:, head - size : head - size + 1])
+        if head >= size // 2:
+            sums.append(total)
+    return torch.cat(sums, 1)
+'''

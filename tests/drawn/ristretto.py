@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.drawn.base import Array, Draw, Drawn, axis, blob, drawn, generator, layer, maybe, section, shape
+from tests.drawn.base import Array, Draw, Drawn, axis, blob, drawn, generator, layer, maybe, normal, section, shape
 from tests.drawn.convolution import case, geometry
 from tests.drawn.inner_product import FILLERS
 
@@ -80,3 +80,32 @@ def fc_ristretto(draw: Draw) -> Drawn:
     terms = int(np.prod(x.shape[place % x.ndim :]))
     made = Drawn(layer("FcRistretto", f"{params} {formats(draw)}"), {"x": x})
     return of_eighths(draw, made, (terms, outputs) if transposed else (outputs, terms), outputs)
+
+
+@drawn("LRNRistretto")
+@st.composite
+def lrn_ristretto(draw: Draw) -> Drawn:
+    """Mantissas of so few bits that the power of none lies beside a tie, where a last bit would turn it; or all."""
+    mantissa, exponent = draw(
+        st.sampled_from(((0, 3), (1, 4), (2, 4), (3, 5), (4, 6), (4, 7), (23, 6), (23, 8), (27, 4)))
+    )
+    size = draw(maybe(st.sampled_from((1, 3, 5, 7))))
+    params = section(
+        "lrn_param",
+        local_size=size,
+        alpha=draw(maybe(st.sampled_from((1, 1e-4, 0.5, 0, -0.25)))),
+        beta=draw(maybe(st.sampled_from((0.75, 0.5, 1, 2, 0, -1)))),
+        k=draw(maybe(st.sampled_from((1, 2, 0.5)))),
+        norm_region=draw(maybe(st.just("ACROSS_CHANNELS"))),
+        engine=draw(maybe(st.sampled_from(("DEFAULT", "CAFFE")))),
+    )
+    how = section(
+        "quantization_param",
+        precision="MINIFLOAT",
+        mant_bits=mantissa,
+        exp_bits=exponent,
+        rounding_scheme=draw(maybe(st.sampled_from(("NEAREST", "STOCHASTIC")))),
+        fl_params=draw(maybe(st.just(3))),
+    )
+    sizes = shape(draw, 4, least=3, most=7)
+    return Drawn(layer("LRNRistretto", f"{params} {how}"), {"x": normal(draw, *sizes)})

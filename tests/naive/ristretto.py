@@ -170,3 +170,25 @@ def later_readers() -> Naive:
         ("later", "later"): 2 * used.reshape(2, 15),
     }
     return Naive(text, {"x": x}, answers, {"it": [w]})
+
+
+@case("lrn_ristretto")
+def response_normalisation() -> Naive:
+    """LRNFillScaleQ and LRNComputeOutputQ: each number is one of 3 bits of mantissa and 4 of exponent."""
+    x, trim = random(11, 2, 7, 3, 4) * np.float32(2), minifloat(3, 4)
+    size, alpha, beta, k, channels = 5, 0.5, 0.75, 1.0, 7
+    y = np.empty_like(x)
+    for n, h, w in np.ndindex(2, 3, 4):
+        read = [trim(float(value)) for value in x[n, :, h, w]]
+        total, scale = 0.0, [0.0] * channels
+        for head in range(channels + 2):
+            if head < channels:
+                total = trim(total + trim(read[head] * read[head]))
+            if head >= size:
+                total = trim(total - trim(read[head - size] * read[head - size]))
+            if head >= 2:
+                scale[head - 2] = trim(k + trim(total * float(np.float32(alpha / size))))
+        for c in range(channels):
+            y[n, c, h, w] = trim(read[c] * trim(scale[c] ** -beta))
+    params = "lrn_param { alpha: 0.5 } quantization_param { precision: MINIFLOAT mant_bits: 3 exp_bits: 4 }"
+    return Naive(layer("LRNRistretto", params), {"x": x}, {("it", "out"): y})

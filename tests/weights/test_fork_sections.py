@@ -86,6 +86,8 @@ READ = [
      "quantization_param { precision: MINIFLOAT mant_bits: 3 exp_bits: 4 }"),
     ("DeconvolutionRistretto", 149, whole(1, 2) + whole(11, 2**64 - 5) + whole(12, 1),
      "quantization_param { precision: INTEGER_POWER_OF_2_WEIGHTS exp_min: -5 exp_max: 1 }"),
+    ("LRNRistretto", 149, whole(1, 1) + whole(2, 1) + whole(9, 7) + whole(10, 5),
+     "quantization_param { precision: MINIFLOAT rounding_scheme: STOCHASTIC mant_bits: 7 exp_bits: 5 }"),
     ("CropCenter", 149, whole(2, 2) + whole(2, 3), "crop_center_param { crop_size: [2, 3] }"),
     ("CropCenter", 149, prefixed(2, bytes([2, 3])), "crop_center_param { crop_size: [2, 3] }"),
     ("UnPooling", 123322, whole(2, 2) + whole(3, 2) + whole(11, 1) + whole(13, 8) + whole(14, 6),

@@ -26,6 +26,8 @@ from verify.layers.parameters import Parameters
 from verify.layers.registry import UNBOUNDED, Array, Call, ErrorRule, Sensitivity, largest, register, wide
 from verify.layers.shared.rounding import of_sum
 
+FIXED = ("bw_layer_in", "fl_layer_in", "bw_layer_out", "fl_layer_out")
+PARAMS, MINI, POWERS = ("bw_params", "fl_params"), ("mant_bits", "exp_bits"), ("exp_min", "exp_max")
 EXACT = 2.0**23
 """So many steps may a sum of whole ones have, half of what float32 holds, for all its parts to be whole as well."""
 
@@ -113,36 +115,33 @@ def _fixed(call: Call, part: str) -> TwosComplement:
 
 
 def _mini(call: Call) -> SmallFloat:
+    _without(call, *FIXED, *PARAMS, *POWERS)
     p = call.param.quantization_param
     held = p.mant_bits <= 30 and 1 <= p.exp_bits <= (8 if p.mant_bits >= 23 else 7)
     call.require(held, f"mant_bits {p.mant_bits} and exp_bits {p.exp_bits} are no numbers that float32 can stand for")
     return SmallFloat(p.mant_bits, p.exp_bits)
 
 
-FIXED = ("bw_layer_in", "fl_layer_in", "bw_layer_out", "fl_layer_out")
-PARAMS, MINI, POWERS = ("bw_params", "fl_params"), ("mant_bits", "exp_bits"), ("exp_min", "exp_max")
+def _without(call: Call, *names: str) -> None:
+    p = call.param.quantization_param
+    intels = p.scale_in or p.scale_out or p.scale_params or p.is_negative_input or p.force_u8_input
+    call.require(not intels, "has fields of Intel's quantization_param")
+    call.ignores("of another precision", *(f"quantization_param.{name}" for name in names))
 
 
 def _kinds(call: Call) -> Kinds:
     p = call.param.quantization_param
     call.require(not call.train, "rounds weights at random in phase TRAIN, which has no answer to compare with")
     call.require(p.rounding_scheme == p.NEAREST, "rounds at random (rounding_scheme)")
-    intels = p.scale_in or p.scale_out or p.scale_params or p.is_negative_input or p.force_u8_input
-    call.require(not intels, "has fields of Intel's quantization_param")
-
-    def without(*names: str) -> None:
-        call.ignores("of another precision", *(f"quantization_param.{name}" for name in names))
-
     if p.precision == p.MINIFLOAT:
-        without(*FIXED, *PARAMS, *POWERS)
         mini = _mini(call)
         return Kinds(mini, mini, mini, mini)
     bottom, top = _fixed(call, "layer_in"), _fixed(call, "layer_out")
     if p.precision == p.DYNAMIC_FIXED_POINT:
-        without(*MINI, *POWERS)
+        _without(call, *MINI, *POWERS)
         params = _fixed(call, "params")
         return Kinds(bottom, top, params, params)
-    without(*MINI, *PARAMS)
+    _without(call, *MINI, *PARAMS)
     for exponent in (p.exp_min, p.exp_max):
         call.require(abs(exponent) <= 100, f"exponent {exponent} is not -100 to 100")
     return Kinds(bottom, top, Powers(p.exp_min, p.exp_max), None)
@@ -251,3 +250,44 @@ def _multiplied(call: Call, others: Sequence[Array] = ()) -> list[Array]:
 def fc_ristretto(call: Call) -> list[Array]:
     """InnerProduct of what the bottom holds by now."""
     return _multiplied(call)
+
+
+def _lrn_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """All is told by IEEE's rules but the power, which may fall beside a tie: its next number, and the product's."""
+    peak = largest(tops[0])
+    return [Sensitivity(0, (UNBOUNDED,), 3 * max(_mini(call).spacing(peak), 2.0**-22 * peak))]
+
+
+@register("LRNRistretto", error=_lrn_error, keeps_shape=True)
+def lrn_ristretto(call: Call) -> list[Array]:
+    """LRN across channels, every number on the way a small float; .cu alone (lrn_ristretto_layer.cu).
+
+    A thread goes up the channels of a pixel with one sum, to which the square ahead is added and from which the one
+    behind is taken.
+    """
+    p, x = call.param.lrn_param, call.x
+    call.ignores("its code asks for NEAREST itself", "quantization_param.rounding_scheme")
+    precision = call.param.quantization_param.precision
+    call.require(precision == call.param.quantization_param.MINIFLOAT, "has a precision other than MINIFLOAT")
+    call.require(p.norm_region == p.ACROSS_CHANNELS, "works within a channel, which is not implemented")
+    call.require(p.local_size % 2 == 1, f"has an even local_size, {p.local_size}")
+    call.require(x.ndim == 4, f"needs a bottom of 4 axes, it has {x.ndim}")
+    ahead, channels = (p.local_size - 1) // 2, x.shape[1]
+    call.require(
+        ahead <= channels, f"has {channels} channels, and writes before the first with {p.local_size} in a sum"
+    )
+    trim = _mini(call).trim
+    read = trim(x)
+    squares = trim(read * read)
+    running, sums = np.zeros_like(x[:, 0]), np.empty_like(x)
+    for front in range(channels + ahead):
+        if front < channels:
+            running = trim(running + squares[:, front])
+        if front - p.local_size >= 0:
+            running = trim(running - squares[:, front - p.local_size])
+        if front - ahead >= 0:
+            sums[:, front - ahead] = running
+    scale = trim(np.float32(p.k) + trim(sums * np.float32(np.float32(p.alpha) / np.float32(p.local_size))))
+    power = (wide(scale) ** -p.beta).astype(np.float32)
+    power[np.isnan(power)] = np.nan  # of a sum below 0, and above it as CUDA makes it
+    return [trim(read * trim(power))]

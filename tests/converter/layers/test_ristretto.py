@@ -11,7 +11,7 @@ import pytest
 
 from converter.api import prepare
 from converter.fully_convolutional import fully_convolutional
-from converter.layers.ristretto import FixedPoint
+from converter.layers.shared.few_bits import FixedPoint
 from converter.options import Options
 from converter.targets.caffe_model import write_caffe
 from converter.targets.onnx_model import emit_onnx
@@ -301,6 +301,32 @@ def test_the_user_is_told_where_the_fork_is_two(how: str) -> None:
     assert CAUTIONS[how] in graph.nodes[-1].layer.caution
 
 
+def lrn(how: str, more: str = "precision: MINIFLOAT") -> str:
+    return layer("LRNRistretto", f"lrn_param {{ {how} }} quantization_param {{ {more} }}")
+
+
+def assert_lrn_gives(text: str, x: Array, expected: object, folder: Path) -> None:
+    column = x.reshape(1, -1, 1, 1)
+    wanted = np.float32(expected).reshape(column.shape)
+    assert_gives(text, {"x": column}, wanted, folder)
+    assert (run(net_of(text, {"x": column}), None, {"x": column}).blobs["out"] == wanted).all()
+
+
+def test_a_running_sum_of_squares_keeps_what_rounding_did_to_it(tmp_path: Path) -> None:
+    """Of a bit of mantissa sums of three are 2, 6, 4 (6 - 1 is in the middle), 3 and -1; 2, 6, 5, 4 and 0 else."""
+    text = lrn("local_size: 3 alpha: 3 beta: -1 k: 0", "precision: MINIFLOAT mant_bits: 1 exp_bits: 4")
+    assert_lrn_gives(text, np.float32([1, 1, 2, 0, 0]), [2, 6, 8, 0, 0], tmp_path)
+
+
+@pytest.mark.parametrize(("beta", "expected"), [(0.5, [0.5, 0.5, 1, 0, 0, 16]), (1, [0.25, 0.25, 0.5, 0, 0, -1])])
+def test_a_sum_that_ends_below_0_has_no_root_and_its_factor_is_the_largest_number(
+    beta: float, expected: list[float], tmp_path: Path
+) -> None:
+    """Without a mantissa the sums are 8, 8 (12 in the middle), 4, 0, -2 (1 - 4) and -2; 0.5 - 2 becomes -1."""
+    text = lrn(f"local_size: 3 alpha: 3 beta: {beta} k: 0.5", "precision: MINIFLOAT mant_bits: 0 exp_bits: 3")
+    assert_lrn_gives(text, np.float32([2, 2, 2, 0, 0, 1]), expected, tmp_path)
+
+
 SECOND = 'layer { name: "it" type: "ConvolutionRistretto" bottom: "x" bottom: "x" top: "a" top: "b" %s }'
 REFUSED = {
     dense("rounding_scheme: STOCHASTIC"): (
@@ -343,11 +369,23 @@ REFUSED = {
 }
 
 
+REFUSED |= {
+    lrn("", ""): ("precision is not MINIFLOAT, the only one", "has a precision other than MINIFLOAT"),
+    lrn("norm_region: WITHIN_CHANNEL"): (
+        "norm_region: WITHIN_CHANNEL, which its fork refuses",
+        "works within a channel",
+    ),
+    lrn("local_size: 4"): ("local_size is 4; expected an odd number", "has an even local_size, 4"),
+    lrn("local_size: 5"): ("1 channels; expected 2 to 1024 with local_size 5", "has 1 channels, and writes before"),
+}
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_refused_by_both(text: str) -> None:
     x = np.zeros((2, 1, 1, 1), np.float32)
     converter, checker = REFUSED[text]
     assert converter in refusal(text, {"x": x})
     net, weights = net_of(text, {"x": x}), weights_of(x[:1] if "Convolution" in text else ONE)
+    weights = None if "LRN" in text else weights
     with pytest.raises(CaffeModelError, match=re.escape(checker)):
         run(net, weights, {"x": x})

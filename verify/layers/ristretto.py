@@ -109,7 +109,7 @@ def _fixed(call: Call, part: str) -> TwosComplement:
     call.require(1 <= width <= 32, f"bw_{part} {width} is not 1 to 32")
     call.require(len(points) <= 1, f"fl_{part} has {len(points)} values")
     point = points[0] if points else 16
-    call.require(abs(point) <= 100, f"fl_{part} {point} is not -100 to 100")
+    call.require(abs(point) <= 64, f"fl_{part} {point} is not -64 to 64")
     step = math.ldexp(1.0, -point)
     return TwosComplement(step, -(2 ** (width - 1)) * step, (2 ** (width - 1) - 1) * step)
 
@@ -143,7 +143,7 @@ def _kinds(call: Call) -> Kinds:
         return Kinds(bottom, top, params, params)
     _without(call, *MINI, *PARAMS)
     for exponent in (p.exp_min, p.exp_max):
-        call.require(abs(exponent) <= 100, f"exponent {exponent} is not -100 to 100")
+        call.require(abs(exponent) <= 64, f"exponent {exponent} is not -64 to 64")
     return Kinds(bottom, top, Powers(p.exp_min, p.exp_max), None)
 
 

@@ -25,7 +25,7 @@ STOPS = "; there it also leaves all values behind the first one that becomes 0 a
 LEAVES = "; there it also leaves bottoms and tops as they are"
 
 MOST_BITS = 32
-FARTHEST = 100
+FARTHEST = 64
 """Of exponents: with as many bits as there are, all numbers are float32's."""
 
 

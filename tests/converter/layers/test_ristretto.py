@@ -58,6 +58,22 @@ def test_fixed_point(how: str, tmp_path: Path) -> None:
     assert (run(net_of(text, {"x": x}), weights, {"x": x}).blobs["out"] == expected).all()
 
 
+FAR = {
+    64: ([2.0**-64, 3 * 2.0**-65, 1, -1], [2.0**-64, 2.0**-63, 2.0**-33, -(2.0**-33)]),
+    -64: ([1, 2.0**63, 2.0**64, 1e38, -1e38], [0, 0, 2.0**64, 2.0**95, -(2.0**95)]),
+}
+
+
+@pytest.mark.parametrize("fraction", FAR)
+def test_fractions_as_far_as_they_go(fraction: int, tmp_path: Path) -> None:
+    x, expected = (np.float32(values)[:, None] for values in FAR[fraction])
+    text = dense(f"bw_params: 8 fl_params: 0 fl_layer_in: {fraction} fl_layer_out: {fraction}")
+    graph = prepare(net_of(text, {"x": x}), weights_of(ONE), Options()).graph
+    reference = run(net_of(text, {"x": x}), weights_of(ONE), {"x": x}).blobs
+    for got in (run_onnx(graph, {"x": x}, tmp_path), run_torch(graph, {"x": x}), reference):
+        assert (got["out"] == expected).all()
+
+
 def test_32_bits_end_where_float32_has_the_next_number(tmp_path: Path) -> None:
     """2^31 - 1 over 2^16 is no float32; what is above all is 2^15."""
     x, expected = np.float32([[1e9], [-1e9]]), np.float32([[2**15], [-(2**15)]])
@@ -335,7 +351,7 @@ REFUSED = {
     ),
     dense("bw_layer_in: 0"): ("bw_layer_in is 0; expected 1 to 32", "bw_layer_in 0 is not 1 to 32"),
     dense("bw_params: 33"): ("bw_params is 33; expected 1 to 32", "bw_params 33 is not 1 to 32"),
-    dense("fl_layer_out: 101"): ("fl_layer_out is 101; expected -100 to 100", "fl_layer_out 101 is not -100 to 100"),
+    dense("fl_layer_out: 65"): ("fl_layer_out is 65; expected -64 to 64", "fl_layer_out 65 is not -64 to 64"),
     dense("fl_params: 1 fl_params: 2"): ("fl_params is given 2 times; expected once", "fl_params has 2 values"),
     dense("scale_in: 2"): ("scale_in, which only Intel's fork has", "has fields of Intel's quantization_param"),
     dense("precision: MINIFLOAT mant_bits: 31"): (
@@ -347,9 +363,9 @@ REFUSED = {
         "mant_bits 7 and exp_bits 8 are no numbers that float32 can stand for",
     ),
     dense("precision: MINIFLOAT exp_bits: 0"): ("exp_bits is 0; expected 1 to 8", "mant_bits 23 and exp_bits 0 are no"),
-    dense("precision: INTEGER_POWER_OF_2_WEIGHTS exp_min: -101"): (
-        "exp_min is -101; expected -100 to 100",
-        "exponent -101 is not -100 to 100",
+    dense("precision: INTEGER_POWER_OF_2_WEIGHTS exp_min: -65"): (
+        "exp_min is -65; expected -64 to 64",
+        "exponent -65 is not -64 to 64",
     ),
     dense("", "normalize: true bias_term: false"): ("inner_product_param.normalize", "has fields of other forks"),
     dense("", "relu: true bias_term: false"): ("inner_product_param.relu", "has fields of other forks"),

@@ -4,7 +4,8 @@
     weights -> rounded to theirs when they are written
     tops    -> the plain layer's, rounded to the format
 
-`shared/few_bits.py` has the formats, and says why it is the fork's GPU that counts. LRNRistretto leaves its bottom as
+`shared/few_bits.py` has the formats, and says why it is the fork's GPU that counts. With weights of powers of two the
+CPU's code (`--dialect cpu`) rounds neither bottoms nor tops. LRNRistretto leaves its bottom as
 it is, and rounds each step within.
 """
 
@@ -76,8 +77,8 @@ class _Ristretto(Layer):
         return TRAINED
 
     @property
-    def leader(self) -> Layer:
-        return Trimmed(self.formats.bottoms)
+    def leader(self) -> Layer | None:
+        return None if self.formats.bottoms is None else Trimmed(self.formats.bottoms)
 
     def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
         return self.plain.infer(inputs)
@@ -99,12 +100,12 @@ class _Ristretto(Layer):
         return Node(self.plain, node.inputs, node.outputs, tensors, node.origins)
 
     def onnx(self, g: OnnxOps, node: Node, *x: str) -> list[str]:
-        made = self.plain.onnx(g, self._at_work(node), *x)
-        return [self.formats.tops.onnx(g, y) for y in ([made] if isinstance(made, str) else made)]
+        made, tops = self.plain.onnx(g, self._at_work(node), *x), self.formats.tops
+        return [y if tops is None else tops.onnx(g, y) for y in ([made] if isinstance(made, str) else made)]
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
-        made = self.plain.torch(t, self._at_work(node), *x)
-        return [self.formats.tops.torch(t, y) for y in ([made] if isinstance(made, str) else made)]
+        made, tops = self.plain.torch(t, self._at_work(node), *x), self.formats.tops
+        return [y if tops is None else tops.torch(t, y) for y in ([made] if isinstance(made, str) else made)]
 
 
 @register

@@ -13,6 +13,15 @@ from tests.drawn.base import Array, Draw, Drawn, axis, blob, drawn, generator, l
 from tests.drawn.convolution import case, geometry
 from tests.drawn.inner_product import FILLERS
 
+BITS: st.SearchStrategy[tuple[int | None, int | None]] = st.one_of(
+    st.just((None, None)),
+    st.tuples(st.integers(4, 10), st.integers(-1, 4)),
+    st.tuples(st.just(None), st.integers(-3, 7)),
+    st.tuples(st.sampled_from((1, 2, 24, 32)), st.sampled_from((-3, 0, 7))),
+    st.just((32, None)),
+)
+"""Of a fixed point and behind it: few enough to saturate, and as many as go without saying."""
+
 
 def eighths(draw: Draw, *sizes: int, most: int = 40) -> Array:
     """Some of them 0, some the same but for their sign."""
@@ -26,8 +35,8 @@ def formats(draw: Draw) -> str:
     every = draw(st.booleans())
     if every or precision != "MINIFLOAT":
         for part in ("layer_in", "layer_out", "params"):
-            given[f"bw_{part}"] = draw(maybe(st.integers(1, 10) | st.sampled_from((24, 32))))
-            given[f"fl_{part}"] = draw(maybe(st.integers(-3, 7)))
+            bits, fraction = draw(BITS)
+            given |= {f"bw_{part}": bits, f"fl_{part}": fraction}
     if every or precision == "MINIFLOAT":
         given |= {"mant_bits": draw(st.integers(0, 8) | st.sampled_from((23, 27))), "exp_bits": draw(st.integers(1, 7))}
     if every or precision == "INTEGER_POWER_OF_2_WEIGHTS":
@@ -40,7 +49,9 @@ def of_eighths(draw: Draw, made: Drawn, weight: tuple[int, ...], outputs: int) -
     learned = [eighths(draw, *weight, most=16)]
     if "bias_term: false" not in made.text:
         learned.append(eighths(draw, outputs, most=16))
-    return replace(made, feeds={name: eighths(draw, *x.shape) for name, x in made.feeds.items()}, blobs={"it": learned})
+    feeds = {name: eighths(draw, *x.shape) for name, x in made.feeds.items()}
+    dialects = {} if "MINIFLOAT" in made.text else draw(st.sampled_from(({}, {"": "cpu"}, {"": "gpu"})))
+    return replace(made, feeds=feeds, blobs={"it": learned}, dialects=dialects)
 
 
 @drawn("ConvolutionRistretto")

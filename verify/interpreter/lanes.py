@@ -200,12 +200,14 @@ def _writes_over(
         return
     tops = [[lane.held[index] for index in item.reads] for lane in lanes]
     calls = [Call(layer, tuple(held.values for held in beside), learned, train) for beside in tops]
+    with np.errstate(all="ignore"):
+        left = [_left(call, rule.leaves) for call in calls]
+    if not left[0]:
+        return
     if len({id(held.block) for held in tops[0]}) < len(item.reads):
         raise calls[0].fail("writes over one memory twice, which two of its bottoms share")
     if not set(layer.bottoms).isdisjoint(layer.tops):
         raise calls[0].fail("works in place on a bottom that it writes over before")
-    with np.errstate(all="ignore"):
-        left = [_left(call, rule.leaves) for call in calls]
     for place, name in enumerate(layer.bottoms):
         reads = (tops[0][place].step,)
         steps = [Step(layer.name, layer.type, name, own[place], reads, 0, (UNBOUNDED,), again=True) for own in left]

@@ -286,7 +286,8 @@ def register(
         feeds: what makes the numbers of a bottom that the caller feeds and that takes no ordinary ones, by the bottom's
             place; from -1 down counted from the last.
         shares: which tops lie in memory that a bottom or an earlier top has, where sizes agree; see `Rule.shared`.
-        leaves: of a layer that writes over its bottoms before it reads them, what it leaves in each.
+        leaves: of a layer that writes over its bottoms before it reads them, what it leaves in each; nothing where it
+            leaves them alone after all.
         shape: of a layer that is fed, the shape of a top, by its place, as far as the net says it.
         scores: of a layer that gives each item as many scores as its message tells, how many.
         classes: of a layer that reads scores first, of how many classes scores of a shape are.

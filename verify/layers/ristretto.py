@@ -8,7 +8,8 @@ copies, does what the layer is named after, and trims the tops. Which numbers th
     INTEGER_POWER_OF_2_WEIGHTS   weights ±2^e with e from exp_min to exp_max, a bias as it is, the blobs in fixed point
 
 Where .cpp and .cu are two things, this is base_ristretto_layer.cu: `rint`, each value of a minifloat by itself (the
-other returns from its loop), blobs trimmed beside powers of two as well.
+other returns from its loop), blobs trimmed beside powers of two as well. The dialect cpu is base_ristretto_layer.cpp:
+`round`, and blobs beside powers of two as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from verify.layers.convolution import conv_error, convolution, convolved, deconv_error, deconvolution
 from verify.layers.inner_product import inner_product_error, multiplied
 from verify.layers.parameters import Parameters
-from verify.layers.registry import UNBOUNDED, Array, Call, ErrorRule, Sensitivity, largest, register, wide
+from verify.layers.registry import UNBOUNDED, Array, Call, ErrorRule, Sensitivity, Wide, largest, register, wide
 from verify.layers.shared.rounding import of_sum
 
 FIXED = ("bw_layer_in", "fl_layer_in", "bw_layer_out", "fl_layer_out")
@@ -39,12 +40,12 @@ class TwosComplement:
     step: float
     low: float
     high: float
+    round: Callable[[Wide], Wide] = np.rint
 
     def trim(self, x: Array) -> Array:
         """Saturate, then round."""
         inside = np.minimum(np.maximum(x, np.float32(self.low)), np.float32(self.high))
-        whole = np.round(wide(inside) / self.step)
-        return (whole * self.step).astype(np.float32)
+        return (self.round(wide(inside) / self.step) * self.step).astype(np.float32)
 
     def spacing(self, size: float) -> float:
         """Between a number and the next."""
@@ -85,20 +86,21 @@ class Powers:
 
     low: int
     high: int
+    round: Callable[[Wide], Wide] = np.rint
 
     def trim(self, x: Array) -> Array:
         """Round the logarithm."""
         logs = np.log2(np.abs(wide(x))).astype(np.float32)
-        exponent = np.maximum(np.minimum(np.round(logs), np.float32(self.high)), np.float32(self.low))
-        return np.where(x >= 0, 1, -1).astype(np.float32) * np.exp2(exponent)
+        exponent = np.maximum(np.minimum(self.round(wide(logs)), self.high), self.low)
+        return (np.where(x >= 0, 1, -1) * np.exp2(exponent)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """What the layer's numbers are; None for a bias that stays as it is."""
+    """What the layer's numbers are; None for those that stay as they are."""
 
-    bottom: TwosComplement | SmallFloat
-    top: TwosComplement | SmallFloat
+    bottom: TwosComplement | SmallFloat | None
+    top: TwosComplement | SmallFloat | None
     weight: TwosComplement | SmallFloat | Powers
     bias: TwosComplement | SmallFloat | None
 
@@ -111,7 +113,17 @@ def _fixed(call: Call, part: str) -> TwosComplement:
     point = points[0] if points else 16
     call.require(abs(point) <= 64, f"fl_{part} {point} is not -64 to 64")
     step = math.ldexp(1.0, -point)
-    return TwosComplement(step, -(2 ** (width - 1)) * step, (2 ** (width - 1) - 1) * step)
+    return TwosComplement(step, -(2 ** (width - 1)) * step, (2 ** (width - 1) - 1) * step, _rounding(call))
+
+
+def _rounding(call: Call) -> Callable[[Wide], Wide]:
+    return _round_of_c if call.layer.dialect == "cpu" else np.rint
+
+
+def _round_of_c(values: Wide) -> Wide:
+    """`round` of math.h, halves away from 0: what is cut off is a half at least, or not."""
+    cut = np.trunc(values)
+    return cut + np.where(np.abs(values - cut) >= 0.5, np.sign(values), 0)
 
 
 def _mini(call: Call) -> SmallFloat:
@@ -133,18 +145,23 @@ def _kinds(call: Call) -> Kinds:
     p = call.param.quantization_param
     call.require(not call.train, "rounds weights at random in phase TRAIN, which has no answer to compare with")
     call.require(p.rounding_scheme == p.NEAREST, "rounds at random (rounding_scheme)")
+    on_cpu = call.layer.dialect == "cpu"
     if p.precision == p.MINIFLOAT:
+        call.require(not on_cpu, "leaves values of a small float as they are on a CPU, behind the first one that is 0")
         mini = _mini(call)
         return Kinds(mini, mini, mini, mini)
-    bottom, top = _fixed(call, "layer_in"), _fixed(call, "layer_out")
     if p.precision == p.DYNAMIC_FIXED_POINT:
         _without(call, *MINI, *POWERS)
         params = _fixed(call, "params")
-        return Kinds(bottom, top, params, params)
+        return Kinds(_fixed(call, "layer_in"), _fixed(call, "layer_out"), params, params)
     _without(call, *MINI, *PARAMS)
     for exponent in (p.exp_min, p.exp_max):
         call.require(abs(exponent) <= 64, f"exponent {exponent} is not -64 to 64")
-    return Kinds(bottom, top, Powers(p.exp_min, p.exp_max), None)
+    powers = Powers(p.exp_min, p.exp_max, _rounding(call))
+    if on_cpu:
+        call.ignores("blobs stay as they are", *(f"quantization_param.{name}" for name in FIXED))
+        return Kinds(None, None, powers, None)
+    return Kinds(_fixed(call, "layer_in"), _fixed(call, "layer_out"), powers, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +184,13 @@ def _trimmed(call: Call, kinds: Kinds) -> Call:
 
 def _leaves(call: Call) -> list[Array]:
     kind = _kinds(call).bottom
-    return [kind.trim(x) for x in call.bottoms]
+    return [] if kind is None else [kind.trim(x) for x in call.bottoms]
 
 
 def _tops(call: Call, plain: Callable[[Call], Sequence[Array]]) -> list[Array]:
     kinds = _kinds(call)
-    return [kinds.top.trim(top) for top in plain(_trimmed(call, kinds))]
+    tops = list(plain(_trimmed(call, kinds)))
+    return tops if kinds.top is None else [kinds.top.trim(top) for top in tops]
 
 
 def _error_of(plain: ErrorRule) -> ErrorRule:
@@ -182,6 +200,8 @@ def _error_of(plain: ErrorRule) -> ErrorRule:
 
     def error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
         kinds = _kinds(call)
+        if kinds.top is None:
+            return plain(_trimmed(call, kinds), tops)
         found = []
         for top, summed in zip(tops, plain(_trimmed(call, kinds), tops), strict=True):
             gains = tuple(UNBOUNDED if gain else 0.0 for gain in summed.gains)
@@ -201,7 +221,7 @@ def _is_exact(call: Call, kinds: Kinds, summed: Sensitivity) -> bool:
     sqrt(n) times the root of their squares.
     """
     bottom, weight, bias = kinds.bottom, kinds.weight, kinds.bias
-    if isinstance(bottom, SmallFloat) or isinstance(weight, SmallFloat):
+    if not isinstance(bottom, TwosComplement) or isinstance(weight, SmallFloat):
         return False
     step = bottom.step * (weight.step if isinstance(weight, TwosComplement) else math.ldexp(1.0, weight.low))
     total = math.sqrt(summed.fan_in) * max(summed.gains) * -bottom.low

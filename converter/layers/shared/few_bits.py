@@ -4,7 +4,7 @@ Of a number that lies in the middle the fork's CPU takes the one farther from 0,
 documentation has it ("round-nearest-even"). The two differ elsewhere as well: the CPU's minifloat stops at the first
 value that becomes 0 and leaves all behind it as they are, and with weights of powers of two it rounds no blob, where
 the documentation and the GPU have fixed point. The tool that writes these nets was made to run on a GPU. So what counts
-is the GPU's code.
+is the GPU's code, unless `--dialect cpu` asks for the other.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.layers.base import OnnxOps, TorchOps, fault, unsupported
 from converter.tensor import Array
@@ -21,8 +22,9 @@ from prototxt.caffe_pb2 import QuantizationParameter
 
 SECTION = "quantization_param"
 ROUNDS = "rounds halves to even, as its fork does on a GPU; on a CPU it rounds them away from 0"
-STOPS = "; there it also leaves all values behind the first one that becomes 0 as they are"
-LEAVES = "; there it also leaves bottoms and tops as they are"
+OTHERWISE = f"{ROUNDS} (--dialect cpu)"
+STOPS = f"{ROUNDS}, and leaves all values behind the first one that becomes 0 as they are"
+LEAVES = f"{ROUNDS}, and leaves bottoms and tops as they are (--dialect cpu)"
 
 MOST_BITS = 32
 FARTHEST = 64
@@ -30,10 +32,11 @@ FARTHEST = 64
 
 
 class FixedPoint(NamedTuple):
-    """Whole numbers of `bits` with their sign, times 2^-fraction."""
+    """Whole numbers of `bits` with their sign, times 2^-fraction; halves go to the even one, or `away` from 0."""
 
     bits: int
     fraction: int
+    away: bool = False
 
     def _ends(self) -> tuple[float, float]:
         """The least and the largest number, as float32: with more bits than that has, the largest is one too large."""
@@ -45,7 +48,7 @@ class FixedPoint(NamedTuple):
         """Each value as the nearest number."""
         scale = 2.0**self.fraction
         held = np.clip(values.astype(np.float64), *self._ends())
-        nearest: Array = (np.rint(held * scale) / scale).astype(np.float32)
+        nearest: Array = (_whole(held * scale, away=self.away) / scale).astype(np.float32)
         return nearest
 
     def onnx(self, g: OnnxOps, x: str) -> str:
@@ -53,14 +56,31 @@ class FixedPoint(NamedTuple):
         least, most = self._ends()
         held = g.op("Clip", x, g.scalar(least, "least"), g.scalar(most, "most"))
         if self.fraction == 0:
-            return g.op("Round", held)
-        whole = g.op("Round", g.op("Mul", held, g.scalar(2.0**self.fraction, "scale")))
+            return self._onnx_whole(g, held)
+        whole = self._onnx_whole(g, g.op("Mul", held, g.scalar(2.0**self.fraction, "scale")))
         return g.op("Mul", whole, g.scalar(2.0**-self.fraction, "step"))
+
+    def _onnx_whole(self, g: OnnxOps, x: str) -> str:
+        """The nearest whole number. Half of 1 is not added: float32 rounds the sum of it and what is next below up."""
+        if not self.away:
+            return g.op("Round", x)
+        size = g.op("Abs", x)
+        below = g.op("Floor", size)
+        up = g.op("GreaterOrEqual", g.op("Sub", size, below), g.scalar(0.5, "half"))
+        return g.op("Mul", g.op("Add", below, g.op("Cast", up, to=1)), g.op("Sign", x))
 
     def torch(self, t: TorchOps, x: str) -> str:
         """The same of a variable."""
-        t.helper("fixed_point", FIXED_POINT)
-        return f"fixed_point({x}, {self.bits}, {self.fraction})"
+        name, source = ("fixed_point_away", FIXED_POINT_AWAY) if self.away else ("fixed_point", FIXED_POINT)
+        t.helper(name, source)
+        return f"{name}({x}, {self.bits}, {self.fraction})"
+
+
+def _whole(values: npt.NDArray[np.float64], *, away: bool) -> npt.NDArray[np.float64]:
+    """The nearest whole numbers."""
+    if not away:
+        return np.rint(values)
+    return np.copysign(np.floor(np.abs(values) + 0.5), values)
 
 
 FIXED_POINT = '''
@@ -68,6 +88,17 @@ def fixed_point(x, bits, fraction):
     """Values as the nearest multiples of 2^-fraction that have so many bits with their sign (Ristretto)."""
     half = 2.0 ** (bits - 1)
     return (x.clamp(-half * 2.0**-fraction, (half - 1) * 2.0**-fraction) * 2.0**fraction).round() * 2.0**-fraction
+'''
+
+
+FIXED_POINT_AWAY = '''
+def fixed_point_away(x, bits, fraction):
+    """Values as the nearest multiples of 2^-fraction of so many bits, halves away from 0 (Ristretto on a CPU)."""
+    half = 2.0 ** (bits - 1)
+    x = x.clamp(-half * 2.0**-fraction, (half - 1) * 2.0**-fraction) * 2.0**fraction
+    size = x.abs()
+    below = size.floor()
+    return (below + (size - below >= 0.5)).copysign(x) * 2.0**-fraction
 '''
 
 
@@ -172,21 +203,23 @@ class PowerOf2(NamedTuple):
 
     least: int
     most: int
+    away: bool = False
 
     def trim(self, values: Array) -> Array:
         """Each value as the power whose exponent is nearest to its logarithm, which is a float32."""
         with np.errstate(divide="ignore"):
-            exponents = np.rint(np.log2(np.abs(values.astype(np.float64))).astype(np.float32))
+            logarithms = np.log2(np.abs(values.astype(np.float64))).astype(np.float32)
+        exponents = _whole(logarithms.astype(np.float64), away=self.away)
         powers = 2.0 ** np.maximum(np.minimum(exponents, self.most), self.least)
         signed: Array = np.where(values >= 0, powers, -powers).astype(np.float32)
         return signed
 
 
 class Formats(NamedTuple):
-    """What a layer rounds to: its bottoms, its tops, its weights and its bias; None for a bias that stays as it is."""
+    """What a layer rounds to: its bottoms, its tops, its weights and its bias; None for what stays as it is."""
 
-    bottoms: FixedPoint | MiniFloat
-    tops: FixedPoint | MiniFloat
+    bottoms: FixedPoint | MiniFloat | None
+    tops: FixedPoint | MiniFloat | None
     weight: FixedPoint | MiniFloat | PowerOf2
     bias: FixedPoint | MiniFloat | None
     caution: str
@@ -205,23 +238,29 @@ def read_formats(source: NetLayer) -> Formats:
     """The formats that a layer states; the fields of the other precisions have no effect.
 
     Raises:
-        UnsupportedError: it rounds at random.
+        UnsupportedError: it rounds at random, or small floats shall be as on a CPU.
     """
-    p = source.param.quantization_param
+    p, away = source.param.quantization_param, source.dialect == "cpu"
     if p.rounding_scheme != p.NEAREST:
         message = "rounding_scheme: STOCHASTIC, which draws at random; expected NEAREST"
         raise unsupported(source, message, SECTION, "rounding_scheme")
     if p.precision == p.MINIFLOAT:
+        if away:
+            message = "MINIFLOAT on a CPU leaves all values behind the first one that becomes 0 as they are; expected"
+            raise unsupported(source, f"{message} --dialect gpu", SECTION, "precision")
         small = read_minifloat(source)
-        return Formats(small, small, small, small, ROUNDS + STOPS)
+        return Formats(small, small, small, small, STOPS)
     _check_own(source)
-    bottoms, tops = _fixed_point(source, "layer_in"), _fixed_point(source, "layer_out")
     if p.precision == p.DYNAMIC_FIXED_POINT:
-        params = _fixed_point(source, "params")
-        return Formats(bottoms, tops, params, params, ROUNDS)
+        bottoms, tops, params = (_fixed_point(source, what) for what in ("layer_in", "layer_out", "params"))
+        return Formats(bottoms, tops, params, params, "" if away else OTHERWISE)
     for name in ("exp_min", "exp_max"):
         _check(source, name, getattr(p, name), -FARTHEST, FARTHEST)
-    return Formats(bottoms, tops, PowerOf2(p.exp_min, p.exp_max), None, ROUNDS + LEAVES)
+    powers = PowerOf2(p.exp_min, p.exp_max, away)
+    if away:
+        source.without_effect("on a CPU no blob is rounded", *(f"{SECTION}.{name}" for name in _FIXED))
+        return Formats(None, None, powers, None, "")
+    return Formats(_fixed_point(source, "layer_in"), _fixed_point(source, "layer_out"), powers, None, LEAVES)
 
 
 def _fixed_point(source: NetLayer, what: str) -> FixedPoint:
@@ -232,7 +271,7 @@ def _fixed_point(source: NetLayer, what: str) -> FixedPoint:
     fraction = fractions[0] if fractions else 16
     _check(source, f"bw_{what}", bits, 1, MOST_BITS)
     _check(source, f"fl_{what}", fraction, -FARTHEST, FARTHEST)
-    return FixedPoint(bits, fraction)
+    return FixedPoint(bits, fraction, source.dialect == "cpu")
 
 
 def read_minifloat(source: NetLayer) -> MiniFloat:

@@ -20,7 +20,7 @@ from converter.targets.writers import write_onnx
 from converter.training.module import training_graph
 from prototxt import load_net, parse_net
 from prototxt.errors import CaffeModelError, UnsupportedError
-from tests.converter.layers.test_rarer_agreement import assert_gives, layer, net_of, refusal, weights_of
+from tests.converter.layers.test_rarer_agreement import assert_gives, inputs_of, layer, net_of, refusal, weights_of
 from tests.golden import Array, run_onnx, run_torch
 from verify import run, verify_model
 from weights import ArrayWeights, open_weights
@@ -306,8 +306,8 @@ def test_it_cannot_be_trained() -> None:
 
 CAUTIONS = {
     "": "rounds halves to even, as its fork does on a GPU; on a CPU it rounds them away from 0",
-    "precision: MINIFLOAT": "on a CPU it rounds them away from 0; there it also leaves all values behind the first one",
-    "precision: INTEGER_POWER_OF_2_WEIGHTS": "there it also leaves bottoms and tops as they are",
+    "precision: MINIFLOAT": "away from 0, and leaves all values behind the first one that becomes 0 as they are",
+    "precision: INTEGER_POWER_OF_2_WEIGHTS": "away from 0, and leaves bottoms and tops as they are (--dialect cpu)",
 }
 
 
@@ -315,6 +315,50 @@ CAUTIONS = {
 def test_the_user_is_told_where_the_fork_is_two(how: str) -> None:
     graph = prepare(net_of(dense(how), {"x": X[:, :1]}), weights_of(ONE), Options()).graph
     assert CAUTIONS[how] in graph.nodes[-1].layer.caution
+
+
+def assert_gives_on_cpu(text: str, x: Array, expected: Array, folder: Path, *blobs: Array) -> None:
+    net, weights = parse_net(inputs_of({"x": x}) + text, "net.prototxt", dialects={"": "cpu"}), weights_of(*blobs)
+    graph = prepare(net, weights, Options()).graph
+    assert graph.nodes[-1].layer.caution == ""
+    for got in (run_onnx(graph, {"x": x}, folder), run_torch(graph, {"x": x}), run(net, weights, {"x": x}).blobs):
+        np.testing.assert_array_equal(got["out"], expected)
+
+
+@pytest.mark.parametrize("fraction", [0, 2])
+def test_on_a_cpu_halves_go_away_from_0(fraction: int, tmp_path: Path) -> None:
+    """Also of a number just below a half, to which float32 cannot add another half without rounding up to 1."""
+    x = np.float32([0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 0.49999997, -0.49999997, 6.5, 100, -8.5, 0])[:, None]
+    y = np.float32([1, 2, 3, -1, -2, -3, 0, 0, 7, 7, -8, 0])[:, None]
+    step = np.float32(2.0**-fraction)
+    how = f"bw_params: 8 fl_params: 0 bw_layer_in: 32 fl_layer_in: 27 bw_layer_out: 4 fl_layer_out: {fraction}"
+    bound = np.clip(x, -15.75, 15.75)  # what 32 bits hold with 27 behind the point is below 16
+    assert_gives_on_cpu(dense(how), bound * step, y * step, tmp_path, ONE)
+    weight = np.float32([[0.5, 1.5, -2.5, 0.49999997]])
+    text = dense(f"bw_params: 8 fl_params: 0 {WIDE}")
+    assert_gives_on_cpu(text, np.eye(4, dtype=np.float32), np.float32([[1], [2], [-3], [0]]), tmp_path, weight)
+
+
+def test_on_a_cpu_weights_of_powers_of_two_leave_the_blobs_alone(tmp_path: Path) -> None:
+    text = dense("precision: INTEGER_POWER_OF_2_WEIGHTS exp_min: -2 exp_max: 2 bw_layer_in: 1 fl_layer_out: 3")
+    text += '\nlayer { name: "again" type: "Power" bottom: "x" top: "again" }'
+    x, weight = np.float32([[0.3, 5], [1.7, -3]]), np.float32([[-1.4, 0]])
+    expected = x @ np.float32([[-1], [0.25]])
+    assert_gives_on_cpu(text.split("\n")[0], x, expected, tmp_path, weight)
+    net = parse_net(inputs_of({"x": x}) + text, "net.prototxt", dialects={"": "cpu"})
+    assert (run(net, weights_of(weight), {"x": x}).blobs["again"] == x).all()
+
+
+def test_on_a_cpu_small_floats_are_refused() -> None:
+    net = parse_net(
+        inputs_of({"x": X}) + dense("precision: MINIFLOAT"), "net.prototxt", dialects={"FcRistretto": "cpu"}
+    )
+    with pytest.raises(
+        UnsupportedError, match="behind the first one that becomes 0 as they are; expected --dialect gpu"
+    ):
+        prepare(net, weights_of(MATRIX[:1]), Options())
+    with pytest.raises(CaffeModelError, match="leaves values of a small float as they are on a CPU"):
+        run(net, weights_of(MATRIX[:1]), {"x": X})
 
 
 def lrn(how: str, more: str = "precision: MINIFLOAT") -> str:

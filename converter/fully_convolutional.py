@@ -123,7 +123,7 @@ class _Rewriting:
                 f"it works in place on memory that {node.outputs[0].blob!r} shares, which has no convolutional form"
             )
             raise _refusal(source, message)
-        if source is None:  # a Split that Caffe puts in and no file has
+        if source is None or node.layer.leads:  # a Split that Caffe puts in and no file has; what the next layer does
             self._pass_on(node)
             return
         param = LayerParameter()

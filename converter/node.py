@@ -152,6 +152,8 @@ class Layer(Traits):
         tabulates: whether the model holds tables for it that grow with its bottoms and tops, or an operator for each
             step of them; these are made at once, so that such a layer has a limit (`LARGEST_TABULATED`). `tabulated`
             says which they grow with.
+        writes_bottoms: whether Caffe's layer writes over its bottoms before it reads them; what, its `leader` says.
+        leads: whether it is such a leader, no layer of a net itself.
         read_as: other classes that `read` may give a layer of, where the type has several forms.
         role: `layer`, or `input` for a layer that brings data in, or `loss` for one that is left out unless asked for.
     """
@@ -163,6 +165,8 @@ class Layer(Traits):
     reads_first: ClassVar[bool] = False
     keeps_bottom: ClassVar[bool] = False
     tabulates: ClassVar[bool] = False
+    writes_bottoms: ClassVar[bool] = False
+    leads: ClassVar[bool] = False
     read_as: ClassVar[tuple[type[Layer], ...]] = ()
     role: ClassVar[str] = "layer"
 
@@ -223,6 +227,11 @@ class Layer(Traits):
     @property
     def follower(self) -> LayerParameter | None:
         """A layer without parameters that runs on each top, and that a fork has as one with this."""
+        return None
+
+    @property
+    def leader(self) -> Layer | None:
+        """A layer without parameters that runs on each bottom before this one and writes over it."""
         return None
 
     def told_by(self, blobs: Sequence[Shape]) -> Layer:

@@ -4017,15 +4017,21 @@ class PSROIPoolingParameter(_message.Message):
     def __init__(self, spatial_scale: _Optional[float] = ..., output_dim: _Optional[int] = ..., group_size: _Optional[int] = ...) -> None: ...
 
 class QuantizationParameter(_message.Message):
-    __slots__ = ("precision", "rounding_scheme", "bw_layer_in", "bw_layer_out", "bw_params", "fl_layer_in", "fl_layer_out", "fl_params", "scale_in", "scale_out", "scale_params", "is_negative_input", "force_u8_input")
+    __slots__ = ("precision", "rounding_scheme", "bw_layer_in", "bw_layer_out", "bw_params", "fl_layer_in", "fl_layer_out", "fl_params", "mant_bits", "exp_bits", "exp_min", "exp_max", "scale_in", "scale_out", "scale_params", "is_negative_input", "force_u8_input")
     class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DYNAMIC_FIXED_POINT: _ClassVar[QuantizationParameter.Precision]
+        MINIFLOAT: _ClassVar[QuantizationParameter.Precision]
+        INTEGER_POWER_OF_2_WEIGHTS: _ClassVar[QuantizationParameter.Precision]
     DYNAMIC_FIXED_POINT: QuantizationParameter.Precision
+    MINIFLOAT: QuantizationParameter.Precision
+    INTEGER_POWER_OF_2_WEIGHTS: QuantizationParameter.Precision
     class Rounding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NEAREST: _ClassVar[QuantizationParameter.Rounding]
+        STOCHASTIC: _ClassVar[QuantizationParameter.Rounding]
     NEAREST: QuantizationParameter.Rounding
+    STOCHASTIC: QuantizationParameter.Rounding
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     ROUNDING_SCHEME_FIELD_NUMBER: _ClassVar[int]
     BW_LAYER_IN_FIELD_NUMBER: _ClassVar[int]
@@ -4034,6 +4040,10 @@ class QuantizationParameter(_message.Message):
     FL_LAYER_IN_FIELD_NUMBER: _ClassVar[int]
     FL_LAYER_OUT_FIELD_NUMBER: _ClassVar[int]
     FL_PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MANT_BITS_FIELD_NUMBER: _ClassVar[int]
+    EXP_BITS_FIELD_NUMBER: _ClassVar[int]
+    EXP_MIN_FIELD_NUMBER: _ClassVar[int]
+    EXP_MAX_FIELD_NUMBER: _ClassVar[int]
     SCALE_IN_FIELD_NUMBER: _ClassVar[int]
     SCALE_OUT_FIELD_NUMBER: _ClassVar[int]
     SCALE_PARAMS_FIELD_NUMBER: _ClassVar[int]
@@ -4047,12 +4057,16 @@ class QuantizationParameter(_message.Message):
     fl_layer_in: _containers.RepeatedScalarFieldContainer[int]
     fl_layer_out: _containers.RepeatedScalarFieldContainer[int]
     fl_params: _containers.RepeatedScalarFieldContainer[int]
+    mant_bits: int
+    exp_bits: int
+    exp_min: int
+    exp_max: int
     scale_in: _containers.RepeatedScalarFieldContainer[float]
     scale_out: _containers.RepeatedScalarFieldContainer[float]
     scale_params: _containers.RepeatedScalarFieldContainer[float]
     is_negative_input: bool
     force_u8_input: bool
-    def __init__(self, precision: _Optional[_Union[QuantizationParameter.Precision, str]] = ..., rounding_scheme: _Optional[_Union[QuantizationParameter.Rounding, str]] = ..., bw_layer_in: _Optional[int] = ..., bw_layer_out: _Optional[int] = ..., bw_params: _Optional[int] = ..., fl_layer_in: _Optional[_Iterable[int]] = ..., fl_layer_out: _Optional[_Iterable[int]] = ..., fl_params: _Optional[_Iterable[int]] = ..., scale_in: _Optional[_Iterable[float]] = ..., scale_out: _Optional[_Iterable[float]] = ..., scale_params: _Optional[_Iterable[float]] = ..., is_negative_input: _Optional[bool] = ..., force_u8_input: _Optional[bool] = ...) -> None: ...
+    def __init__(self, precision: _Optional[_Union[QuantizationParameter.Precision, str]] = ..., rounding_scheme: _Optional[_Union[QuantizationParameter.Rounding, str]] = ..., bw_layer_in: _Optional[int] = ..., bw_layer_out: _Optional[int] = ..., bw_params: _Optional[int] = ..., fl_layer_in: _Optional[_Iterable[int]] = ..., fl_layer_out: _Optional[_Iterable[int]] = ..., fl_params: _Optional[_Iterable[int]] = ..., mant_bits: _Optional[int] = ..., exp_bits: _Optional[int] = ..., exp_min: _Optional[int] = ..., exp_max: _Optional[int] = ..., scale_in: _Optional[_Iterable[float]] = ..., scale_out: _Optional[_Iterable[float]] = ..., scale_params: _Optional[_Iterable[float]] = ..., is_negative_input: _Optional[bool] = ..., force_u8_input: _Optional[bool] = ...) -> None: ...
 
 class RandomAspectRatioParameter(_message.Message):
     __slots__ = ("min_area_ratio", "max_area_ratio", "aspect_ratio_change", "max_attempt", "resize_param")

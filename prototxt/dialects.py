@@ -261,6 +261,16 @@ def _engine_of_intel(layer: NetLayer) -> str:
     return _fields("batch_norm_param", "use_weight_bias", "bias_term", "filler", "stats_batch_size", "relu")(layer)
 
 
+_RISTRETTO = (
+    Dialect(
+        "gpu",
+        "as the fork's GPU and documentation have it: halves go to the even number; with weights of powers of two "
+        "bottoms and tops are in fixed point",
+        usual=lambda layer: True,
+    ),
+    Dialect("cpu", "as the fork's CPU: halves go away from 0; with weights of powers of two bottoms and tops stay"),
+)
+
 DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "BatchNorm": (
         Dialect("bvlc", "the stored blobs alone tell whether scale and bias are inside", usual=lambda layer: True),
@@ -299,6 +309,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             _statistics_of_the_batch,
         ),
     ),
+    "ConvolutionRistretto": _RISTRETTO,
     "Crop": (
         Dialect("bvlc", "offsets that are not stated are 0", usual=_cuts_as_elsewhere),
         Dialect(
@@ -312,6 +323,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
         Dialect("chwick", "the blank is the last class, the top time × streams × 1 × 1"),
         Dialect("caffe_ocr", "no marks, and the blank is class 0", _one_bottom),
     ),
+    "DeconvolutionRistretto": _RISTRETTO,
     "DetectionOutput": (
         Dialect(
             "ssd",
@@ -332,6 +344,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
             _class_beside_a_vector,
         ),
     ),
+    "FcRistretto": _RISTRETTO,
     "Interp": (
         Dialect(
             "deeplab",

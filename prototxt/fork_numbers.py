@@ -64,6 +64,7 @@ FORKS: dict[str, str] = {
     "pspnet": "hszhao/PSPNet",
     "rc3d": "VisionLearningGroup/R-C3D and other forks for films and volumes",
     "rfcn": "py-R-FCN's Caffe, as in MhLiao/TextBoxes_plusplus",
+    "ristretto": "pmgysel/caffe",
     "rmpe": "MVIG-SJTU/RMPE",
     "rrf_net": "yuLiu24/RRF-Net",
     "segnet": "alexgkendall/caffe-segnet",
@@ -168,6 +169,7 @@ _UNPOOLING = (
     *_same("unpooling_param", _UNPOOL, venkai=139),
     *_same("unpooling_param", {1: "output_h", 2: "output_w", 3: "scale"}, fusenet=150),
 )
+_RISTRETTO = _same("quantization_param", ristretto=149)
 _SMOOTH_L1 = _same("smooth_l1_loss_param", intel=148, latte=151, cc4=163, openvino=209, xieguotian=8266719)
 _RECURRENT = _same("recurrent_param", nvidia=151, xieguotian=8266717)
 
@@ -224,6 +226,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     ),
     "Convolution": _CONVOLUTION,
     "ConvolutionDepthwise": _CONVOLUTION,
+    "ConvolutionRistretto": _RISTRETTO,
     "Correlation": _same("correlation_param", segstereo=151),
     "Correlation1D": _same("correlation_param", segstereo=151),
     "Crop": _same("crop_param", happynear=152),
@@ -233,6 +236,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("decode_bbox_param", cascade_rcnn=155, mscnn=155),
     ),
     "Deconvolution": _CONVOLUTION,
+    "DeconvolutionRistretto": _RISTRETTO,
     "DenseBlock": _same("denseblock_param", tongcheng=147, caffe_ocr=147, latte=148),
     "DepthwiseConvolution": _CONVOLUTION,
     "DetectionOutput": (
@@ -252,6 +256,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "ELU": _same("elu_param", happynear=149),
     "Eltwise": _own("eltwise_param", {4: "-engine"}, "intel"),
     "ExpMax": _same("expmax_param", liteflownet=158),
+    "FcRistretto": _RISTRETTO,
     "Flip": _same("flip_param", happynear=212),
     "GRN": _same("grn_param", openvino=208),
     "HardSigmoid": _same("hardsigmoid_param", synopsys=258, inisis=501),
@@ -265,6 +270,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         *_same("interp_param", _INTERP | {7: "use_blob_size"}, imistyrain=149),
         *_same("interp_param", _INTERP | {7: "align_corners", 8: "-engine"}, cambricon=100016),
     ),
+    "LRNRistretto": _RISTRETTO,
     "LSTM": _RECURRENT,
     "LargeMarginInnerProduct": _same("largemargin_inner_product_param", lsoftmax=202, happynear=227),
     "Local": _same("local_param", bnkang=148, rrf_net=150, happynear=201),

@@ -32,8 +32,8 @@ _READERS = {
     "continuation_indicator_param": "ContinuationIndicator",
     "convolution3d_param": "Convolution3D Deconvolution3D",
     "convolution_param": (
-        "BinaryConvolution Convolution Convolution3D ConvolutionDepthwise Deconvolution Deconvolution3D "
-        "DepthwiseConvolution Im2col NdConvolution"
+        "BinaryConvolution Convolution Convolution3D ConvolutionDepthwise ConvolutionRistretto Deconvolution "
+        "Deconvolution3D DeconvolutionRistretto DepthwiseConvolution Im2col NdConvolution"
     ),
     "correlation_param": "Correlation Correlation1D",
     "crop_center_param": "CropCenter",
@@ -59,7 +59,7 @@ _READERS = {
     "grn_param": "GRN",
     "group_norm_param": "GroupNorm",
     "hardsigmoid_param": "HardSigmoid",
-    "inner_product_param": "BinaryInnerProduct InnerProduct",
+    "inner_product_param": "BinaryInnerProduct FcRistretto InnerProduct",
     "input_param": "Input",
     "insanity_param": "Insanity",
     "interp_param": "Interp",
@@ -68,7 +68,7 @@ _READERS = {
     "layer_norm_param": "LayerNorm",
     "local_param": "Local",
     "log_param": "Log",
-    "lrn_param": "LRN",
+    "lrn_param": "LRN LRNRistretto",
     "lstm_param": "Lstm",
     "max_unpool_param": "MaxUnPool",
     "mean_param": "Mean",
@@ -90,6 +90,7 @@ _READERS = {
     "psroi_pooling_param": "PSROIPooling",
     "python_param": "Python",
     "quant_param": "Quant",
+    "quantization_param": "ConvolutionRistretto DeconvolutionRistretto FcRistretto LRNRistretto",
     "recurrent_param": "LSTM RNN",
     "reduction_param": "Reduction",
     "region_proposal_param": "RPROI",

@@ -20,7 +20,7 @@ from converter.building.inputs import (
     unknown_shape,
 )
 from converter.building.memory import Memory
-from converter.building.merged import follower_of, is_inside
+from converter.building.merged import follower_of, is_inside, led_by
 from converter.building.missing import ends_before, maker_of, no_blob
 from converter.building.needed import needed, wanted_layers
 from converter.building.parameters import MakeParameter, Slot, fill_parameters
@@ -225,9 +225,11 @@ class _Builder:
         if isinstance(layer, PerChannel) and layer.scales and is_inside(source, bottoms, self.weights):
             self._pass_on(source, bottoms[0])
             return
-        node = Node(layer, bottoms, [], {}, (origin,))
         for parameter in parameters:
             check_parameter(parameter)
+        if layer.leader is not None:
+            bottoms = self._write_over(source, layer.leader, named)
+        node = Node(layer, bottoms, [], {}, (origin,))
         surplus = stored is not None and stored.blobs and layer.role != "loss"
         if parameters or surplus:  # where the layer has no blobs, those of the file are refused
             names = [p.name for p in source.param.param][: len(parameters)]
@@ -278,6 +280,23 @@ class _Builder:
         self.memory.share(view, written)
         self.views[id(top)] = view
         return view
+
+    def _write_over(self, source: NetLayer, leader: Layer, named: Sequence[Value]) -> list[Value]:
+        """Let a layer write over its bottoms before it reads them: who reads their memory later, reads that."""
+        if not set(source.bottoms).isdisjoint(source.tops):
+            raise UnsupportedError("it works in place on a bottom that it writes over before; expected another top")
+        if len({id(self.memory.first(value)) for value in named}) < len(named):
+            raise UnsupportedError("it writes over one memory twice, which two of its bottoms share; expected several")
+        made: list[Value] = []
+        for value in named:
+            before = self._now(value)
+            left = led_by(source, leader, before)
+            assert left.producer is not None
+            self.nodes.append(left.producer)
+            self.memory.write(left, before)
+            self.views[id(value)] = left
+            made.append(left)
+        return made
 
     def _refuse_overwritten(self, names: Sequence[str]) -> None:
         """A Parameter's top is the learned blob itself, also of other layers that share it by its name."""

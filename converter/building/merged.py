@@ -1,4 +1,6 @@
-"""Two layers that Intel's Caffe makes one: a ReLU taken into the layer before it, a Scale into the BatchNorm."""
+"""Layers that a fork has as one: a ReLU taken into the layer before it, a Scale into the BatchNorm (both Intel's), and
+the rounding of a bottom before a layer reads it (Ristretto's).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Sequence
 
 from converter.graph import Shape
 from converter.layers.base import registry
-from converter.node import Node, Origin, Value
+from converter.node import Layer, Node, Origin, Value
 from prototxt import NetLayer
 from prototxt.caffe_pb2 import LayerParameter
 from weights import Weights
@@ -21,6 +23,14 @@ def follower_of(source: NetLayer, follower: LayerParameter, node: Node, top: str
     behind = source.replaced(param=param)
     origin = Origin(param.name, param.type, source.position, behind)
     return Node(registry()[param.type].read(behind), [between], [], {}, (origin,))
+
+
+def led_by(source: NetLayer, leader: Layer, bottom: Value) -> Value:
+    """What a layer writes over a bottom before it reads it; that is a moment of the blob, as if in place."""
+    origin = Origin(f"{source.name}/{bottom.blob}", source.type, source.position, source)
+    made = Value(f"{bottom.blob}/{source.name}", bottom.shape, bottom.blob, [(source.name, bottom.blob)])
+    made.producer = Node(leader, [bottom], [made], {}, (origin,))
+    return made
 
 
 def is_inside(source: NetLayer, bottoms: Sequence[Value], weights: Weights | None) -> bool:

@@ -13,7 +13,8 @@ from prototxt import NetLayer
 def wanted_layers(layers: Sequence[NetLayer], outputs: Collection[str]) -> set[int]:
     """Places of the layers that these blobs, or copies of blobs, depend on, by the names of blobs alone.
 
-    A layer in place on memory that a blob shares is one of them, where that is read later or is an output of the net.
+    A layer in place on memory that a blob shares is one of them, where that is read later or is an output of the net;
+    so is one that writes over its bottoms.
     """
     last: dict[str, int] = {}
     sources: list[list[int]] = []
@@ -25,7 +26,10 @@ def wanted_layers(layers: Sequence[NetLayer], outputs: Collection[str]) -> set[i
         made = [bottom for bottom in layer.bottoms if bottom in last]
         sources.append([last[b] for b in made] + [written[memory[b]] for b in made if memory[b] in written])
         read.update((bottom, last[bottom]) for bottom in made)
-        places = known.get(layer.kind, Layer).memory(layer)
+        cls = known.get(layer.kind, Layer)
+        if cls.writes_bottoms:
+            written.update((memory[bottom], index) for bottom in made)
+        places = cls.memory(layer)
         for place, top in enumerate(layer.tops):
             shared = [*layer.bottoms, *layer.tops][places[place]]
             if shared != top and shared in memory:

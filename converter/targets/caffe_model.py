@@ -46,6 +46,8 @@ def write_caffe(graph: Graph, folder: Path) -> list[Path]:
     # Where a layer wrote over memory that other blobs share, blobs are written once, and what changes is copied before.
     name = _own_name if any(not node.origins for node in graph.nodes) else _blob_name
     for node in graph.nodes:
+        if node.layer.leads:  # The layer behind it does that itself.
+            continue
         layers += _layers(node, name) if node.origins else [_Layer(_same_numbers(node), {}, {})]
     net = NetParameter(name=graph.name)
     net.layer.extend(layer.param for layer in layers)
@@ -92,13 +94,16 @@ def _blob_name(value: Value) -> str:
 
 
 def _own_name(value: Value) -> str:
+    """Its own; of what a layer writes over a bottom before it reads it, the bottom's."""
+    while value.producer is not None and value.producer.layer.leads:
+        (value,) = value.producer.inputs
     return value.name
 
 
 def _same_numbers(node: Node) -> LayerParameter:
     """What a blob's memory holds by now, as a blob of its own."""
     (read,), (made,) = node.inputs, node.outputs
-    layer = LayerParameter(name=made.name, type=Reshape.types[0], bottom=[read.name], top=[made.name])
+    layer = LayerParameter(name=made.name, type=Reshape.types[0], bottom=[_own_name(read)], top=[made.name])
     layer.reshape_param.shape.dim.extend(map(int, made.shape))
     return layer
 

@@ -54,6 +54,7 @@ def test_a_layer_that_a_training_refuses_is_not_said_to_train() -> None:
     assert BY_NAME["HDF5Output"].training == "yes"
     assert said == {
         **dict.fromkeys(("BN", "BilinearInterpolate", "DecodeBBox", "DenseBlock", "Insanity", "Quant"), "no"),
+        **dict.fromkeys(("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto", "LRNRistretto"), "no"),
         **dict.fromkeys(("DataAugmentation", "Downsample", "FlowWarp", "Mean", "Resample", "Warp"), "no"),
         **dict.fromkeys(("BatchNorm", "ELU", "GRN", "LabelSpecificAdd", "Normalize", "Pooling", "SPP"), "in part"),
         **dict.fromkeys(("BinaryConvolution", "BinaryInnerProduct"), "in part"),

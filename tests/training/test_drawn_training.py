@@ -30,7 +30,7 @@ DRAWS = frozenset(("Dropout", "SeLuDropout"))
 
 NEVER = {
     *("BN", "BilinearInterpolate", "DataAugmentation", "DecodeBBox", "DenseBlock", "Downsample", "FlowWarp", "Mean"),
-    *("Quant", "Resample", "Warp"),
+    *("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto", "LRNRistretto", "Quant", "Resample", "Warp"),
 }
 KINDS = sorted(set(strategies()) - DRAWS)
 EXAMPLES = settings(suppress_health_check=list(HealthCheck))

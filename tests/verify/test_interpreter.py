@@ -116,6 +116,11 @@ def test_a_blob_read_before_it_is_made_is_refused() -> None:
         run_text(power("a", "z", "y", 1) + power("b", "y", "z", 1), {"x": [5.0]})
 
 
+def test_so_is_one_whose_memory_another_blob_would_have() -> None:
+    with pytest.raises(NetError, match="no earlier layer makes bottom 'z'"):
+        run_text('layer { name: "f" type: "Flatten" bottom: "z" top: "y" }' + power("b", "y", "w", 1), {"x": [5.0]})
+
+
 def test_only_the_layers_that_a_blob_depends_on_run() -> None:
     text = (
         power("a", "x", "y", 1)

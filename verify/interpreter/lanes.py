@@ -23,7 +23,7 @@ from verify.interpreter.steps import Step
 from verify.interpreter.wiring import Wired
 from verify.layers import find
 from verify.layers.parameters import Parameters, match_parameters
-from verify.layers.registry import Array, Call, Sensitivity, known_types
+from verify.layers.registry import UNBOUNDED, Array, Call, Leaves, Sensitivity, known_types
 from weights import Weights
 
 
@@ -142,6 +142,9 @@ def _made(
         for made in _looks_again([[lane.held[index] for index in item.reads] for lane in lanes], count, lanes):
             count += 1
             yield replace(made, is_read=True)
+        for made in _writes_over(item, learned[item.index], count, lanes, train):
+            count += 1
+            yield replace(made, is_read=True)
         bottoms = [[lane.held[index] for index in item.reads] for lane in lanes]
         for index in dict.fromkeys(item.reads):
             if last[index] <= item.index:
@@ -184,6 +187,41 @@ def _seen_again(held: Held) -> Step:
     writer = block.writer
     value = block.values.reshape(held.values.shape)
     return Step(writer.name, writer.type, held.top, value, (block.step,), 1, (1.0,), again=True)
+
+
+def _writes_over(
+    item: Wired, learned: Parameters, count: int, lanes: Sequence[_Running], train: bool
+) -> Iterator[Made]:
+    """A step for each bottom that a layer writes over before it reads it; other tops in its memory are looked at again
+    when something reads them.
+    """
+    layer, rule = item.layer, find(item.layer.kind)
+    if rule is None or rule.leaves is None or _is_fed(layer, lanes[0].given):
+        return
+    tops = [[lane.held[index] for index in item.reads] for lane in lanes]
+    calls = [Call(layer, tuple(held.values for held in beside), learned, train) for beside in tops]
+    with np.errstate(all="ignore"):
+        left = [_left(call, rule.leaves) for call in calls]
+    if not left[0]:
+        return
+    if len({id(held.block) for held in tops[0]}) < len(item.reads):
+        raise calls[0].fail("writes over one memory twice, which two of its bottoms share")
+    if not set(layer.bottoms).isdisjoint(layer.tops):
+        raise calls[0].fail("works in place on a bottom that it writes over before")
+    for place, name in enumerate(layer.bottoms):
+        reads = (tops[0][place].step,)
+        steps = [Step(layer.name, layer.type, name, own[place], reads, 0, (UNBOUNDED,), again=True) for own in left]
+        yield Made(tuple(steps))
+        for lane, beside, step in zip(lanes, tops, steps, strict=True):
+            values = np.require(lane.instead.get(count, step.value), np.float32, "C")
+            beside[place].block.write(values, count, layer)
+            beside[place].look_again(values, count)
+        count += 1
+
+
+def _left(call: Call, leaves: Leaves) -> Sequence[Array]:
+    with _as_faults(call):
+        return leaves(call)
 
 
 def _check_feeds(net: Net, given: Mapping[str, Array]) -> None:

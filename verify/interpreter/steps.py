@@ -32,8 +32,8 @@ class Step:
             (only its shape). inf: the top jumps (an index, a count, a comparison), no bound holds near a tie.
         own: rounding that `fan_in` and `gains` do not tell, as an absolute error; inf where the layer makes a choice
             that rounding within the layer may turn.
-        again: not a top of the layer, which worked in place on another blob in the same memory; made where a layer
-            reads it, or nothing does and it is an output of the net.
+        again: not a top of the layer, which worked in place on another blob in the same memory, or wrote over a bottom
+            before it read that; made where a layer reads it, or nothing does and it is an output of the net.
     """
 
     layer: str

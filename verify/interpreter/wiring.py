@@ -33,7 +33,7 @@ class Wired:
         shared: which of its tops may lie in memory that is there already; see `Rule.shared`.
         learned: the name of a Parameter layer's blob, which its top is; "" where it has none.
         writers: the indices of the tops, of layers in place, that were last written to the memory of each bottom, and
-            to learned blobs that it shares with a Parameter layer.
+            to learned blobs that it shares with a Parameter layer; of a layer that wrote over its bottoms its first.
         ends: those of its tops that are outputs of the net, and the top that is written to their memory last.
     """
 
@@ -77,7 +77,9 @@ def _with_memory(wired: Sequence[Wired]) -> list[Wired]:
         specs = [spec.name for spec in item.layer.param.param if spec.name]
         learned = specs[0] if specs and rule is not None and rule.gives_blob else ""
         known = [named[name] for name in specs if name in named]
-        writers = tuple(written[first[index]] for index in (*item.reads, *known) if index in first)
+        writers = tuple(written[first[index]] for index in (*item.reads, *known) if first.get(index) in written)
+        if rule is not None and rule.leaves is not None:
+            written.update((first[index], item.makes) for index in item.reads if index in first)
         beside = [*item.reads, *range(item.makes, item.makes + len(item.layer.tops))]
         for place, index in enumerate(beside[len(item.reads) :]):
             where = shared.get(place, place if in_place(item.layer, place) else None)

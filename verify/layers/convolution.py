@@ -298,7 +298,8 @@ def _shift(window: Window, place: Sequence[int], out: Sequence[int]) -> tuple[sl
     return tuple(slice(k * d, k * d + s * (size - 1) + 1, s) for k, d, s, size in spans)
 
 
-def _deconv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+def deconv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Each top reads the bottom of its own place; as many windows lie over a value as the kernel has strides."""
     window, channel = read_window(call)
     weight, bias, group = _learned(call, window, channel, transposed=True)
     overlap = math.prod(-(-k // s) for k, s in zip(window.kernel, window.stride, strict=True))
@@ -310,7 +311,7 @@ def _deconv_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
     return [Sensitivity(fan_in, tuple(gain * (i == place) for i in range(count))) for place in range(len(tops))]
 
 
-@register("Deconvolution", bottoms=(1, None), error=_deconv_error)
+@register("Deconvolution", bottoms=(1, None), error=deconv_error)
 def deconvolution(call: Call) -> list[Array]:
     """The transpose of Convolution: weights are inputs × outputs/group × kernel, sizes grow by the stride."""
     call.require(not call.param.convolution_param.relu, "has relu: true, which only Intel's Convolution looks at")

@@ -50,7 +50,8 @@ def _matrix(call: Call) -> tuple[Array, Array | None, int]:
     return (weight.T if p.transpose else weight), (bias[0] if bias else None), axis
 
 
-def _error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+def inner_product_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
+    """Of `product`, with the layer's own matrix."""
     weight, bias, _ = _matrix(call)
     return product_error(weight, bias)
 
@@ -60,7 +61,8 @@ def product_error(weight: Array, bias: Array | None) -> list[Sensitivity]:
     return [Sensitivity(weight.shape[1] + (bias is not None), (row_norm(weight),))]
 
 
-def _beside(call: Call, others: Sequence[Array]) -> list[Array]:
+def multiplied(call: Call, others: Sequence[Array]) -> list[Array]:
+    """The top of the layer's bottom, and of what it reads in other runs."""
     tops = product((call.x, *others), *_matrix(call))
     return [rectified(call, top, "inner_product_param") for top in tops]
 
@@ -79,13 +81,13 @@ def product(bottoms: Sequence[Array], weight: Array, bias: Array | None, axis: i
 
 @register(
     "InnerProduct",
-    error=_error,
+    error=inner_product_error,
     scores=lambda layer: layer.param.inner_product_param.num_output,
-    beside=_beside,
+    beside=multiplied,
 )
 def inner_product(call: Call) -> list[Array]:
     """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
-    return _beside(call, ())
+    return multiplied(call, ())
 
 
 def _rows(feeding: Feeding) -> Array:

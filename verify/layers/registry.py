@@ -111,6 +111,7 @@ class Call:
 
 
 Forward = Callable[[Call], Sequence[npt.NDArray[Any]]]
+Leaves = Callable[[Call], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ class Rule:
     resizes: bool = False
     feeds: Mapping[int, Feeder] = field(default_factory=dict)
     shares: Shares | None = None
+    leaves: Leaves | None = None
     shape: StatedShape | None = None
     scores: Scores | None = None
     classes: Classes = ALONG_SOFTMAX
@@ -263,6 +265,7 @@ def register(
     resizes: bool = False,
     feeds: Mapping[int, Feeder] | None = None,
     shares: Shares | None = None,
+    leaves: Leaves | None = None,
     shape: StatedShape | None = None,
     scores: Scores | None = None,
     classes: Classes | None = None,
@@ -283,6 +286,8 @@ def register(
         feeds: what makes the numbers of a bottom that the caller feeds and that takes no ordinary ones, by the bottom's
             place; from -1 down counted from the last.
         shares: which tops lie in memory that a bottom or an earlier top has, where sizes agree; see `Rule.shared`.
+        leaves: of a layer that writes over its bottoms before it reads them, what it leaves in each; nothing where it
+            leaves them alone after all.
         shape: of a layer that is fed, the shape of a top, by its place, as far as the net says it.
         scores: of a layer that gives each item as many scores as its message tells, how many.
         classes: of a layer that reads scores first, of how many classes scores of a shape are.
@@ -306,6 +311,7 @@ def register(
             resizes=resizes,
             feeds=feeds or {},
             shares=shares,
+            leaves=leaves,
             shape=shape,
             scores=scores,
             classes=classes or ALONG_SOFTMAX,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from verify.layers.registry import Array, Call, Wide
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
+TRANSPOSED = ("Deconvolution", "DeconvolutionRistretto")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def read_window(call: Call) -> tuple[Window, int]:
     call.require(whole, "computes in whole numbers (input_scale, output_scale or saturate), not in floats")
     before, after = _pads(call, call.x.shape[channel + 1 :], Window(kernel, stride, (), (), dilation))
     window = Window(kernel, stride, before, after, dilation)
-    if call.layer.type != "Deconvolution":
+    if call.layer.type not in TRANSPOSED:
         window = replace(window, after=reaching(window, call.x.shape[channel + 1 :]))
     return window, channel
 
@@ -129,7 +130,7 @@ def _pads(call: Call, sizes: Sequence[int], window: Window) -> tuple[tuple[int, 
         call.require(count == 2, f"has pad_l, pad_r, pad_t or pad_b for {count} spatial axes, expected 2")
         return sides
     if ways[2]:
-        call.require(call.layer.type != "Deconvolution", "has pad_type, which has no meaning for Deconvolution")
+        call.require(call.layer.type not in TRANSPOSED, f"has pad_type, which has no meaning for {call.layer.type}")
         call.require(count == 2, f"has pad_type for {count} spatial axes, expected 2")
         return _same(sizes, window)
     pad = _per_axis(call, "pad", p.pad, (p.pad_h, p.pad_w), count, 0)

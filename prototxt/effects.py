@@ -67,6 +67,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "detection_output_param.visualize_threshold",
         "detection_output_param.save_file",
         "detection_output_param.save_output_param.*",
+        "frcnn_output_param.save_output_param.*",
         "hdf5_output_param.*",
         "writer_param.*",
         "augmentation_param.write_augmented",
@@ -130,7 +131,9 @@ NONE: dict[str, tuple[str, ...]] = {
         "Softmax: softmax_param.cutting_point",
         "Softmax: softmax_param.normalize_type",
         "Softmax: softmax_param.label_smooth_factor",
-        "bbox_reg_param.cls_aware",
+        "BoxGroupOutput: bbox_reg_param.cls_aware",
+        "BoxOutput: bbox_reg_param.cls_aware",
+        "DecodeBBox: bbox_reg_param.cls_aware",
     ),
 }
 """Without effect in both phases, or read outside the layer."""

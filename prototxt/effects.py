@@ -112,6 +112,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "Im2col: convolution_param.bias_term",
     ),
     "C3D's code has no groups of channels": ("Convolution3D: *.group", "Deconvolution3D: *.group"),
+    "its code leaves the first of two classes out": ("DetectionOutputExtended: *.background_label_id",),
     "its code never transposes": ("BinaryInnerProduct: inner_product_param.transpose",),
     "its code has no groups of filters": ("Deconvolution3D: *.filter_group",),
     "its code asks for phase TRAIN where it would count at test time": ("label_specific_add_param.transform_test",),

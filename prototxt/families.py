@@ -58,6 +58,7 @@ FAMILY_OF: Final[Mapping[str, str]] = {
     "DepthToSpace": "space_depth",
     "DepthwiseConvolution": "convolution",
     "DetectionOutput": "detection.detection_output",
+    "DetectionOutputExtended": "detection.detection_extended",
     "Division": "cropping",
     "Downsample": "resample",
     "Dropout": "activation",

@@ -43,7 +43,7 @@ _READERS = {
     "deformable_convolution_param": "DeformableConvolution",
     "denseblock_param": "DenseBlock",
     "depth_to_space_param": "DepthToSpace",
-    "detection_output_param": "DetectionOutput",
+    "detection_output_param": "DetectionOutput DetectionOutputExtended",
     "division_param": "Division",
     "downsample_param": "Downsample",
     "dropout_param": "Dropout",

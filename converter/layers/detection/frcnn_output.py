@@ -37,7 +37,8 @@ class FrcnnOutput(Layer):
     before them stands one of image 0 and six -1, always.
 
     A box is decoded as DecodeBBox has it and then clipped to the image; one that lies outside of it is upside down, and
-    overlaps none. Nor do boxes that have one row of pixels in common. Caffe stops at a region that is upside down.
+    overlaps none. Nor do boxes that have one row of pixels in common. Where Caffe stops, at a region that is upside
+    down, it is decoded like others here.
     """
 
     types = ("FrcnnOutput",)

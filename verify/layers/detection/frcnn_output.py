@@ -40,7 +40,10 @@ def _table(call: Call, place: int, *widths: int) -> Array:
 
 
 def _moved(call: Call, scores: Array) -> _Moved:
-    """DecodeBBoxesWithPrior and ClipBBox; the sets are the classes but the first, or one for all."""
+    """DecodeBBoxesWithPrior and ClipBBox; the sets are the classes but the first, or one for all.
+
+    The fork stops at a region with a corner on the wrong side, as DecodeBBox may make some; here it is decoded, too.
+    """
     by_class, std = call.param.bbox_reg_param.cls_aware, call.param.bbox_reg_param.bbox_std
     call.require(min(std, default=1.0) > 0 or not call.param.bbox_reg_param.bbox_mean, "needs bbox_std above 0")
     offsets = _table(call, 1, 4 * scores.shape[1] if by_class else 8)
@@ -50,7 +53,6 @@ def _moved(call: Call, scores: Array) -> _Moved:
     call.require(same, f"has {len(scores)} scores, {len(offsets)} offsets and {len(regions)} regions, expected as many")
     call.require(not regions[:, 0].any(), "a region names another image than 0")
     x0, y0, x1, y1 = (regions[:, i, None] for i in (1, 2, 3, 4))
-    call.require(bool((x1 >= x0).all() and (y1 >= y0).all()), "a region has a corner on the wrong side")
     moves = normalised(call, offsets.reshape(len(offsets), -1, 4)[:, 1:])
     ends, offs = [], []
     for axis, (low, high) in enumerate(((x0, x1), (y0, y1))):
@@ -60,7 +62,8 @@ def _moved(call: Call, scores: Array) -> _Moved:
             centre, size = move * extent + middle, extent * np.exp(growth)
             near = centre - (size - ONE) / F(2)
             far = near + size - ONE
-            blur = np.abs(wide(move)) * extent + np.abs(middle) + extent + wide(size) * (2 + np.abs(growth))
+            reach = np.abs(middle) + np.abs(wide(extent)) * (1 + np.abs(move))
+            blur = reach + np.abs(wide(size)) * (2 + np.abs(growth))
         near, far = np.maximum(F(0), near), np.minimum(image[0, 1 - axis], far)
         ends.append((near, far))
         offs.append(SLACK * UNIT * np.where(np.isfinite(blur), blur, math.inf))

@@ -67,6 +67,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "detection_output_param.visualize_threshold",
         "detection_output_param.save_file",
         "detection_output_param.save_output_param.*",
+        "frcnn_output_param.save_output_param.*",
         "hdf5_output_param.*",
         "writer_param.*",
         "augmentation_param.write_augmented",
@@ -111,6 +112,7 @@ NONE: dict[str, tuple[str, ...]] = {
         "Im2col: convolution_param.bias_term",
     ),
     "C3D's code has no groups of channels": ("Convolution3D: *.group", "Deconvolution3D: *.group"),
+    "its code leaves the first of two classes out": ("DetectionOutputExtended: *.background_label_id",),
     "its code never transposes": ("BinaryInnerProduct: inner_product_param.transpose",),
     "its code has no groups of filters": ("Deconvolution3D: *.filter_group",),
     "its code asks for phase TRAIN where it would count at test time": ("label_specific_add_param.transform_test",),
@@ -130,7 +132,9 @@ NONE: dict[str, tuple[str, ...]] = {
         "Softmax: softmax_param.cutting_point",
         "Softmax: softmax_param.normalize_type",
         "Softmax: softmax_param.label_smooth_factor",
-        "bbox_reg_param.cls_aware",
+        "BoxGroupOutput: bbox_reg_param.cls_aware",
+        "BoxOutput: bbox_reg_param.cls_aware",
+        "DecodeBBox: bbox_reg_param.cls_aware",
     ),
 }
 """Without effect in both phases, or read outside the layer."""

@@ -258,6 +258,10 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "ExpMax": _same("expmax_param", liteflownet=158),
     "FcRistretto": _RISTRETTO,
     "Flip": _same("flip_param", happynear=212),
+    "FrcnnOutput": (
+        *_same("frcnn_output_param", cascade_rcnn=160),
+        *_same("bbox_reg_param", cascade_rcnn=150),
+    ),
     "GRN": _same("grn_param", openvino=208),
     "HardSigmoid": _same("hardsigmoid_param", synopsys=258, inisis=501),
     "Im2col": _CONVOLUTION,

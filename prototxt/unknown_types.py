@@ -20,6 +20,9 @@ NO_SOURCE = "nets bear it, and no published Caffe has it"
 UNDEFINED = {
     "Yolo": "in TensorRT-Yolov3's plugin its classes, anchors, sizes and threshold are constants of the program "
     "(YoloConfigs.h), which differ from one version to the next",
+    "FrcnnProposal": "its anchors, their stride, its thresholds and how many boxes it gives stand in a JSON file that "
+    "the program of its Caffe (src/caffe/FRCNN) is started with, as anchors, feat_stride and test_rpn_…, and its code "
+    "for CPUs drops other boxes than that for GPUs",
     "DReLU": NO_SOURCE,
     "Null": NO_SOURCE,
     "RoIAlign": "one fork's takes Detectron's regions, another's has rows of 4 and gives each image num_roi_per_image "

@@ -132,7 +132,7 @@ def layers(request: LayersRequest) -> tuple[LayerType, ...]:
         >>> pooling.onnx, pooling.torch, pooling.training, pooling.checked
         (True, True, 'in part', True)
         >>> len(resnet_convert.layers())
-        193
+        196
     """
     load_plugins(request.plugins)
     if request.type is None:

@@ -100,6 +100,8 @@ class BinaryInnerProduct(_Binary, InnerProduct):
     """
 
     types = ("BinaryInnerProduct",)
+    bottoms = (1, 1)
+    read_as = ()
     _section = "binary_inner_product_param"
     _plain = "InnerProduct"
 

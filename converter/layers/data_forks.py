@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from converter.graph import Shape
 from converter.layers.base import register
 from converter.layers.data import DataLayer, HDF5Output, channels_of, image, padded, resized, sized
@@ -117,6 +119,29 @@ class LaneData(DataLayer):
         p = source.param
         images = image(p.data_param.batch_size, channels_of(p), *sized(p, *resized(p)))
         return cls(padded([images], len(source.tops)))
+
+
+@register
+class EvalData(DataLayer):
+    """Images listed in a text file, known boxes, 8 numbers each, and height and width of each image, N×2×1×1.
+
+    Of Cascade R-CNN's fork (eval_data_layer.cpp). Sizes are rounded to whole 32 pixels; only `resize_height` and
+    `resize_width` say one, and the list how many boxes there are.
+    """
+
+    types = ("EvalData",)
+
+    @classmethod
+    def read(cls, source: NetLayer) -> EvalData:
+        p = source.param.eval_data_param
+        height, width = (32 * ((size + 16) // 32) for size in (p.resize_height, p.resize_width))
+        sizes = (p.batch_size, 2, 1, 1) if p.batch_size else None
+        return cls(padded([image(p.batch_size, 3, height, width), None, sizes], len(source.tops)))
+
+    def fed_shapes(self, asked: Sequence[Shape | None]) -> Sequence[Shape | None]:
+        """How many boxes are asked for says nothing of the images."""
+        images, *others = super().fed_shapes([asked[0], *[None] * (len(asked) - 1)])
+        return [images, *(own if shape is None else shape for shape, own in zip(asked[1:], others, strict=True))]
 
 
 @register

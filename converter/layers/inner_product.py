@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from converter.folding import Float64, WeightedSum, times
-from converter.graph import Shape, count, is_free
+from converter.graph import Shape, count, format_shape, is_free
 from converter.layers.base import (
     OnnxOps,
     TorchOps,
     at_least_one,
     canonical_axis,
+    fault,
     filler,
     register,
     require,
@@ -33,16 +34,73 @@ if TYPE_CHECKING:
     from converter.node import Node
 
 
+class ProductOfBottoms(Layer):
+    """The axes of the first bottom from `axis` on as one vector, times the second, plus the third where there is one.
+
+    Of OpenVINO's training toolbox for Caffe (inner_product_layer.cpp). There are as many outputs as the second bottom
+    has items, whatever `num_output` says; with `transpose` its values are taken as inputs × outputs all the same. The
+    third counts with `bias_term` alone.
+    """
+
+    bottoms = (2, 3)
+    axis: int = 1
+    bias_term: bool = True
+    transpose: bool = False
+
+    @property
+    def untrainable(self) -> str:
+        return "its fork adds the gradient of a bottom's weights to that of the step before"
+
+    def infer(self, inputs: Sequence[Shape]) -> list[Shape]:
+        axis = canonical_axis(self.axis, len(inputs[0]))
+        terms, weight = count(inputs[0][axis:]), inputs[1]
+        require(not is_free(terms) and not any(map(is_free, weight)), "the sizes of its weights can't be left free")
+        fits = 1 <= len(weight) <= 4 and int(count(weight[1:])) == int(terms)
+        require(fits, f"the second bottom is {format_shape(weight)}; expected outputs × {terms}")
+        if len(inputs) == 3:
+            fits = int(count(inputs[2])) == int(weight[0])
+            require(fits, f"the third bottom is {format_shape(inputs[2])}; expected {weight[0]} values")
+        return [(*inputs[0][:axis], weight[0])]
+
+    def multiply_adds(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        return count(inputs[0]) * count(outputs[0][-1:])
+
+    def _sizes(self, node: Node) -> tuple[int, int, int]:
+        """The axis, and how many inputs and outputs."""
+        axis = canonical_axis(self.axis, len(node.shape))
+        return axis, int(count(node.shape[axis:])), int(node.inputs[1].shape[0])
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str) -> str:
+        axis, terms, outputs = self._sizes(node)
+        flat = g.reshape(x[0], node.shape, (*(node.shape[:axis] or (1,)), terms))
+        wanted = (terms, outputs) if self.transpose else (outputs, terms)
+        weight = g.reshape(x[1], node.inputs[1].shape, wanted)
+        y = g.op("MatMul", flat, weight if self.transpose else g.op("Transpose", weight, perm=[1, 0]))
+        if len(x) == 3 and self.bias_term:
+            y = g.op("Add", y, g.reshape(x[2], node.inputs[2].shape, (outputs,)))
+        return y if axis else g.reshape(y, (1, outputs), (outputs,))
+
+    def torch(self, t: TorchOps, node: Node, *x: str) -> str:
+        axis, terms, outputs = self._sizes(node)
+        flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
+        weight = f"{x[1]}.reshape({terms}, {outputs}).T" if self.transpose else f"{x[1]}.reshape({outputs}, {terms})"
+        bias = [f"{x[2]}.flatten()"] if len(x) == 3 and self.bias_term else []
+        return f"F.linear({', '.join([flat, weight, *bias])})"
+
+
 @register
 class InnerProduct(WeightedSum):
     """The axes from `axis` on as one vector, times a matrix, plus a bias.
 
     The matrix is num_output × inputs, with `transpose` inputs × num_output. `normalize` (happynear's Caffe for Windows)
     divides each output's row by sqrt(sum of squares + 1e-6) before each use, in the blob itself; under `transpose` it
-    takes rows of as many values as there are inputs all the same, whatever they belong to.
+    takes rows of as many values as there are inputs all the same, whatever they belong to. Further bottoms are the
+    weights (`ProductOfBottoms`).
     """
 
     types = ("InnerProduct",)
+    bottoms = (1, 3)
+    read_as: ClassVar[tuple[type[Layer], ...]] = (ProductOfBottoms,)
     num_output: int = 0
     bias_term: bool = True
     axis: int = 1
@@ -53,8 +111,10 @@ class InnerProduct(WeightedSum):
 
     @classmethod
     @by_message_alone
-    def read(cls, source: NetLayer) -> InnerProduct:
+    def read(cls, source: NetLayer) -> InnerProduct | ProductOfBottoms:
         p = source.param.inner_product_param
+        if len(source.bottoms) > 1:
+            return _of_bottoms(source)
         at_least_one(source, "inner_product_param", "num_output")
         fillers = (filler(p, "weight_filler"), filler(p, "bias_filler"))
         relu = fused_relu(source, "inner_product_param")
@@ -176,6 +236,16 @@ class InnerProduct(WeightedSum):
         module = t.module("nn.Linear", terms, self.num_output, state=dict(state), **keywords)
         flat = x[0] if len(node.shape) == axis + 1 else f"torch.flatten({x[0]}, {axis})"
         return f"{module}({flat})"
+
+
+def _of_bottoms(source: NetLayer) -> ProductOfBottoms:
+    p, section = source.param.inner_product_param, "inner_product_param"
+    unread = ("num_output", "normalize", "weight_filler", "bias_filler")
+    source.without_effect("the bottoms are its weights", *(f"{section}.{name}" for name in unread))
+    if p.bias_term and len(source.bottoms) == 2:
+        message = "bias_term with two bottoms, for which the fork's code reads a blob that it does not have"
+        raise fault(source, message, section, "bias_term")
+    return ProductOfBottoms(p.axis, p.bias_term, p.transpose)
 
 
 UNIT_LINEAR = '''

@@ -128,3 +128,35 @@ def scale_route(draw: Draw) -> Drawn:
     params = section("scale_route_param", low_scale=low, high_scale=high)
     tops = " ".join(f"top_{name}" for name in feeds)
     return decided(Drawn(layer("ScaleRoute", params, " ".join(feeds), tops), feeds, tolerance=0.0))
+
+
+@drawn("FrcnnOutput")
+@st.composite
+def frcnn_output(draw: Draw) -> Drawn:
+    """The regions are of image 0; some reach beyond the edges, and a few have a corner on the wrong side."""
+    rows, classes = draw(st.integers(1, 12)), draw(st.integers(2, 4))
+    shared = draw(st.booleans())
+    regions = sized_regions(draw, rows)
+    regions[:, 0] = 0
+    if draw(st.booleans()):
+        regions = np.concatenate([regions, normal(draw, rows, 1)], axis=1)
+    feeds = {
+        "prob": generator(draw).uniform(0, 1, (rows, classes)).astype(np.float32),
+        "moves": normal(draw, rows, 8 if shared else 4 * classes) * np.float32(draw(st.sampled_from((0.2, 1)))),
+        "regions": regions,
+        "size": np.asarray([draw(st.sampled_from(([60, 80], [211.5, 75])))], np.float32),
+    }
+    if draw(st.booleans()):
+        feeds = {name: value[:, :, None, None] for name, value in feeds.items()}
+    params = fields(
+        conf_thr=draw(maybe(st.sampled_from((0.1, 0.5, 2.0)))),
+        iou_thr=draw(maybe(LIMITS)),
+        max_det_num=draw(COUNTS),
+    )
+    saved = section("save_output_param", output_directory=draw(maybe(st.just("found"))))
+    mean = draw(maybe(st.just([0.1, -0.05, 0.02, 0.2])))
+    std = draw(maybe(st.just([0.5, 1.5, 0.75, 1.25])))
+    aware = False if shared else draw(maybe(st.just(True)))
+    moved = section("bbox_reg_param", bbox_mean=mean, bbox_std=std, cls_aware=aware)
+    text = f"frcnn_output_param {{ {params} {draw(MODES)} {saved} }} {moved}"
+    return decided(Drawn(layer("FrcnnOutput", text, " ".join(feeds)), feeds))

@@ -94,3 +94,29 @@ def writer(draw: Draw) -> Drawn:
     kind = draw(st.sampled_from(("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter")))
     params = section("writer_param", folder="out", prefix="a", scale=draw(maybe(st.just(2.0))))
     return Drawn(f"{READER}\n{layer(kind, params, 'data', '')}", {"data": normal(draw, *shape(draw, 4))}, ("out",))
+
+
+@drawn("EvalData")
+@st.composite
+def eval_data(draw: Draw) -> Drawn:
+    """Sizes are rounded to whole 32 pixels, a half upwards; beside the boxes stands each image's size."""
+    batch, height, width = draw(st.integers(1, 2)), draw(st.sampled_from((20, 48, 79))), draw(st.sampled_from((32, 65)))
+    stated = draw(st.booleans())
+    params = section(
+        "eval_data_param",
+        source="list",
+        batch_size=batch,
+        resize_height=height if stated else None,
+        resize_width=width if stated else None,
+        short_size=draw(maybe(st.just(600))),
+        scale=draw(maybe(st.just(0.5))),
+    )
+    rounded = {20: 32, 32: 32, 48: 64, 65: 64, 79: 64}
+    feeds = {
+        "data": normal(draw, batch, 3, rounded[height], rounded[width]),
+        "boxes": normal(draw, draw(st.integers(3, 5)), 8, 1, 1),
+        "sizes": normal(draw, batch, 2, 1, 1),
+    }
+    text = f"{layer('EvalData', params, '', 'data boxes sizes')}\n{READER}"
+    text += 'layer { name: "also" type: "Power" bottom: "sizes" top: "halves" power_param { scale: 0.5 } }'
+    return Drawn(text, feeds, ("out", "boxes", "halves"), sized=("boxes",) if stated else ("data", "boxes"))

@@ -178,3 +178,23 @@ def levels(draw: Draw, given: dict[str, object], classes: int, shared: bool, *, 
     names = [f"{kind}{i}" for kind in ("scores", "offsets") for i in range(len(grids))]
     names += [f"priors{i}" for i in range(len(grids))] if apart_ else ["priors"]
     return Drawn(detection(given, " ".join(names)), feeds)
+
+
+@drawn("DetectionOutputExtended")
+@st.composite
+def detection_output_extended(draw: Draw) -> Drawn:
+    images, rows, columns, anchors = draw(st.integers(1, 3)), *shape(draw, 2, least=1, most=4), draw(st.integers(1, 3))
+    count = rows * columns * anchors
+    given = suppression(draw) | {
+        "num_classes": 2,
+        "share_location": draw(maybe(st.just(True))),
+        "code_type": draw(st.sampled_from(CODES)),
+        "variance_encoded_in_target": draw(maybe(st.booleans())),
+    }
+    feeds = {
+        "offsets": normal(draw, images, rows, columns, 4 * anchors) * np.float32(0.3),
+        "scores": scores(draw, images, rows, columns, 2 * anchors),
+        "priors": boxes(draw, count),
+    }
+    text = detection(given, " ".join(feeds)).replace("DetectionOutput", "DetectionOutputExtended")
+    return Drawn(text, feeds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import strategies as st
 
-from tests.drawn.base import Draw, Drawn, axis, blob, drawn, generator, layer, maybe, section, shape, uniform
+from tests.drawn.base import Draw, Drawn, axis, blob, drawn, generator, layer, maybe, normal, section, shape, uniform
 
 FILLERS = st.sampled_from(([], [uniform("weight_filler"), uniform("bias_filler")]))
 
@@ -26,6 +28,29 @@ def inner_product(draw: Draw) -> Drawn:
         normalize=draw(maybe(st.booleans())),
     )
     return Drawn(layer("InnerProduct", params), {"x": x})
+
+
+@drawn("InnerProduct")
+@st.composite
+def product_of_bottoms(draw: Draw) -> Drawn:
+    """The weights are a bottom, in any shape of as many items as there are outputs, and so is the bias."""
+    x = blob(draw, most=4)
+    place, outputs, biased = axis(draw, x.ndim), draw(st.integers(1, 7)), draw(st.booleans())
+    inner = x.shape[place:]
+    shaped = draw(st.sampled_from(((math.prod(inner),), inner, (1, math.prod(inner)))))
+    feeds = {"x": x, "weights": normal(draw, outputs, *(shaped if len(shaped) < 4 else (math.prod(inner),)))}
+    if biased:
+        feeds["bias"] = normal(draw, *draw(st.sampled_from(((outputs,), (1, outputs)))))
+    params = section(
+        "inner_product_param",
+        *draw(FILLERS),
+        num_output=draw(maybe(st.just(outputs))),
+        bias_term=draw(maybe(st.booleans())) if biased else False,
+        axis=draw(maybe(st.just(1))) if place == 1 else place,
+        transpose=draw(maybe(st.booleans())),
+        normalize=draw(maybe(st.booleans())),
+    )
+    return Drawn(layer("InnerProduct", params, " ".join(feeds)), feeds)
 
 
 @drawn("Embed")

@@ -201,3 +201,101 @@ def closest() -> Naive:
 def everything() -> Naive:
     """Without bounds all rows come, that without an area as well."""
     return routed("", [0, 1, 2, 3, 4])
+
+
+def jaccard(better: Box, other: Box, mode: str) -> float:
+    """JaccardOverlap of bbox_util.cpp, corner by corner."""
+    if any(box[axis + 2] < box[axis] for box in (better, other) for axis in (0, 1)):
+        return 0.0
+    left_edge, top, right, bottom = (f(better[i], other[i]) for i, f in enumerate((max, max, min, min)))
+    if left_edge > right or top >= bottom:
+        return 0.0
+    common = (right - left_edge + 1) * (bottom - top + 1)
+    mine, theirs = ((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (better, other))
+    return common / {"IOMU": min(mine, theirs), "IOFU": mine}.get(mode, mine + theirs - common)
+
+
+def detected(
+    feeds: dict[str, Array], *, by_class: bool, floor: float, limit: float, mode: str, most: int, mean: Box, std: Box
+) -> Array:
+    """The rows of frcnn_output_layer.cpp."""
+    scores, offsets, regions = (feeds[name].reshape(len(feeds[name]), -1) for name in ("prob", "moves", "regions"))
+    height, width = feeds["size"].ravel().tolist()
+    of_classes: list[list[Box]] = []
+    for label in range(1, scores.shape[1]):
+        boxes: list[Box] = []
+        for i, (_, *corners) in enumerate(regions[:, :5].tolist()):
+            if scores[i, label] < floor:
+                continue
+            first = 4 * label if by_class else 4
+            box = [0.0] * 4
+            for axis, far_edge in enumerate((width, height)):
+                size = corners[axis + 2] - corners[axis] + 1
+                middle = (corners[axis + 2] + corners[axis]) / 2
+                move, grow = (float(offsets[i, first + k]) * std[k] + mean[k] for k in (axis, axis + 2))
+                middle, size = middle + move * size, size * math.exp(grow)
+                box[axis] = max(0.0, middle - (size - 1) / 2)
+                box[axis + 2] = min(far_edge, middle - (size - 1) / 2 + size - 1)
+            boxes.append([*box, float(scores[i, label])])
+        boxes.sort(key=lambda box: -box[4])
+        kept: list[Box] = []
+        for box in boxes:
+            if not any(jaccard(better, box, mode) > limit for better in kept):
+                kept.append(box)
+        of_classes.append([[0, *box[:4], label, box[4]] for box in kept])
+    lowest = -math.inf
+    if 0 < most < sum(map(len, of_classes)):
+        lowest = sorted((row[6] for rows in of_classes for row in rows), reverse=True)[most - 1]
+    rows = [[0.0, -1, -1, -1, -1, -1, -1], *(row for rows in of_classes for row in rows if row[6] >= lowest)]
+    return np.asarray(rows, np.float32)[:, :, None, None]
+
+
+def head_of(count: int, classes: int, sets: int, seed: int) -> dict[str, Array]:
+    """Regions in an image of 60×80, some of them beyond its edges, with scores behind them."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(-10, 70, (count, 2))
+    corners = np.concatenate([low, low + rng.uniform(10, 40, (count, 2)), rng.uniform(0, 1, (count, 1))], axis=1)
+    return {
+        "prob": rng.uniform(0, 1, (count, classes)).astype(np.float32),
+        "moves": random(seed + 1, count, 4 * sets, 1, 1),
+        "regions": np.concatenate([np.zeros((count, 1)), corners], axis=1).astype(np.float32)[:, :, None, None],
+        "size": np.asarray([[60, 80]], np.float32)[:, :, None, None],
+    }
+
+
+@case("frcnn_output")
+def found_in_regions() -> Naive:
+    """Moves of all classes alike; those boxes that lie beyond the image overlap none; the ten best of all classes."""
+    feeds = head_of(24, 3, 2, 95)
+    mean, std = [0.0, 0.1, 0.2, -0.1], [0.1, 0.1, 0.2, 0.3]
+    every = detected(feeds, by_class=False, floor=0.2, limit=0.25, mode="IOU", most=0, mean=mean, std=std)
+    rows = detected(feeds, by_class=False, floor=0.2, limit=0.25, mode="IOU", most=10, mean=mean, std=std)
+    assert len(rows) == 11 < len(every) < (feeds["prob"][:, 1:] >= 0.2).sum()
+    assert (every[1:, 3:5] < every[1:, 1:3]).any()
+    params = (
+        "frcnn_output_param { conf_thr: 0.2 iou_thr: 0.25 max_det_num: 10 } bbox_reg_param { cls_aware: false "
+        "bbox_mean: 0 bbox_mean: 0.1 bbox_mean: 0.2 bbox_mean: -0.1 "
+        "bbox_std: 0.1 bbox_std: 0.1 bbox_std: 0.2 bbox_std: 0.3 }"
+    )
+    return Naive(layer("FrcnnOutput", params, " ".join(feeds)), feeds, {("it", "out"): rows})
+
+
+@case("frcnn_output_by_class")
+def found_by_class() -> Naive:
+    """Moves of each class, as they are; a share of the better box."""
+    feeds = head_of(15, 4, 4, 97)
+    feeds["moves"] *= np.float32(0.3)
+    feeds["regions"] = feeds["regions"][:, :5]
+    rows = detected(feeds, by_class=True, floor=0.0, limit=0.5, mode="IOFU", most=0, mean=[0] * 4, std=[1] * 4)
+    assert 20 < len(rows) < 45
+    text = layer("FrcnnOutput", "frcnn_output_param { nms_type: 'IOFU' }", " ".join(feeds))
+    return Naive(text, feeds, {("it", "out"): rows})
+
+
+@case("frcnn_output_of_nothing")
+def nothing_in_regions() -> Naive:
+    """No score is high enough: the row that stands before all others."""
+    feeds = head_of(5, 3, 3, 99)
+    rows = np.asarray([0, -1, -1, -1, -1, -1, -1], np.float32).reshape(1, 7, 1, 1)
+    text = layer("FrcnnOutput", "frcnn_output_param { conf_thr: 1.5 max_det_num: 3 }", " ".join(feeds))
+    return Naive(text, feeds, {("it", "out"): rows})

@@ -53,3 +53,9 @@ def writers() -> Naive:
     for kind in ("FLOWriter", "FloatWriter", "ImgWriter", "PFMWriter"):
         text += f'\nlayer {{ name: "{kind}" type: "{kind}" bottom: "data" writer_param {{ folder: "out" }} }}'
     return Naive(text, {"data": data}, {("reader", "out"): 2 * data + 1})
+
+
+@case("eval_data")
+def eval_data() -> Naive:
+    params = "eval_data_param { source: 'list' batch_size: 2 resize_height: 33 resize_width: 50 }"
+    return brought_in("EvalData", params, 2, 3, 32, 64)

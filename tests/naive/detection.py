@@ -272,3 +272,42 @@ def regions() -> Naive:
     )
     text = layer("DetectionOutput", section(f"{params} nms_param {{ nms_threshold: 0.45 }}"), "offsets scores regions")
     return Naive(text, feeds, {("it", "out"): expected})
+
+
+def _placed(floor: float, most: int) -> Naive:
+    """OpenVINO's detection_output_extended_layer.cpp: two images of 2×3 places with two anchors each."""
+    feeds = {"offsets": random(31, 2, 2, 3, 8), "scores": scores_of(32, 2, 2, 3, 4), "priors": priors(33, 12)}
+    boxes, variances = feeds["priors"].reshape(2, 12, 4).tolist()
+    found = []
+    for image in range(2):
+        own, scores, places = [], [], []
+        for y in range(2):
+            for x in range(3):
+                for anchor in range(2):
+                    i = len(own)
+                    own.append(
+                        from_center(boxes[i], variances[i], feeds["offsets"][image, y, x, 4 * anchor :][:4].tolist())
+                    )
+                    scores.append(float(feeds["scores"][image, y, x, 2 * anchor + 1]))
+                    places.append([anchor, x, y])
+        for i in suppressed(own, scores, floor, 0.45)[:most]:
+            found.append([image, 1, scores[i], *own[i], *places[i]])
+    found = found or [[image, *[-1] * 9] for image in range(2)]
+    params = (
+        "detection_output_param { num_classes: 2 code_type: CENTER_SIZE background_label_id: -1 "
+        f"confidence_threshold: {floor} keep_top_k: {most} nms_param {{ nms_threshold: 0.45 }} }}"
+    )
+    text = layer("DetectionOutputExtended", params, "offsets scores priors")
+    return Naive(text, feeds, {("it", "out"): np.array([[found]], f32)})
+
+
+@case("detection_output_extended")
+def placed() -> Naive:
+    made = _placed(0.2, 4)
+    assert made.answers["it", "out"].shape == (1, 1, 8, 10)
+    return made
+
+
+@case("detection_output_extended_of_nothing")
+def placed_nowhere() -> Naive:
+    return _placed(1.5, 4)

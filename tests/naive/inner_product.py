@@ -1,4 +1,6 @@
-"""happynear's InnerProduct, which makes each row of its weights a unit vector, and bottom-up-attention's Embed."""
+"""Forks' InnerProduct: happynear's makes each row of its weights a unit vector, in OpenVINO's they are a bottom; and
+bottom-up-attention's Embed.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +57,30 @@ layer { name: "both" type: "Concat" bottom: "scores" bottom: "row" top: "both" }
 """
     answers = {("row", "row"): rows, ("both", "both"): np.array([[*scores[n], *rows[n]] for n in range(3)])}
     return Naive(text, {"x": x}, answers, {"scores": [weight], "row": [table]})
+
+
+def of_bottoms(transpose: bool, biased: bool) -> Naive:
+    """OpenVINO's inner_product_layer.cpp: the second bottom's items are the outputs, its memory the matrix."""
+    feeds = {"x": random(4, 2, 3, 5, 4), "weights": random(5, 6, 5, 4)}
+    flat = [float(v) for v in feeds["weights"].ravel()]
+    bias = [0.0] * 6
+    if biased:
+        feeds["bias"] = random(6, 6)
+        bias = [float(v) for v in feeds["bias"]]
+    y = np.empty((2, 3, 6), np.float32)
+    for n, c, o in np.ndindex(2, 3, 6):
+        x = [float(v) for v in feeds["x"][n, c].ravel()]
+        y[n, c, o] = sum(x[k] * flat[k * 6 + o if transpose else o * 20 + k] for k in range(20)) + bias[o]
+    params = f"axis: 2 {'transpose: true' if transpose else ''} {'' if biased else 'bias_term: false num_output: 6'}"
+    text = layer("InnerProduct", f"inner_product_param {{ {params} }}", " ".join(feeds))
+    return Naive(text, feeds, {("it", "out"): y})
+
+
+@case("inner_product_of_bottoms")
+def product_of_two() -> Naive:
+    return of_bottoms(transpose=False, biased=False)
+
+
+@case("inner_product_of_bottoms_transpose")
+def product_of_three() -> Naive:
+    return of_bottoms(transpose=True, biased=True)

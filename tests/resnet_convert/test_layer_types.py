@@ -57,7 +57,7 @@ def test_a_layer_that_a_training_refuses_is_not_said_to_train() -> None:
         **dict.fromkeys(("ConvolutionRistretto", "DeconvolutionRistretto", "FcRistretto", "LRNRistretto"), "no"),
         **dict.fromkeys(("DataAugmentation", "Downsample", "FlowWarp", "Mean", "Resample", "Warp"), "no"),
         **dict.fromkeys(("BatchNorm", "ELU", "GRN", "LabelSpecificAdd", "Normalize", "Pooling", "SPP"), "in part"),
-        **dict.fromkeys(("BinaryConvolution", "BinaryInnerProduct"), "in part"),
+        **dict.fromkeys(("BinaryConvolution", "BinaryInnerProduct", "InnerProduct"), "in part"),
         **dict.fromkeys(("ChannelScale", "MergeCrop", "SpatialTransformer", "UnPooling", "Unpooling"), "in part"),
     }
     assert BY_NAME["BilinearInterpolate"].why_untrained == "its fork has no backward pass for it"

@@ -61,6 +61,7 @@ def untrainable(net: Net) -> bool:
     odd = layer.type == "BatchNorm" and behind and not layer.param.batch_norm_param.add_eps_before_sqrt
     odd |= layer.type == "ELU" and getattr(layer.param.elu_param, "lambda") != 1
     odd |= layer.type == "Insanity"
+    odd |= layer.type == "InnerProduct" and len(layer.bottoms) > 1
     odd |= layer.type == "BinaryConvolution" and layer.param.binary_convolution_param.use_binarization
     odd |= layer.type == "BinaryInnerProduct" and layer.param.binary_inner_product_param.use_binarization
     odd |= layer.param.grn_param.dummy_backward

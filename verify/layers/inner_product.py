@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prototxt.words import format_shape
 from verify.layers.registry import Array, Call, Feeding, Sensitivity, Wide, blocks, jumps, narrow, register, wide
 from verify.layers.shared.fused import rectified
 
@@ -50,10 +51,33 @@ def _matrix(call: Call) -> tuple[Array, Array | None, int]:
     return (weight.T if p.transpose else weight), (bias[0] if bias else None), axis
 
 
+def _of_bottoms(call: Call) -> tuple[Array, Array | None, int]:
+    """The same where the second bottom is the weights, and a third the bias (OpenVINO's toolbox for Caffe)."""
+    p = call.param.inner_product_param
+    unread = ("num_output", "normalize", "weight_filler", "bias_filler")
+    call.ignores("the bottoms are its weights", *(f"inner_product_param.{name}" for name in unread))
+    call.require(not p.bias_term or len(call.bottoms) == 3, "reads a bias that it does not have; bias_term: false")
+    axis, given = call.axis(p.axis), call.bottoms[1]
+    inputs, outputs = math.prod(call.x.shape[axis:]), given.shape[0] if given.ndim else 1
+    seen = f"the second bottom is {format_shape(given.shape)}, expected outputs × {inputs}"
+    call.require(1 <= given.ndim <= 4 and given.size == outputs * inputs, seen)
+    weight = given.reshape(inputs, outputs).T if p.transpose else given.reshape(outputs, inputs)
+    bias = call.bottoms[2] if len(call.bottoms) == 3 else None
+    if bias is not None:
+        call.require(bias.size == outputs, f"the third bottom has {bias.size} values for {outputs} outputs")
+    return weight, bias.reshape(-1) if bias is not None and p.bias_term else None, axis
+
+
 def inner_product_error(call: Call, tops: Sequence[Array]) -> list[Sensitivity]:
-    """Of `product`, with the layer's own matrix."""
-    weight, bias, _ = _matrix(call)
-    return product_error(weight, bias)
+    """Of `product`, with the layer's own matrix or that of its bottoms."""
+    if len(call.bottoms) == 1:
+        weight, bias, _ = _matrix(call)
+        return product_error(weight, bias)
+    weight, bias, _ = _of_bottoms(call)
+    (of_x,) = product_error(weight, bias)
+    growth = row_norm(call.x.reshape(-1, weight.shape[1]))
+    gains = (*of_x.gains, growth, float(bias is not None))
+    return [Sensitivity(of_x.fan_in, gains[: len(call.bottoms)])]
 
 
 def product_error(weight: Array, bias: Array | None) -> list[Sensitivity]:
@@ -81,12 +105,15 @@ def product(bottoms: Sequence[Array], weight: Array, bias: Array | None, axis: i
 
 @register(
     "InnerProduct",
+    bottoms=(1, 3),
     error=inner_product_error,
     scores=lambda layer: layer.param.inner_product_param.num_output,
     beside=multiplied,
 )
 def inner_product(call: Call) -> list[Array]:
     """x flattened from `axis` on, times the weights, plus bias; the top keeps the axes before `axis`."""
+    if len(call.bottoms) > 1:
+        return product((call.x,), *_of_bottoms(call))
     return multiplied(call, ())
 
 

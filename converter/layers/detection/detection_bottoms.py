@@ -35,12 +35,14 @@ class DetectionValues(NamedTuple):
         scores: images × classes × boxes.
         prior: 1 × boxes × 4, or images × boxes × 4; an axis of 1 before the last where classes do not share offsets.
         variance: likewise, for all images; empty where it is in the offsets.
+        beside: numbers that stand behind a box's corners as they are, 1 × boxes × numbers; empty for none.
     """
 
     offsets: str
     scores: str
     prior: str
     variance: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Bottoms:
     classes: int
     sets: int = 1
     values: int = 4
+
+    @property
+    def columns(self) -> int:
+        """How many numbers of a box come out: its corners and what stands behind them."""
+        return self.values
 
     def infer(self, shapes: Sequence[Shape]) -> Sizes:
         """NetError where the bottoms do not go together."""
@@ -120,7 +127,7 @@ class Refined(Bottoms):
         return sizes
 
     def onnx(self, g: OnnxOps, node: Node, *x: str, encoded: bool) -> DetectionValues:
-        offsets, scores, prior, variance = super().onnx(g, node, *x[:3], encoded=encoded)
+        offsets, scores, prior, variance, _ = super().onnx(g, node, *x[:3], encoded=encoded)
         boxes = self.infer([v.shape for v in node.inputs]).boxes
         objects = g.slice(g.op("Reshape", x[3], g.ints([-1, boxes, 2], "shape")), 2, 1, 2)
         poor = g.op("Less", g.op("Transpose", objects, perm=[0, 2, 1]), g.scalar(self.objectness, "objectness"))
@@ -157,6 +164,34 @@ class Regions(Bottoms):
     def torch(self, t: TorchOps, node: Node, *x: str) -> list[str]:
         t.helper("regions_as_priors", REGIONS_AS_PRIORS)
         return [*x[:2], f"regions_as_priors({x[2]}, {self.image[0]}, {self.image[1]})"]
+
+
+@dataclass(frozen=True)
+class OfPlaces(Bottoms):
+    """SSD's three, the offsets N×H×W×(4 · anchors): behind a box's corners stand its anchor, column and row."""
+
+    @property
+    def columns(self) -> int:
+        return 7
+
+    def infer(self, shapes: Sequence[Shape]) -> Sizes:
+        offsets = shapes[0]
+        fits = len(offsets) == 4 and int(offsets[3]) % 4 == 0
+        require(fits, f"the first bottom is {format_shape(offsets)}; expected N×H×W×(4 · anchors)")
+        require(not any(map(is_free, offsets[1:])), "the sizes of the features can't be left free: a row names places")
+        return super().infer(shapes)
+
+    def onnx(self, g: OnnxOps, node: Node, *x: str, encoded: bool) -> DetectionValues:
+        given = super().onnx(g, node, *x, encoded=encoded)
+        rows, columns, values = map(int, node.shape[1:])
+        row, column, anchor = np.indices((rows, columns, values // 4), np.float32).reshape(3, 1, -1)
+        return given._replace(beside=g.constant(np.stack([anchor, column, row], axis=2), "places"))
+
+
+def beside(g: OnnxOps, numbers: str, corners: str) -> str:
+    """Numbers beside each box, images × boxes × numbers, for corners images × boxes × 4."""
+    images = g.slice(g.op("Shape", corners), 0, 0, 1)
+    return g.op("Expand", numbers, g.op("Concat", images, g.ints([1, 1], "ones"), axis=0))
 
 
 def boxes_of(name: str, priors: Shape) -> int:

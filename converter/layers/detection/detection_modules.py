@@ -62,6 +62,22 @@ class ShapeDetectionOutput(DetectionOutput):
         return torch.cat([boxes, self.shape(prior, variance, offsets[..., 4:])], dim=-1)
 '''
 
+PLACED = '''
+class PlacedDetectionOutput(DetectionOutput):
+    """With anchor, column and row of its place behind each row's corners (OpenVINO's training toolbox)."""
+
+    def forward(self, offsets, scores, priors):
+        images, rows, columns, values = offsets.shape
+        axes = (torch.arange(size, device=offsets.device) for size in (rows, columns, values // 4))
+        row, column, anchor = torch.meshgrid(*axes, indexing="ij")
+        places = torch.stack([anchor, column, row], dim=-1).reshape(1, -1, 1, 3).to(offsets)
+        prior, variance = priors.reshape(2, -1, 1, 4)
+        boxes = self.boxes(offsets.reshape(images, len(prior), 4), prior, variance)
+        boxes = torch.cat([boxes, places.expand(images, -1, -1, -1)], dim=-1)
+        scores = scores.reshape(images, len(prior), -1)
+        return self.rows(boxes.expand(-1, -1, scores.shape[2], -1), scores)
+'''
+
 REFINED = '''
 class RefinedDetectionOutput(DetectionOutput):
     """Prior boxes are moved first, and those where there is hardly anything find the first class alone (RefineDet)."""

@@ -24,9 +24,16 @@ from converter.layers.detection.box_decoding import (
     decoded_shape,
 )
 from converter.layers.detection.boxes import above
-from converter.layers.detection.detection_bottoms import Bottoms, DetectionValues, Refined, Regions
+from converter.layers.detection.detection_bottoms import Bottoms, DetectionValues, Refined, Regions, beside
 from converter.layers.detection.detection_levels import Levels
-from converter.layers.detection.detection_modules import CLIPPED_ROWS, DETECTION_OUTPUT, NOTHING_FOUND, REFINED, SHAPED
+from converter.layers.detection.detection_modules import (
+    CLIPPED_ROWS,
+    DETECTION_OUTPUT,
+    NOTHING_FOUND,
+    PLACED,
+    REFINED,
+    SHAPED,
+)
 from converter.layers.detection.suppression import (
     LOWEST,
     MOST_LIMITS,
@@ -95,7 +102,7 @@ class DetectionOutput(Layer):
             p.code_type,
             p.variance_encoded_in_target,
             shortest(p.confidence_threshold) if p.HasField("confidence_threshold") else LOWEST,
-            _limits(source, p),
+            overlap_limits(source, p),
             top_k if top_k >= 0 else None,
             p.keep_top_k if p.keep_top_k >= 0 else None,
             re.sub(r"\W", "_", f"detections_of_{source.name}"),
@@ -111,7 +118,7 @@ class DetectionOutput(Layer):
         most = len(self.labels) * self._candidates(boxes)
         if self.keep_top_k is not None:
             most = min(most, self.keep_top_k)
-        columns = 3 + self.reads.values
+        columns = 3 + self.reads.columns
         if self._finds_nothing():
             return [(1, 1, 1 if self.clips else images, columns)]
         return [(1, 1, FreeDim(int(images) * most, self.found), columns)]
@@ -193,6 +200,8 @@ class DetectionOutput(Layer):
         offsets = g.slice(given.offsets, -1, 0, 4) if self._shape() else given.offsets
         scaled = offsets if self.variance_encoded_in_target else g.op("Mul", given.variance, offsets)
         corners = decoded(g, self.code_type, given.prior, scaled)
+        if given.beside:
+            corners = g.op("Concat", corners, beside(g, given.beside, corners), axis=-1)
         if not self._shape():
             return corners
         shape = g.slice(given.offsets, -1, 4, self.reads.values)
@@ -221,7 +230,7 @@ class DetectionOutput(Layer):
             many = g.ints([images], "images") if isinstance(images, int) else g.unsqueeze(images, [0])
             nothing = g.op("Expand", nothing, many)
         found = g.places(g.op("Concat", kept, nothing, axis=0))
-        values = self.reads.values
+        values = self.reads.columns
         columns = [
             (self._owners(g, images, corners, table), 2),
             (g.op("Reshape", scores, g.ints([-1, 1], "shape")), 1),
@@ -248,20 +257,22 @@ class DetectionOutput(Layer):
     def _blanks(self, g: OnnxOps, images: int | str) -> str:
         """A row of its number and -1 for each image; TextBoxes has one of -1 alone."""
         if self.clips:
-            return g.constant(np.full((1, 3 + self.reads.values), -1, np.float32), "blank")
-        pads = g.ints([0, 0, 0, 2 + self.reads.values], "pads")
+            return g.constant(np.full((1, 3 + self.reads.columns), -1, np.float32), "blank")
+        pads = g.ints([0, 0, 0, 2 + self.reads.columns], "pads")
         return g.op("Pad", g.unsqueeze(_numbers(g, images), [1]), pads, g.scalar(-1.0))
 
     def torch(self, t: TorchOps, node: Node, *x: str) -> str:
         bottoms = self.reads.torch(t, node, *self._read(x))
         if self._finds_nothing():
             t.helper("nothing_found", NOTHING_FOUND)
-            return self._torch_rows(t, f"nothing_found(len({x[0]}), {3 + self.reads.values}).to({x[0]})")
+            return self._torch_rows(t, f"nothing_found(len({x[0]}), {3 + self.reads.columns}).to({x[0]})")
         decode, source = DECODERS[self.code_type]
         t.helper(decode, source)
         t.helper("box_overlaps", OVERLAPS)
         t.helper("suppress", SUPPRESS if len(self.limits) == 1 else SUPPRESS_LOWERING)
         cls = t.helper("DetectionOutput", DETECTION_OUTPUT)
+        if self.reads.columns > self.reads.values:
+            cls = t.helper("PlacedDetectionOutput", PLACED)
         words: dict[str, Any] = {
             "floor": self.confidence_threshold if self.confidence_threshold != LOWEST else None,
             "limit": self.limits[0] if len(self.limits) == 1 else self.limits,
@@ -337,7 +348,7 @@ def _levels(source: NetLayer, p: DetectionOutputParameter, sets: int) -> Levels:
     return Levels(p.num_classes, sets, 4, levels, p.no_permute)
 
 
-def _limits(source: NetLayer, p: DetectionOutputParameter) -> tuple[float, ...]:
+def overlap_limits(source: NetLayer, p: DetectionOutputParameter) -> tuple[float, ...]:
     """The share that boxes may overlap; with an eta below 1 it falls as long as it is above a half."""
     nms, place = p.nms_param, (SECTION, "nms_param")
     if not 0 <= nms.nms_threshold < math.inf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from converter.emission import OnnxOps
@@ -35,54 +37,101 @@ def overlapping_none(
         mode: IOMU, IOFU or IOU.
         pixels: whether a far corner belongs to its box.
     """
-    zero, one = g.scalar(0.0, "zero"), g.scalar(1.0, "one")
-    low, high = g.slice(boxes, 1, 0, 2), g.slice(boxes, 1, 2, 4)
-    size = g.op("Sub", high, low)
-    least = g.reduce("ReduceMin", size, [1], keepdims=False)
-    valid = g.op("GreaterOrEqual" if pixels else "Greater", least, zero)
-    area = g.reduce("ReduceProd", g.op("Add", size, one) if pixels else size, [1], keepdims=False)
+    zero = g.scalar(0.0, "zero")
+    extents = _extents(g, boxes, pixels=pixels)
     rank = g.constant(np.arange(ranks), "rank")
 
     def drop(inner: OnnxOps, number: str, kept: str) -> str:
-        mine = {x: inner.op("Gather", x, number, axis=0) for x in (low, high, area, valid, kept)}
-        common = inner.op("Sub", inner.op("Min", high, mine[high]), inner.op("Max", low, mine[low]))
-        across, down = (inner.op("Squeeze", inner.slice(common, 1, i, i + 1), inner.ints([1])) for i in (0, 1))
-        meet = inner.op(
-            "And",
-            inner.op("GreaterOrEqual" if pixels else "Greater", across, zero),
-            inner.op("Greater", down, zero),
-        )
-        if pixels:
-            across, down = inner.op("Add", across, one), inner.op("Add", down, one)
-        share = inner.op("Mul", across, down)
-        if mode == "IOMU":
-            whole = inner.op("Min", area, mine[area])
-        elif mode == "IOFU":
-            whole = mine[area]
-        else:
-            whole = inner.op("Sub", inner.op("Add", area, mine[area]), share)
-        real = inner.op("And", meet, inner.op("And", valid, mine[valid]))
-        share = inner.op("Where", real, inner.op("Div", share, whole), zero)
+        mine = _Extents(*(inner.op("Gather", x, number, axis=0) for x in extents))
+        share = _shares(inner, mine, extents, mode, pixels=pixels)
         gone = inner.op(
             "And", inner.op("Greater", share, inner.scalar(limit, "limit")), inner.op("Greater", rank, number)
         )
-        gone = inner.op("And", gone, inner.op("Greater", mine[kept], zero))
+        gone = inner.op("And", gone, inner.op("Greater", inner.op("Gather", kept, number, axis=0), zero))
         return inner.op("Where", gone, zero, kept)
 
     stays = g.carry(g.constant(np.asarray(ranks, np.int64), "rounds"), g.op("Cast", eligible, to=FLOAT), drop)
     return g.places(g.op("Greater", stays, zero))
 
 
+def overlapping_none_of_class(g: OnnxOps, boxes: str, scores: str, limit: float, mode: str) -> str:
+    """Scores, LOWEST where a box overlaps one before it that stays; one round of a loop serves all classes.
+
+    Args:
+        g: where to record.
+        boxes: corners, classes × ranks × 4, best first, the far ones pixels of the box.
+        scores: classes × ranks, LOWEST where a box does not count.
+        limit: of the overlap.
+        mode: IOMU, IOFU or IOU.
+    """
+    lowest = g.scalar(LOWEST, "lowest")
+    extents = _extents(g, boxes, pixels=True)
+    rounds = g.op("Squeeze", g.slice(g.op("Shape", scores), 0, 1, 2), g.ints([0]))
+    start, step = (g.constant(np.asarray(number, np.int64), "number") for number in (0, 1))
+    rank = g.op("Range", start, rounds, step)
+
+    def drop(inner: OnnxOps, number: str, kept: str) -> str:
+        first = inner.unsqueeze(number, [0])
+        mine = _Extents(*(inner.op("Gather", x, first, axis=1) for x in extents))
+        share = _shares(inner, mine, extents, mode, pixels=True)
+        gone = inner.op(
+            "And", inner.op("Greater", share, inner.scalar(limit, "limit")), inner.op("Greater", rank, number)
+        )
+        gone = inner.op("And", gone, inner.op("Greater", inner.op("Gather", kept, first, axis=1), lowest))
+        return inner.op("Where", gone, lowest, kept)
+
+    return g.carry(rounds, scores, drop)
+
+
+class _Extents(NamedTuple):
+    """Near and far corners of boxes, their areas, and whether no corner is on the wrong side."""
+
+    low: str
+    high: str
+    area: str
+    valid: str
+
+
+def _extents(g: OnnxOps, boxes: str, *, pixels: bool) -> _Extents:
+    zero, one = g.scalar(0.0, "zero"), g.scalar(1.0, "one")
+    low, high = g.slice(boxes, -1, 0, 2), g.slice(boxes, -1, 2, 4)
+    size = g.op("Sub", high, low)
+    least = g.reduce("ReduceMin", size, [-1], keepdims=False)
+    valid = g.op("GreaterOrEqual" if pixels else "Greater", least, zero)
+    area = g.reduce("ReduceProd", g.op("Add", size, one) if pixels else size, [-1], keepdims=False)
+    return _Extents(low, high, area, valid)
+
+
+def _shares(g: OnnxOps, mine: _Extents, others: _Extents, mode: str, *, pixels: bool) -> str:
+    """How much a box and each of the others have in common."""
+    zero, one = g.scalar(0.0, "zero"), g.scalar(1.0, "one")
+    common = g.op("Sub", g.op("Min", others.high, mine.high), g.op("Max", others.low, mine.low))
+    across, down = (g.op("Squeeze", g.slice(common, -1, i, i + 1), g.ints([-1])) for i in (0, 1))
+    meet = g.op("And", g.op("GreaterOrEqual" if pixels else "Greater", across, zero), g.op("Greater", down, zero))
+    if pixels:
+        across, down = g.op("Add", across, one), g.op("Add", down, one)
+    share = g.op("Mul", across, down)
+    if mode == "IOMU":
+        whole = g.op("Min", others.area, mine.area)
+    elif mode == "IOFU":
+        whole = mine.area
+    else:
+        whole = g.op("Sub", g.op("Add", others.area, mine.area), share)
+    real = g.op("And", meet, g.op("And", others.valid, mine.valid))
+    return g.op("Where", real, g.op("Div", share, whole), zero)
+
+
 FIELD_BOXES = {
     "field_overlaps": '''
 def field_overlaps(box, others, mode, pixel):
     """How much of one box and each of the others is common; `pixel` is 1 where far corners belong to a box."""
-    least, least_box = ((x[..., 2:] - x[..., :2]).amin(dim=-1) for x in (others, box))
+    extent, extents = (x[..., 2:] - x[..., :2] for x in (box, others))
+    least, least_box = (x.amin(dim=-1) for x in (extents, extent))
     real = (least >= 0) & (least_box >= 0) if pixel else (least > 0) & (least_box > 0)
-    size = torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])
-    meet = (size[:, 0] >= 0 if pixel else size[:, 0] > 0) & (size[:, 1] > 0)
-    common = (size + pixel).prod(dim=1)
-    area, areas = (box[2:] - box[:2] + pixel).prod(), (others[:, 2:] - others[:, :2] + pixel).prod(dim=1)
+    size = torch.minimum(box[..., 2:], others[..., 2:]) - torch.maximum(box[..., :2], others[..., :2])
+    meet = (size[..., 0] >= 0 if pixel else size[..., 0] > 0) & (size[..., 1] > 0)
+    common = (size + pixel).prod(dim=-1)
+    area, areas = (extent + pixel).prod(dim=-1), (extents + pixel).prod(dim=-1)
     if mode == "IOMU":
         whole = areas.minimum(area)
     else:

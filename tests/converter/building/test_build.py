@@ -67,6 +67,13 @@ CASES = {
         "Convolution? If not, --plugin FILE.py supplies it\nnet.prototxt:4:19: error: layer 'c' (Quux): unknown layer "
         "type 'Quux'; --plugin FILE.py supplies it",
     ),
+    "a type whose numbers its program has in a file": (
+        DATA + 'layer { name: "rois" type: "FrcnnProposal" bottom: "data" bottom: "data" bottom: "data" top: "rois" }',
+        "net.prototxt:2:22: error: layer 'rois' (FrcnnProposal): unknown layer type 'FrcnnProposal': no public source "
+        "defines it for a net alone: its anchors, their stride, its thresholds and how many boxes it gives stand in a "
+        "JSON file that the program of its Caffe (src/caffe/FRCNN) is started with, as anchors, feat_stride and "
+        "test_rpn_…, and its code for CPUs drops other boxes than that for GPUs; --plugin FILE.py supplies it",
+    ),
     "a type that no public source defines": (
         DATA + 'layer { name: "y" type: "Yolo" bottom: "data" bottom: "data" top: "y" }',
         "net.prototxt:2:19: error: layer 'y' (Yolo): unknown layer type 'Yolo': no public source defines it for a net "

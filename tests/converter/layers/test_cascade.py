@@ -13,12 +13,15 @@ from converter.layers.detection.field_overlaps import quick
 from converter.options import Options
 from converter.targets.onnx_model import newest_opset
 from prototxt import parse_net
+from prototxt.errors import NetError
 from tests.converter.layers.test_rarer_agreement import Array, Feeds, answers, layer, net_of, random, refusal
 from tests.golden import assert_close
 from tests.naive.base import cases
 from verify import run
+from verify.inputs import seeded
 
 NAIVE = ("box_output", "box_output_of_nothing", "box_output_of_equal_scores", "box_group_output", "decode_bbox")
+HEADS = ("frcnn_output", "frcnn_output_by_class", "frcnn_output_of_nothing")
 NEWEST = newest_opset()
 
 
@@ -34,6 +37,21 @@ def route(params: str, bottoms: str = "regions", tops: str = "out") -> str:
     return layer("ScaleRoute", f"scale_route_param {{ {params} }}", bottoms, tops)
 
 
+def head(params: str, moves: str = "cls_aware: false") -> str:
+    text = f"frcnn_output_param {{ {params} }} bbox_reg_param {{ {moves} }}"
+    return layer("FrcnnOutput", text, "prob moves regions size", "found")
+
+
+def scored(corners: list[list[float]], prob: list[list[float]], size: tuple[float, float] = (60, 80)) -> Feeds:
+    """Regions that no offset moves, with probabilities, in an image of that height and width."""
+    return {
+        "prob": np.asarray(prob, np.float32),
+        "moves": np.zeros((len(corners), 8), np.float32),
+        "regions": np.asarray([[0, *each] for each in corners], np.float32),
+        "size": np.asarray([size], np.float32),
+    }
+
+
 def all_three(text: str, feeds: Feeds, folder: Path, opset: int = 13) -> list[Feeds]:
     """What the interpreter, onnxruntime and torch make of it."""
     tops = parse_net(text).layers[-1].tops
@@ -42,7 +60,7 @@ def all_three(text: str, feeds: Feeds, folder: Path, opset: int = 13) -> list[Fe
 
 
 @pytest.mark.parametrize("opset", [18, 22, NEWEST])
-@pytest.mark.parametrize("name", [*NAIVE, "scale_route", "scale_route_to_the_closest", "scale_route_of_all"])
+@pytest.mark.parametrize("name", [*NAIVE, *HEADS, "scale_route", "scale_route_to_the_closest", "scale_route_of_all"])
 def test_every_opset_gives_what_the_loops_give(name: str, opset: int, tmp_path: Path) -> None:
     made = cases()[name]()
     for got in answers(made.text, dict(made.feeds), tmp_path, opset=opset):
@@ -106,6 +124,64 @@ def test_where_the_operator_does_it(mode: str, limit: float, least: float, pixel
     assert quick(mode, limit, least, pixels=pixels) == wanted
 
 
+@pytest.mark.parametrize(("gap", "found"), [(-0.5, 1), (0.0, 2), (0.5, 2)])
+def test_flat_boxes_are_found_twice_where_they_share_one_row_alone(gap: float, found: int, tmp_path: Path) -> None:
+    """Of rows 10 to 12, and from half a row above 12 on: 1.5 · 8 of 2 · 24 - 12 pixels is a third."""
+    feeds = scored([[0, 10, 7, 12], [0, 12 + gap, 7, 14 + gap]], [[0, 0.9], [0, 0.8]])
+    for got in all_three(head("iou_thr: 0.1"), feeds, tmp_path):
+        assert got["found"].shape == (1 + found, 7, 1, 1)
+
+
+def test_a_box_clipped_upside_down_drops_none_and_is_not_dropped(tmp_path: Path) -> None:
+    feeds = scored(
+        [[90, 5, 95, 9], [90, 5, 95, 9], [70, 5, 95, 9], [78, 5, 95, 9]], [[0, 0.9 - i / 10] for i in range(4)]
+    )
+    wanted = [[90, 5, 80, 9], [90, 5, 80, 9], [70, 5, 80, 9]]
+    for got in all_three(head("iou_thr: 0.2"), feeds, tmp_path):
+        np.testing.assert_array_equal(got["found"][1:, 1:5, 0, 0], wanted)
+
+
+def test_the_best_of_all_classes_keep_their_order_and_of_equal_scores_the_first_counts(tmp_path: Path) -> None:
+    corners: list[list[float]] = [[10.0 * i, 0, 10.0 * i + 5, 5] for i in range(4)]
+    prob = [[0, 0.5, 0.5], [0, 0.75, 0.25], [0, 0.125, 0.5], [0, 0.5, 0.875]]
+    for got in all_three(head("max_det_num: 4 conf_thr: 0.125"), scored(corners, prob), tmp_path):
+        rows = got["found"][:, :, 0, 0]
+        np.testing.assert_array_equal(rows[0], [0, -1, -1, -1, -1, -1, -1])
+        np.testing.assert_array_equal(rows[1:, 5:], [[1, 0.75], [1, 0.5], [1, 0.5], [2, 0.875]])
+        np.testing.assert_array_equal(rows[1:, 1], [10, 0, 30, 30])
+
+
+def test_a_score_at_the_threshold_counts(tmp_path: Path) -> None:
+    feeds = scored([[0, 0, 5, 5], [20, 0, 25, 5]], [[0, 0.3], [0, np.nextafter(np.float32(0.3), np.float32(0))]])
+    for got in all_three(head("conf_thr: 0.3"), feeds, tmp_path):
+        assert len(got["found"]) == 2
+
+
+def test_the_check_stops_at_a_region_of_another_image() -> None:
+    feeds = {**scored([[0, 0, 5, 5]], [[0, 1]]), "regions": np.asarray([[1, 0, 0, 5, 5]], np.float32)}
+    with pytest.raises(NetError, match="a region names another image than 0"):
+        run(net_of(head(""), feeds), None, feeds)
+
+
+def test_a_region_with_a_corner_on_the_wrong_side_is_decoded_like_others(tmp_path: Path) -> None:
+    """Caffe stops there. From 20 to 10 a size of -9, moved by a ninth of that: 19 to 9."""
+    feeds = scored([[20, 5, 10, 9]], [[0, 1]])
+    feeds["moves"][0, 4] = 1 / 9
+    for got in all_three(head(""), feeds, tmp_path):
+        np.testing.assert_allclose(got["found"][1, 1:5, 0, 0], [19, 5, 9, 9], rtol=1e-6)
+
+
+def test_a_run_makes_regions_and_a_size_that_fit_the_image() -> None:
+    feeds = {**scored([[0, 0, 5, 5]] * 9, [[0, 1, 2]] * 9), "image": random(1, 1, 3, 40, 50)}
+    read = """layer { name: "reader" type: "Power" bottom: "image" top: "read" }"""
+    made = seeded(net_of(read + head(""), feeds), {name: value.shape for name, value in feeds.items()})
+    assert made["size"].ravel().tolist() == [40, 50]
+    regions = made["regions"]
+    assert not regions[:, 0].any()
+    assert (regions[:, 1:3] <= regions[:, 3:]).all()
+    assert (regions[:, 3:] <= [49, 39]).all()
+
+
 def test_the_number_of_regions_is_free_and_pooling_them_needs_no_table() -> None:
     text = heads("field_w: 60 field_h: 60 downsample_rate: 8 max_nms_num: 2000") + layer(
         "ROIPooling", "roi_pooling_param { pooled_h: 7 pooled_w: 7 spatial_scale: 0.25 }", "features rois"
@@ -124,11 +200,19 @@ def test_routes_have_an_axis_of_their_own() -> None:
     assert [format_shape(v.shape) for v in graph.outputs] == ["routed_by_it×5×1×1", "routed_by_it×3×4×1"]
 
 
+def test_how_many_are_found_in_regions_is_free() -> None:
+    feeds = scored([[0, 0, 5, 5]] * 6, [[0, 1, 2]] * 6)
+    for params, most in (("", 13), ("max_det_num: 7", 8), ("max_det_num: 40", 13)):
+        (found,) = prepare(net_of(head(params), feeds), None, Options()).graph.outputs
+        assert (format_shape(found.shape), int(found.shape[0])) == ("detections_of_it×7×1×1", most)
+
+
 HEAD = {"head": random(3, 1, 6, 3, 4)}
 FIELD = "field_w: 20 field_h: 16 downsample_rate: 16"
 GROUP: Feeds = {"prob": random(3, 2, 2, 3, 4), "box": random(4, 2, 4, 3, 4)}
 FIELDS = "box_group_param { field_w: 20 field_w: 8 field_h: 16 field_h: 8 stride: 16 }"
 FOUR: Array = random(6, 4, 5)
+ONE = scored([[0, 0, 5, 5]], [[0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -150,6 +234,16 @@ FOUR: Array = random(6, 4, 5)
         (route("low_scale: 0"), {"regions": FOUR}, "low_scale is 0; expected a number above 0"),
         (route("low_scale: 9", "regions regions", "out"), {"regions": FOUR}, "2 bottoms and 1 tops; expected as many"),
         (route("low_scale: 9"), {"regions": random(1, 4, 6)}, "expected rows of 5"),
+        (head(""), {**ONE, "prob": random(1, 1, 2, 2)}, "the first bottom is 1×2×2; expected rows"),
+        (head(""), {**ONE, "prob": random(1, 1, 1)}, "the first bottom is 1×1; expected scores of 2 classes or more"),
+        (head("", ""), {**ONE, "prob": random(1, 1, 3)}, "the second bottom is 1×8; expected rows of 12"),
+        (head(""), {**ONE, "moves": random(1, 1, 12)}, "the second bottom is 1×12; expected rows of 8"),
+        (head(""), {**ONE, "moves": random(1, 2, 8)}, "2 offsets for 1 rows of scores"),
+        (head(""), {**ONE, "regions": random(1, 1, 4)}, "the third bottom is 1×4; expected rows of 5 or 6"),
+        (head(""), {**ONE, "regions": random(1, 3, 5)}, "3 regions for 1 rows of scores"),
+        (head(""), {**ONE, "size": random(1, 2, 2)}, "the fourth bottom is 2×2; expected the height and width"),
+        (head("", "bbox_mean: 0 bbox_std: 1"), ONE, "1 bbox_mean; expected 4"),
+        (head("", f"{'bbox_mean: 0 ' * 4} {'bbox_std: 0 ' * 4}"), ONE, "bbox_std is 0; expected numbers above 0"),
     ],
 )
 def test_what_is_refused(text: str, feeds: Feeds, why: str) -> None:

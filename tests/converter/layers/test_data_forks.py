@@ -74,6 +74,10 @@ CASES = {
         "data_param { batch_size: 2 } transform_param { force_color: true "
         "resize_param { height: 30 width: 40 resize_mode: FIT_SMALL_SIZE } }": [None, None],
     },
+    "EvalData": {
+        "eval_data_param { batch_size: 1 short_size: 600 long_size: 1000 }": [None, None, (1, 2, 1, 1)],
+        "eval_data_param { batch_size: 2 resize_height: 48 resize_width: 79 }": [(2, 3, 64, 64), None, (2, 2, 1, 1)],
+    },
     "BboxData": {"bbox_data_param { batch_size: 2 }": [None, None]},
 }
 

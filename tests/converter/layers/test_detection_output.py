@@ -15,6 +15,7 @@ from converter.options import Options
 from converter.targets.onnx_model import emit_onnx, newest_opset
 from converter.targets.torch_model import emit_torch, live_module
 from tests.converter.layers.test_rarer_agreement import Array, Feeds, answers, layer, net_of, random, refusal
+from tests.golden import run_onnx, run_torch
 from verify import run
 
 BOXES, CLASSES = 60, 4
@@ -331,3 +332,49 @@ def test_bottoms_of_refinedet_and_of_levels_are_checked() -> None:
     feeds = {name: np.repeat(feed, 1 if name == "priors" else 2, axis=0) for name, feed in feeds.items()}
     feeds |= {"offsets0": random(3, 2, 8, 2, 3), "priors": priors(5, 17)}
     assert refusal(text, feeds).endswith("2 images; the fork reads the first alone, expected 1")
+
+
+def extended(params: str) -> str:
+    return layer("DetectionOutputExtended", f"detection_output_param {{ {params} }}", "offsets scores priors")
+
+
+def feeds_of_places(images: int = 2) -> Feeds:
+    """Of 2×5 places with two anchors each."""
+    scores = np.random.default_rng(7).random((images, 2, 5, 4)).astype(np.float32)
+    return {"offsets": random(5, images, 2, 5, 8), "scores": scores, "priors": priors(3, 20)}
+
+
+def test_places_stand_behind_the_corners_of_what_detection_output_finds(tmp_path: Path) -> None:
+    """Anchor, column and row tell which box it was; with the first class as SSD's background all else is the same."""
+    params = "num_classes: 2 code_type: CENTER_SIZE confidence_threshold: 0.2 keep_top_k: 6 nms_param { top_k: 9 }"
+    feeds = feeds_of_places()
+    plain = run(net_of(detection(params), feeds), None, feeds).blobs["out"]
+    for got in answers(extended(params + " background_label_id: -1"), feeds, tmp_path):
+        rows = got["out"]
+        assert rows.shape == (1, 1, 11, 10)
+        np.testing.assert_allclose(rows[..., :7], plain, rtol=1e-6, atol=1e-6)
+        for image, score, anchor, column, row in rows[0, 0][:, [0, 2, 7, 8, 9]]:
+            assert feeds["scores"][int(image), int(row), int(column), 2 * int(anchor) + 1] == score
+
+
+def test_places_of_as_many_images_as_there_are(tmp_path: Path) -> None:
+    text = extended("num_classes: 2 confidence_threshold: 0.5")
+    shapes = {"offsets": ("N", 2, 5, 8), "scores": ("N", 2, 5, 4)}
+    graph = prepare(net_of(text, feeds_of_places()), None, Options(outputs=["out"], input_shapes=shapes)).graph
+    for images in (1, 3):
+        feeds = feeds_of_places(images)
+        expected = run(net_of(text, feeds), None, feeds).blobs["out"]
+        for got in (run_onnx(graph, feeds, tmp_path), run_torch(graph, feeds)):
+            np.testing.assert_allclose(got["out"], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_what_places_can_not_be_of_is_refused() -> None:
+    feeds = feeds_of_places()
+    assert refusal(extended("num_classes: 3"), feeds).endswith("num_classes is 3; expected 2")
+    own = refusal(extended("num_classes: 2 share_location: false"), feeds)
+    assert own.endswith("share_location is false, for which the fork finds no scores")
+    flat = {**feeds, "offsets": feeds["offsets"].reshape(2, -1)}
+    seen = "the first bottom is 2×80; expected N×H×W×(4 · anchors)"
+    assert refusal(extended("num_classes: 2"), flat).endswith(seen)
+    free = refusal(extended("num_classes: 2"), feeds, input_shapes={"offsets": (2, "H", 5, 8)})
+    assert free.endswith("the sizes of the features can't be left free: a row names places")

@@ -16,7 +16,8 @@ from converter.api import prepare
 from converter.graph import Graph
 from converter.options import Options
 from converter.targets.onnx_model import emit_onnx
-from converter.targets.torch_model import emit_torch, live_module
+from converter.targets.torch_model import Training, emit_torch, live_module
+from converter.training.module import training_graph
 from prototxt import Net, parse_net
 from prototxt.errors import CaffeModelError, NetError
 from tests.golden import assert_close, run_onnx, run_torch
@@ -289,3 +290,42 @@ def test_every_operator_and_constant_is_read(name: str) -> None:
     read |= {value.name for value in model.proto.graph.output}
     assert {constant for constant, _ in model.initializers} <= read
     assert all(read & set(node.output) for node in model.proto.graph.node)
+
+
+PRODUCT: Feeds = {"x": random(1, 2, 3, 4), "weights": random(2, 5, 12), "bias": random(3, 5)}
+
+
+def product_of(params: str, bottoms: str = "x weights") -> str:
+    return layer("InnerProduct", f"inner_product_param {{ {params} }}", bottoms)
+
+
+@pytest.mark.parametrize(
+    ("text", "feeds", "said"),
+    [
+        (
+            product_of("num_output: 5"),
+            PRODUCT,
+            ("bias_term with two bottoms", "reads a bias that it does not have; bias_term: false"),
+        ),
+        (
+            product_of("bias_term: false axis: 2"),
+            PRODUCT,
+            ("the second bottom is 5×12; expected outputs × 4", "the second bottom is 5×12, expected outputs × 4"),
+        ),
+        (
+            product_of("num_output: 5", "x weights bias"),
+            {**PRODUCT, "bias": random(3, 6)},
+            ("the third bottom is 6; expected 5 values", "the third bottom has 6 values for 5 outputs"),
+        ),
+    ],
+)
+def test_weights_that_are_a_bottom_must_fit(text: str, feeds: Feeds, said: tuple[str, str]) -> None:
+    used = {name: value for name, value in feeds.items() if f'"{name}"' in text}
+    assert_both_refuse(text, used, said)
+
+
+def test_weights_that_are_a_bottom_are_not_trained() -> None:
+    net = net_of(product_of("bias_term: false"), {name: PRODUCT[name] for name in ("x", "weights")})
+    graph = training_graph(net, None, Options(outputs=["out"]), None)
+    with pytest.raises(CaffeModelError, match="adds the gradient of a bottom's weights to that of the step before"):
+        emit_torch(graph, training=Training({}))

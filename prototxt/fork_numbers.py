@@ -59,7 +59,7 @@ FORKS: dict[str, str] = {
     "mycaffe": "yanhuama/mycaffe",
     "ncnn": "Tencent/ncnn, tools/caffe",
     "nvidia": "NVIDIA/caffe",
-    "openvino": "openvinotoolkit/training_toolbox_caffe",
+    "openvino": "OpenVINO's Model Optimizer (mo/front/caffe/proto) and openvinotoolkit/training_toolbox_caffe",
     "perfxlab": "PerfXLab/caffe",
     "pspnet": "hszhao/PSPNet",
     "rc3d": "VisionLearningGroup/R-C3D and other forks for films and volumes",

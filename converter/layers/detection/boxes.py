@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from converter.emission import OnnxOps
-from converter.layers.detection.suppression import falling_ranks
+from converter.layers.detection.suppression import falling_ranks, marks_of
 from converter.layers.shared.sizes import FLOAT
 
 
@@ -34,14 +34,11 @@ def kept_rows(g: OnnxOps, table: str, apart: str, score: int, limit: float) -> s
     table, apart, scores = (g.op("Gather", x, order, axis=0) for x in (table, apart, scores))
     most, zero = g.op("Squeeze", count, g.ints([0])), g.scalar(0.0, "zero")
     ranks = falling_ranks(g, most)
-    # The operator sees the last row in any case, which suppresses none: OpenCV 5 dies where it finds nothing.
-    unseen = g.op("And", apart, g.op("Greater", ranks, g.scalar(1.0, "last")))
-    ranks = g.unsqueeze(g.op("Where", unseen, zero, ranks), [0, 1])
+    ranks = g.unsqueeze(g.op("Where", apart, zero, ranks), [0, 1])
     corners = g.unsqueeze(g.slice(table, 1, -4, 2**31 - 1), [0])
     kept = g.op("NonMaxSuppression", corners, ranks, most, g.scalar(limit, "limit"), zero)
-    nowhere = g.op("Expand", zero, g.op("Shape", ranks))
-    marked = g.op("ScatterND", nowhere, kept, g.op("GatherND", ranks, kept))
-    stay = g.op("Or", apart, g.op("Greater", g.op("Reshape", marked, g.ints([-1], "shape")), zero))
+    marks = g.op("Reshape", marks_of(g, kept, ranks), g.ints([-1], "shape"))
+    stay = g.op("Or", apart, g.op("Greater", marks, zero))
     return g.pick(table, stay)
 
 

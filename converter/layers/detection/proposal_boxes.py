@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from converter.emission import OnnxOps
 from converter.graph import Shape, is_free
-from converter.layers.detection.suppression import falling_ranks
+from converter.layers.detection.suppression import falling_ranks, marks_of
 from converter.layers.shared.sizes import FLOAT, int_size
 
 DOUBLE = 11
@@ -109,8 +109,8 @@ def suppressed(
     """Places of the boxes that stay, in their order.
 
     NonMaxSuppression sorts by scores and leaves open what happens between equal ones and in which order it answers: it
-    is given the ranks in place of scores, and the answer is sorted. It measures from corner to corner, so the far
-    corners are moved to where their pixel ends, by `ends`.
+    is given the ranks in place of scores, and the boxes that it names are marked. It measures from corner to corner, so
+    the far corners are moved to where their pixel ends, by `ends`.
     """
     far = g.op("Add", boxes, g.constant(np.asarray([0, 0, ends, ends], np.float32), "ends")) if ends else boxes
     if ranks is not None:
@@ -122,8 +122,8 @@ def suppressed(
     out = g.constant(np.asarray(most or np.iinfo(np.int32).max, np.int64), "most")
     scores, share = g.unsqueeze(rank, [0, 1]), g.scalar(limit, "limit")
     kept = g.op("NonMaxSuppression", g.unsqueeze(far, [0]), scores, out, share, floor)
-    places = g.op("Squeeze", g.slice(kept, 1, 2, 3), g.ints([1]))
-    return g.multi("TopK", places, g.op("Shape", places), outputs=2, axis=0, largest=0)[0]
+    marks = marks_of(g, kept, scores, None if ranks is None else (1, 1, ranks))
+    return g.places(g.op("Reshape", marks, g.ints([-1], "shape")))
 
 
 REGION_PROPOSALS = {

@@ -30,6 +30,15 @@ def falling_ranks(g: OnnxOps, count: str) -> str:
     return g.op("Cast", g.op("Range", count, none, down), to=FLOAT)
 
 
+def marks_of(g: OnnxOps, kept: str, like: str, shape: Sequence[int] | None = None) -> str:
+    """1 for each box that NonMaxSuppression names in `kept`, 0 for the others, in the shape of its scores, `like`.
+
+    Nothing is gathered by the names themselves: where there are none, OpenCV 5 dies of a GatherND.
+    """
+    ones = g.op("Expand", g.scalar(1.0, "one"), g.slice(g.op("Shape", kept), 0, 0, 1))
+    return g.op("ScatterND", filled(g, g.scalar(0.0, "zero"), like, shape), kept, ones)
+
+
 MOST_LIMITS = 100
 
 
@@ -82,9 +91,9 @@ def suppressed(
         ranks = falling_ranks(g, g.op("Squeeze", count, g.ints([0])))
         sought = g.op("Where", g.op("Greater", rest, g.scalar(floor, "floor")), ranks, g.scalar(0.0, "none"))
     kept = g.op("NonMaxSuppression", boxes, sought, most or count, limit, g.scalar(max(floor, 0.0), "floor"))
-    lowest = filled(g, g.scalar(LOWEST, "lowest"), scores, shape)
-    found = g.op("ScatterND", lowest, kept, g.op("GatherND", rest, kept))
-    return g.op("Where", first, scores, found) if first else found
+    stays = g.op("Greater", marks_of(g, kept, scores, shape), g.scalar(0.0, "zero"))
+    stays = g.op("Or", first, stays) if first else stays
+    return g.op("Where", stays, scores, g.scalar(LOWEST, "lowest"))
 
 
 def _one_by_one(

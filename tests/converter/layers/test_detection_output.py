@@ -131,6 +131,16 @@ def test_nothing_found_gives_each_image_a_row_of_minus_ones(tmp_path: Path) -> N
         assert rows.tolist() == [[image, *[-1] * 6] for image in range(3)]
 
 
+@pytest.mark.parametrize("fields", ["confidence_threshold: 0.3", "", "nms_param { eta: 0.9 nms_threshold: 0.8 }"])
+def test_nothing_is_gathered_by_the_names_of_what_stays(fields: str) -> None:
+    # Where there are none, as in an image of nothing, OpenCV 5 dies of it.
+    graph = prepare(net_of(detection(f"num_classes: 4 {fields}"), feeds_of()), None, Options(outputs=["out"])).graph
+    nodes = emit_onnx(graph).proto.graph.node
+    kept = {node.output[0] for node in nodes if node.op_type == "NonMaxSuppression"}
+    assert len(kept) == 1
+    assert {node.op_type for node in nodes if kept & set(node.input)} == {"Shape", "ScatterND"}
+
+
 @pytest.mark.parametrize("fields", ["keep_top_k: 0", "nms_param { top_k: 0 }", ""])
 def test_a_layer_that_can_find_nothing_gives_each_image_a_row_of_minus_ones(fields: str, tmp_path: Path) -> None:
     classes = 4 if fields else 1

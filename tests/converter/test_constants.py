@@ -167,7 +167,7 @@ def test_an_ssd_head_of_a_fixed_batch_computes_nothing_that_is_known(batch: int 
     kinds = [node.op_type for node in model.proto.graph.node]
     if batch != "N":
         assert kinds.count("Shape") == 1  # of how many boxes stay
-        assert kinds.count("Expand") == 1 + (batch != 1)  # of their marks, and of the one that says whether there are any
+        assert kinds.count("Expand") == 1 + (batch != 1)  # of their marks, and of that which says if any do
     # All that reads the boxes where they are a blob: their variances.
     assert [name.rpartition("_")[0] for name in left_over(model, lambda _: True)] == ["found/Reshape"]
     assert "priors" in {top for _, _, top in _tops(model)}

@@ -280,6 +280,10 @@ OpenCV reads them with `cv2.dnn.readNetFromONNX(path)`, as it sets itself up. Op
 `INFERENCE_PRECISION_HINT` f32: on a CPU that has bfloat16 it computes in that by default, and `nsfw-resnet50-thin` is
 then off by 2 % of its largest probability, not by 6e-7.
 
+OpenCV has neither Loop nor MaxRoiPool, so that Fast R-CNN's pooling and heads with overlaps of their own don't run
+there. OpenVINO's TopK leaves equal values in any order: `proposal_ported` has the right regions, those that score 0 in
+another order.
+
 Of values that no case has: OpenCV's Tanh gives NaN above 44, as a `TanH` may meet where images are 0 to 255, and its
 Softplus (`BNLL`) infinity above 88.
 

@@ -187,7 +187,7 @@ def _classes_beside_vectors(layers: Sequence[LayerParameter]) -> dict[tuple[str,
             and maker.type == "ArgMax"
             and maker.argmax_param.HasField("axis")
             and maker.argmax_param.top_k == 1
-            and is_vector(maker.bottom[0])
+            and any(map(is_vector, maker.bottom))
         )
 
     found = {}
@@ -196,7 +196,7 @@ def _classes_beside_vectors(layers: Sequence[LayerParameter]) -> dict[tuple[str,
             continue
         for blob in concat.bottom:
             embed = made.get(blob)
-            if embed is not None and embed.type == "Embed" and is_class(embed.bottom[0]):
+            if embed is not None and embed.type == "Embed" and any(map(is_class, embed.bottom)):
                 found[tuple(embed.top)] = concat.name
     return found
 

@@ -82,6 +82,13 @@ def test_a_class_joined_to_a_vector_shows_whose_embed_it_is(old: str, new: str, 
     assert len(net.readings) == (dialect == "bottom_up_attention")
 
 
+@pytest.mark.parametrize("bottom", ['bottom: "class"', 'bottom: "score"'])
+def test_layers_without_bottoms_show_nothing(bottom: str) -> None:
+    other = 'layer { name: "o" type: "Embed" bottom: "x" top: "o" embed_param { num_output: 3 input_dim: 9 } }'
+    net = parse_net(INPUT % (64, 96) + other + CLASS.replace(bottom, "", 1))
+    assert [layer.dialect for layer in net.layers if layer.type == "Embed"] == ["bvlc", "bvlc"]
+
+
 @pytest.mark.parametrize("asked", [{"Interp": "deeplab"}, {"": "deeplab"}, {"": "ssd", "Interp": "deeplab"}])
 def test_the_user_overrides(asked: dict[str, str]) -> None:
     net = parse_net(INPUT % (64, 96) + ZOOM, dialects=asked)

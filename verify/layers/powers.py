@@ -105,7 +105,9 @@ def exp_max(call: Call) -> list[Array]:
     """base ** shift · base ** (scale (x - the largest of all channels)), in LiteFlowNet's expmax_layer.cu."""
     p = call.param.expmax_param
     log = _log_base(call, p.base)
-    call.require(log * p.shift < 88.7, f"shift {p.shift:g} makes a factor that float32 has not")
+    call.require(
+        log * p.shift <= math.log(np.finfo(np.float32).max), f"shift {p.shift:g} makes a factor that float32 has not"
+    )
     return [narrow(np.exp(log * p.shift) * np.exp(log * p.scale * _below_largest(call)))]
 
 

@@ -72,6 +72,7 @@ class RetinaFaceDetection(Layer):
         table = g.op("Concat", *levels, axis=0)
         scores = g.op("Squeeze", g.slice(table, 1, 4, 5), g.ints([1]))
         counts = g.op("GreaterOrEqual", scores, g.scalar(self.confidence_threshold, "floor"))
+        # OpenCV 5 refuses Compress; with Gather, as elsewhere, it would get as far as the Loop and die of that.
         table, scores = (g.op("Compress", value, counts, axis=0) for value in (table, scores))
         _, order = g.multi("TopK", scores, g.op("Shape", scores), outputs=2, axis=0)
         table = g.op("Gather", table, order, axis=0)
